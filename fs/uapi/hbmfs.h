@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hbmfs.h - what a program asks of an open file of an hbmfs mount.
+ *
+ * ioctls on a file of the mount return device buffer handles: which segments of
+ * which regions of device memory hold a range of the file. The region itself (a
+ * file descriptor to map, or to import into a device) comes once, from the
+ * socket MOUNT/.hbmfs/ctl, by SCM_RIGHTS.
+ *
+ * Every structure has the same bytes for 32- and 64-bit callers. `size` is the
+ * sizeof the caller knows. Members named zero* and unknown flags must be 0, else
+ * EINVAL. An unknown command is ENOTTY.
+ */
+#ifndef HBMFS_H
+#define HBMFS_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define HBMFS_ABI_VERSION 1
+#define HBMFS_IOC_MAGIC 0xE8
+
+/* How bytes came. Higher is more direct. */
+#define HBMFS_PATH_NONE 0
+#define HBMFS_PATH_HOST 1       /* copied by this host's CPU from its page cache */
+#define HBMFS_PATH_STAGED 2     /* over a socket, through this host's memory */
+#define HBMFS_PATH_DEVMEM_TCP 3 /* NIC to device memory, gathered there */
+#define HBMFS_PATH_RDMA 4       /* NIC to their place in device memory */
+
+/* Why they came that way and not a better one. */
+#define HBMFS_WHY_BEST 0         /* there is no better path */
+#define HBMFS_WHY_REQUESTED 1    /* the mount was told to use this transport */
+#define HBMFS_WHY_NO_DIRECT 2    /* no direct transport is usable: see INFO */
+#define HBMFS_WHY_LOCAL_SOURCE 3 /* the source is in the daemon itself */
+#define HBMFS_WHY_PLAIN_READ 4   /* read() and mmap() ask for host copies */
+
+/* INFO: what this mount is. On any file or directory of the mount. */
+
+#define HBMFS_DEVICE_CPU 0x1 /* flags: the CPU can address its memory */
+
+struct hbmfs_device {
+	__u32 id; /* what FETCH names */
+	__u32 flags;
+	__u64 pool; /* bytes of device memory for each user */
+	char name[16];
+};
+
+#define HBMFS_TRANSPORT_USABLE 0x1
+#define HBMFS_TRANSPORT_CHOSEN 0x2
+#define HBMFS_TRANSPORT_ENCRYPTED 0x4
+
+struct hbmfs_transport {
+	__u32 path;
+	__u32 flags;
+	char name[16];
+	char reason[232]; /* if not usable: the probe that refused it, and why */
+};
+
+#define HBMFS_FEATURE_CHECKSUMS 0x1      /* payload is checked on arrival */
+#define HBMFS_FEATURE_STRICT 0x2         /* unsettled files are refused */
+#define HBMFS_FEATURE_REQUIRE_DIRECT 0x4 /* fallbacks are refused */
+
+#define HBMFS_MAX_DEVICES 16
+#define HBMFS_MAX_TRANSPORTS 8
+
+struct hbmfs_info {
+	__u32 size;
+	__u32 flags; /* in: 0 */
+	__u32 abi_version;
+	__u32 device_count;
+	__u64 features;
+	__u64 extent_size; /* bytes */
+	__u32 transport_count;
+	__u32 zero;
+	struct hbmfs_device devices[HBMFS_MAX_DEVICES];
+	struct hbmfs_transport transports[HBMFS_MAX_TRANSPORTS];
+};
+
+/*
+ * FETCH: bring a range of the file into device memory and pin it there. Blocks
+ * until every byte is visible to the device. The handle pins the segments until
+ * it is released or the open file closes, whichever comes first.
+ *
+ * The room for segments is part of the command: HBMFS_IOC_FETCH(n). A range that
+ * needs more is answered in part: `cursor` is then the offset to go on from, and
+ * 0 once the range is done. A range past the end of the file is cut short, as
+ * read does; wholly past it, `fetched` is 0 and there is no handle.
+ *
+ * A handle named in `release` is released first, and stays released if the fetch
+ * fails (with EINVAL or ENOENT, it is not released).
+ *
+ * EAGAIN  the file has an open writer, and the mount is strict
+ * EINTR   a signal came; nothing is pinned
+ * EINVAL  flags, size, zero, offset + length over 2^63 - 1
+ * EIO     the target failed, or did not answer in time
+ * EISDIR  not a regular file
+ * ENODEV  no such device, or it was taken away
+ * ENOENT  no such handle of this open file to release
+ * ENOSPC  too much is pinned for this range to fit; the pool is as it was
+ * ESTALE  the file changed since it was opened: open it again
+ */
+
+#define HBMFS_FETCH_UNSETTLED 0x1 /* flags, out: a writer may have it open; not cached */
+
+struct hbmfs_fetch {
+	__u32 size;
+	__u32 flags; /* in: 0 */
+	__u64 offset;
+	__u64 length;
+	__u64 release; /* handle, or 0 */
+	__u32 device;
+	__u32 segment_count; /* in: 0 */
+	__u64 handle;        /* out, as are all that follow */
+	__u64 fetched;       /* bytes that the segments cover */
+	__u64 cursor;
+	__u64 file_size;
+	__u32 path; /* the least direct of the segments' */
+	__u32 why;
+};
+
+#define HBMFS_SEGMENT_HIT 0x1 /* was in device memory already */
+
+struct hbmfs_segment {
+	__u64 region_offset;
+	__u64 file_offset;
+	__u64 length;
+	__u32 region;
+	__u16 path;
+	__u16 flags;
+};
+
+/* RELEASE: a handle of this open file, or 0 for all of them. ENOENT: no such
+ * handle. */
+struct hbmfs_release {
+	__u32 size;
+	__u32 flags; /* in: 0 */
+	__u64 handle;
+	__u64 released; /* out: how many */
+};
+
+/* DIGEST: SHA-256 of a range, computed by the target from its source. The range
+ * must lie within the file. */
+struct hbmfs_digest {
+	__u32 size;
+	__u32 flags; /* in: 0 */
+	__u64 offset;
+	__u64 length;
+	__u8 sha256[32]; /* out */
+};
+
+#define HBMFS_IOC_INFO _IOWR(HBMFS_IOC_MAGIC, 1, struct hbmfs_info)
+#define HBMFS_IOC_FETCH(n)                                   \
+	_IOC(_IOC_READ | _IOC_WRITE, HBMFS_IOC_MAGIC, 2,     \
+	     sizeof(struct hbmfs_fetch) + (n) * sizeof(struct hbmfs_segment))
+#define HBMFS_IOC_RELEASE _IOWR(HBMFS_IOC_MAGIC, 3, struct hbmfs_release)
+#define HBMFS_IOC_DIGEST _IOWR(HBMFS_IOC_MAGIC, 4, struct hbmfs_digest)
+
+/* _IOC_SIZE has 14 bits. */
+#define HBMFS_MAX_SEGMENTS \
+	((16383 - sizeof(struct hbmfs_fetch)) / sizeof(struct hbmfs_segment))
+
+/*
+ * MOUNT/.hbmfs/ctl is a SOCK_SEQPACKET socket. Each request is answered by one
+ * reply. CTL_REGION passes the region's descriptor, to be mapped read-only, by
+ * SCM_RIGHTS; a region belongs to one user. CTL_STATS is followed, in the same
+ * message, by `length` bytes of JSON.
+ */
+
+#define HBMFS_CTL_REGION 1
+#define HBMFS_CTL_STATS 2
+
+struct hbmfs_ctl_request {
+	__u32 size;
+	__u32 op;
+	__u32 region;
+	__u32 zero;
+};
+
+struct hbmfs_ctl_reply {
+	__u32 size;
+	__s32 error; /* errno, 0 for success */
+	__u64 length;    /* CTL_REGION: the region's size in bytes */
+	__u64 fd_offset; /* CTL_REGION: where in the descriptor it starts */
+	__u32 region;
+	__u32 device;
+};
+
+#endif

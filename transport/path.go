@@ -1,0 +1,66 @@
+package transport
+
+import "fmt"
+
+// Path says how bytes came into a memory. Higher is more direct. The values are
+// part of the ioctl ABI (HBMFS_PATH_* in fs/uapi/hbmfs.h).
+type Path uint8
+
+const (
+	// PathNone: no bytes came.
+	PathNone Path = iota
+	// PathHost: this host's CPU copied them out of its own page cache.
+	PathHost
+	// PathStaged: they came over a socket, through this host's memory.
+	PathStaged
+	// PathDevmemTCP: the NIC put them into device memory, which the device
+	// gathered into place.
+	PathDevmemTCP
+	// PathRDMA: the NIC put them into place in device memory.
+	PathRDMA
+)
+
+var pathNames = [...]string{"none", "host", "staged", "devmem-tcp", "rdma"}
+
+func (p Path) String() string {
+	if int(p) < len(pathNames) {
+		return pathNames[p]
+	}
+	return fmt.Sprintf("path(%d)", uint8(p))
+}
+
+// Direct reports whether no byte passed through host memory.
+func (p Path) Direct() bool { return p >= PathDevmemTCP }
+
+// Reason says why bytes took their path and not a better one. The values are
+// part of the ioctl ABI (HBMFS_WHY_* in fs/uapi/hbmfs.h).
+type Reason uint16
+
+const (
+	// WhyBest: there is no better path.
+	WhyBest Reason = iota
+	// WhyRequested: the mount was told to use this transport.
+	WhyRequested
+	// WhyNoDirect: no direct transport is usable here; INFO lists each with
+	// the probe that refused it.
+	WhyNoDirect
+	// WhyLocalSource: the source is in the daemon itself; nothing crosses a network.
+	WhyLocalSource
+	// WhyPlainRead: read() and mmap() ask for host copies.
+	WhyPlainRead
+)
+
+var reasonTexts = [...]string{
+	"best path",
+	"asked for by --transport",
+	"no direct transport usable",
+	"source is local to the mount",
+	"plain read",
+}
+
+func (r Reason) String() string {
+	if int(r) < len(reasonTexts) {
+		return reasonTexts[r]
+	}
+	return fmt.Sprintf("reason(%d)", uint16(r))
+}
