@@ -8,8 +8,9 @@
  * socket MOUNT/.hbmfs/ctl, by SCM_RIGHTS.
  *
  * Every structure has the same bytes for 32- and 64-bit callers. `size` is the
- * sizeof the caller knows. Members named zero* and unknown flags must be 0, else
- * EINVAL. An unknown command is ENOTTY.
+ * sizeof the caller knows; another one than here is EINVAL, as are unknown flags
+ * and a `zero` that is not 0. What a member marked `out` holds on the way in does
+ * not matter. An unknown command is ENOTTY.
  */
 #ifndef HBMFS_H
 #define HBMFS_H
@@ -65,8 +66,8 @@ struct hbmfs_transport {
 
 struct hbmfs_info {
 	__u32 size;
-	__u32 flags; /* in: 0 */
-	__u32 abi_version;
+	__u32 flags;       /* in: 0 */
+	__u32 abi_version; /* out, as are all that follow, but for zero */
 	__u32 device_count;
 	__u64 features;
 	__u64 extent_size; /* bytes */
@@ -81,17 +82,19 @@ struct hbmfs_info {
  * until every byte is visible to the device. The handle pins the segments until
  * it is released or the open file closes, whichever comes first.
  *
- * The room for segments is part of the command: HBMFS_IOC_FETCH(n). A range that
- * needs more is answered in part: `cursor` is then the offset to go on from, and
- * 0 once the range is done. A range past the end of the file is cut short, as
+ * The room for segments is part of the command: HBMFS_IOC_FETCH(n), n from 1 to
+ * HBMFS_MAX_SEGMENTS; they follow the structure. A range that needs more is
+ * answered in part: `cursor` is then the offset to go on from, and 0 once the
+ * range is done. A range past the end of the file is cut short, as
  * read does; wholly past it, `fetched` is 0 and there is no handle.
  *
  * A handle named in `release` is released first, and stays released if the fetch
- * fails (with EINVAL or ENOENT, it is not released).
+ * fails (with EINVAL or ENOENT, it is not released). So a caller that tries again
+ * after EINTR or EAGAIN must not name it again.
  *
  * EAGAIN  the file has an open writer, and the mount is strict
  * EINTR   a signal came; nothing is pinned
- * EINVAL  flags, size, zero, offset + length over 2^63 - 1
+ * EINVAL  flags, size, segment_count, offset + length over 2^63 - 1
  * EIO     the target failed, or did not answer in time
  * EISDIR  not a regular file
  * ENODEV  no such device, or it was taken away
@@ -129,8 +132,10 @@ struct hbmfs_segment {
 	__u16 flags;
 };
 
-/* RELEASE: a handle of this open file, or 0 for all of them. ENOENT: no such
- * handle. */
+/*
+ * RELEASE: a handle of this open file, or 0 for all of them. ENOENT: no such
+ * handle.
+ */
 struct hbmfs_release {
 	__u32 size;
 	__u32 flags; /* in: 0 */
@@ -138,8 +143,10 @@ struct hbmfs_release {
 	__u64 released; /* out: how many */
 };
 
-/* DIGEST: SHA-256 of a range, computed by the target from its source. The range
- * must lie within the file. */
+/*
+ * DIGEST: SHA-256 of a range, computed by the target from its source. The range
+ * must lie within the file, else EINVAL. EINTR, EIO, EISDIR, ESTALE: as FETCH.
+ */
 struct hbmfs_digest {
 	__u32 size;
 	__u32 flags; /* in: 0 */
@@ -161,10 +168,14 @@ struct hbmfs_digest {
 
 /*
  * MOUNT/.hbmfs/ctl is a SOCK_SEQPACKET socket. Each request is answered by one
- * reply. CTL_REGION passes the region's descriptor, to be mapped read-only, by
- * SCM_RIGHTS; a region belongs to one user. CTL_STATS is followed, in the same
- * message, by `length` bytes of JSON.
+ * reply, of HBMFS_CTL_MAX bytes at most. CTL_REGION passes the region's
+ * descriptor, to be mapped read-only, by SCM_RIGHTS; a region belongs to one
+ * user. CTL_STATS is followed, in the same message, by `length` bytes of JSON. A
+ * reply with an error is only the structure. Bad sizes and zeros are EINVAL, an
+ * unknown op is ENOTTY.
  */
+
+#define HBMFS_CTL_MAX 65536
 
 #define HBMFS_CTL_REGION 1
 #define HBMFS_CTL_STATS 2
@@ -172,16 +183,16 @@ struct hbmfs_digest {
 struct hbmfs_ctl_request {
 	__u32 size;
 	__u32 op;
-	__u32 region;
+	__u32 region; /* CTL_REGION: a segment's; else 0 */
 	__u32 zero;
 };
 
 struct hbmfs_ctl_reply {
 	__u32 size;
-	__s32 error; /* errno, 0 for success */
+	__s32 error;     /* errno, 0 for success */
 	__u64 length;    /* CTL_REGION: the region's size in bytes */
 	__u64 fd_offset; /* CTL_REGION: where in the descriptor it starts */
-	__u32 region;
+	__u32 region;    /* CTL_REGION: as asked for, and the device it is on */
 	__u32 device;
 };
 

@@ -1,0 +1,122 @@
+package cache
+
+import (
+	"context"
+	"testing"
+
+	"hbmfs/transport"
+)
+
+// fakeNull is a source whose transfers bring nothing, at once.
+type fakeNull struct {
+	key  FileKey
+	size int64
+}
+
+func (s *fakeNull) Key() FileKey  { return s.key }
+func (s *fakeNull) Size() int64   { return s.size }
+func (s *fakeNull) Settled() bool { return true }
+
+func (s *fakeNull) Submit(reqs []*transport.Request) {
+	for _, r := range reqs {
+		r.Done(transport.Result{Path: transport.PathStaged})
+	}
+}
+
+// next fetches and releases n extents at off, and returns the offset after them.
+func (g *rig) next(src Source, off, n int64) int64 {
+	l, err := g.Fetch(context.Background(), src, alice, off, n*testExtent, 1000)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	l.Release()
+	return (off + n*testExtent) % src.Size()
+}
+
+func TestNoAllocations(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		size, extent int64 // of the file; extents in each fetch
+	}{
+		{"hit", 8 * testExtent, 1},
+		{"hits", 8 * testExtent, 4},
+		{"miss", 64 * testExtent, 1},
+		{"misses", 64 * testExtent, 4},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := newRig(t, 16)
+			src := &fakeNull{size: c.size}
+			var off int64
+			step := func() { off = g.next(src, off, c.extent) }
+			for range 1000 { // until every free list and slice has its size
+				step()
+			}
+			before := g.Stats()
+			if n := testing.AllocsPerRun(1000, step); n != 0 {
+				t.Errorf("%v allocations for each fetch", n)
+			}
+			after := g.Stats()
+			hits, misses := after.Hits-before.Hits, after.Misses-before.Misses
+			if miss := c.size > 16*testExtent; miss != (misses > 0) || miss == (hits > 0) {
+				t.Errorf("%d hits and %d misses", hits, misses)
+			}
+		})
+	}
+	t.Run("short files", func(t *testing.T) {
+		g := newRig(t, 4)
+		src := &fakeNull{size: 100}
+		step := func() {
+			src.key.Ino = (src.key.Ino + 1) % 100
+			g.next(src, 0, 1)
+		}
+		for range 1000 {
+			step()
+		}
+		if n := testing.AllocsPerRun(1000, step); n != 0 {
+			t.Errorf("%v allocations for each fetch", n)
+		}
+	})
+}
+
+func BenchmarkHit(b *testing.B) {
+	g := newRig(b, 16)
+	src := &fakeNull{size: 8 * testExtent}
+	g.next(src, 0, 8)
+	b.ReportAllocs()
+	var off int64
+	for b.Loop() {
+		off = g.next(src, off, 1)
+	}
+}
+
+func BenchmarkHitParallel(b *testing.B) {
+	g := newRig(b, 16)
+	src := &fakeNull{size: 8 * testExtent}
+	g.next(src, 0, 8)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		var off int64
+		for pb.Next() {
+			off = g.next(src, off, 1)
+		}
+	})
+}
+
+func BenchmarkHit64(b *testing.B) {
+	g := newRig(b, 64)
+	src := &fakeNull{size: 64 * testExtent}
+	b.ReportAllocs()
+	for b.Loop() {
+		g.next(src, 0, 64)
+	}
+}
+
+func BenchmarkMiss(b *testing.B) {
+	g := newRig(b, 16)
+	src := &fakeNull{size: 64 * testExtent}
+	b.ReportAllocs()
+	var off int64
+	for b.Loop() {
+		off = g.next(src, off, 1)
+	}
+}

@@ -1,0 +1,211 @@
+// Package cache keeps extents of remote files in regions of device memory, and
+// leases them. It owns the regions, what lies where in them, and the table of
+// extents: single flight, pins, eviction, quarantine. It never reads or writes a
+// byte of a region, never opens a file, knows no name and no transport, and
+// never lets an extent or a region be seen by two domains.
+//
+// # Extents and frames
+//
+// An extent is an aligned span of one version of a file, at most Config.Extent
+// bytes long; the last of a file may be shorter. It is filling while its transfer
+// is under way, then resident; or quarantined, if the transfer is overdue: then
+// nobody finds it any more, and its memory is left alone until the transfer's
+// Done. A region is made of frames of Config.Extent bytes. A frame holds one full
+// extent, or short ones in slots of one power-of-two size. Eviction takes whole
+// frames, the least recently leased first, and only those in which nothing is
+// leased, filling or quarantined.
+//
+// # Locking
+//
+// One mutex, Cache.mu, guards everything that changes: pools, frames, extents,
+// leases and counters. It is held for bookkeeping only, never over a call of
+// [Source.Submit], Config.Attach, Config.Detach, a device provider or a region.
+// A transfer's Done takes it and never blocks otherwise. Methods whose comment
+// says "with mu" are called with it held.
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"sync"
+	"time"
+
+	"hbmfs/cache/device"
+	"hbmfs/transport"
+)
+
+// Errors of Fetch. Each is wrapped with what failed.
+var (
+	// ErrInvalid: offset, length or segment limit make no sense.
+	ErrInvalid = errors.New("invalid range")
+	// ErrNoSpace: too much of the domain's pool is leased or under transfer for
+	// the range to fit. The pool is as it was.
+	ErrNoSpace = errors.New("device memory pool is full of what is pinned")
+	// ErrOverdue: a transfer was not done within Config.Timeout.
+	ErrOverdue = errors.New("transfer overdue")
+	// ErrClosed: the cache was closed.
+	ErrClosed = errors.New("cache closed")
+	// ErrConfig: the cache can't be made as asked.
+	ErrConfig = errors.New("invalid cache configuration")
+)
+
+// FileKey names one version of one file. Two files, and two versions of a file,
+// never have the same.
+type FileKey struct {
+	Target, Dataset uint32
+	Ino             uint64
+	Version         transport.Version
+}
+
+// Source is one version of one remote file, open at its target. It must stay
+// usable until the Done of everything that was submitted to it. Methods may be
+// called concurrently.
+type Source interface {
+	Key() FileKey
+	// Size is in bytes, and always the same for the same key.
+	Size() int64
+	// Settled is false if the bytes may change without the version changing.
+	// Extents of such a source are never shared and never kept.
+	Settled() bool
+	// Submit starts requests and never blocks. The source sets their File and
+	// nothing else. Each Done is called exactly once, possibly before Submit
+	// returns, also if the request could not be started. The slice is the
+	// cache's again when Submit returns; the requests, when they are Done.
+	Submit(reqs []*transport.Request)
+}
+
+// Config says what a cache is made of.
+type Config struct {
+	// Provider allocates the regions, one for each domain.
+	Provider device.Provider
+	// Pool is a region's size in bytes: rounded down to a multiple of Extent,
+	// and at least one Extent. Extent is the largest extent in bytes: a power
+	// of two, at least 4096.
+	Pool, Extent int64
+	// Timeout is how long a transfer may take before its extent is quarantined
+	// and those who wait get [ErrOverdue]; also how long Attach may take. Positive.
+	Timeout time.Duration
+	// Attach prepares a new region as a destination of transfers; its context
+	// ends after Timeout or when the cache is closed. If it fails, the region is
+	// closed without Detach. Detach undoes Attach; no transfer is under way then.
+	// Both may be nil.
+	Attach func(context.Context, transport.Memory) error
+	Detach func(transport.Memory)
+}
+
+const minSlot = 4096
+
+func (cfg *Config) check() error {
+	switch {
+	case cfg.Provider == nil:
+		return fmt.Errorf("%w: no device memory provider", ErrConfig)
+	case cfg.Extent < minSlot || cfg.Extent&(cfg.Extent-1) != 0:
+		return fmt.Errorf("%w: extent size %d is not a power of two of at least %d", ErrConfig, cfg.Extent, minSlot)
+	case cfg.Pool < cfg.Extent:
+		return fmt.Errorf("%w: a pool of %d bytes holds no extent of %d", ErrConfig, cfg.Pool, cfg.Extent)
+	case cfg.Timeout <= 0:
+		return fmt.Errorf("%w: time-out %v is not positive", ErrConfig, cfg.Timeout)
+	}
+	return nil
+}
+
+// Cache is the device extent cache of a mount. Its methods may be called
+// concurrently.
+type Cache struct {
+	cfg        Config
+	extentBits int             // log2 of Config.Extent
+	life       context.Context // ends when Close begins
+	end        context.CancelFunc
+	close      func() error
+
+	mu      sync.Mutex
+	closed  bool
+	pools   map[transport.Domain]*pool // open, or being made
+	regions []*pool                    // by id-1; the revoked ones too
+	filling list[extent]               // transfers that are not overdue, oldest first
+	timer   *time.Timer                // runs expire
+	armed   bool                       // timer will fire
+	plans   uint64                     // numbers the plans
+	extents []*extent                  // free
+	files   []*file                    // free
+	leases  []*Lease                   // free
+	usage   [states]Usage
+	stats   Stats // without usage and regions
+
+	// work counts transfers and regions being made. It grows with mu held and
+	// closed false, so that Close can wait for it.
+	work sync.WaitGroup
+}
+
+// New makes an empty cache. The error wraps [ErrConfig].
+func New(cfg Config) (*Cache, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	c := &Cache{
+		cfg:        cfg,
+		extentBits: bits.TrailingZeros64(uint64(cfg.Extent)),
+		pools:      make(map[transport.Domain]*pool),
+	}
+	c.life, c.end = context.WithCancel(context.Background())
+	c.close = sync.OnceValue(c.shut)
+	c.timer = time.AfterFunc(cfg.Timeout, c.expire)
+	c.timer.Stop()
+	return c, nil
+}
+
+// Region returns the region of that id, which a [Segment] named. ok is false if
+// there is none, or it was revoked, or the cache closed. The cache closes the
+// region; its Domain tells whose it is.
+func (c *Cache) Region(id uint32) (r device.Region, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || id == 0 || int64(id) > int64(len(c.regions)) {
+		return nil, false
+	}
+	p := c.regions[id-1]
+	if p.isRevoked() {
+		return nil, false
+	}
+	return p.region, true
+}
+
+// Forget drops a file version that is stale. Its extents that nobody leases are
+// freed now, leased ones when they are released, and those under transfer once
+// they are done and let go.
+func (c *Cache) Forget(key FileKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.pools {
+		if f := p.files[key]; f != nil {
+			c.forget(f)
+		}
+	}
+}
+
+// Close fails those who wait with [ErrClosed], waits for the Done of every
+// transfer, and closes the regions. Leases that are still held are void; they
+// can still be released. Every call returns what the first one did.
+func (c *Cache) Close() error { return c.close() }
+
+func (c *Cache) shut() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.end()
+	c.work.Wait()
+	c.timer.Stop()
+	c.mu.Lock()
+	regions := c.regions
+	c.mu.Unlock()
+	var errs []error
+	for _, p := range regions {
+		if c.cfg.Detach != nil {
+			c.cfg.Detach(p.region)
+		}
+		errs = append(errs, p.region.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,154 @@
+package cache
+
+import (
+	"time"
+
+	"hbmfs/transport"
+)
+
+// Segment is a span of a region that holds a span of the file. Offsets and length
+// are in bytes.
+type Segment struct {
+	Region    uint32
+	RegionOff int64
+	FileOff   int64
+	Len       int64
+	Path      transport.Path   // how the bytes came
+	Why       transport.Reason // and why not by a better path
+	Hit       bool             // they were in device memory already
+}
+
+// Lease pins segments until it is released. It is not for concurrent use, but
+// may be handed from one goroutine to another.
+type Lease struct {
+	cache *Cache
+	pool  *pool // nil: the lease is empty
+	ask   ask
+	segs  []Segment
+	path  transport.Path
+	why   transport.Reason
+
+	// reqs is the batch of transfers that this lease started, and fresh the span
+	// of the region that they are the first to use.
+	reqs    []*transport.Request
+	fresh   struct{ from, to int64 }
+	started time.Time
+
+	// The rest is guarded by Cache.mu. While extents that the lease waits for are
+	// filling they know it by its place in parts; one that fails leaves nil there.
+	parts   []*extent
+	pending int
+	err     error
+	live    bool          // handed out and not yet released
+	wake    chan struct{} // has a token when nothing is pending, or err is set
+}
+
+// Segments lists what is pinned, in the file's order. The slice is valid until
+// Release.
+func (l *Lease) Segments() []Segment { return l.segs }
+
+// Covered is the number of bytes in all segments.
+func (l *Lease) Covered() int64 { return l.ask.end - l.ask.off }
+
+// Next is the file offset to go on from: the range needed more segments than
+// were allowed. It is 0 when the range is done.
+func (l *Lease) Next() int64 { return l.ask.next }
+
+// Path is the least direct of the segments', and PathNone if there are none.
+func (l *Lease) Path() transport.Path { return l.path }
+
+// Why is the reason of the segment that Path is of.
+func (l *Lease) Why() transport.Reason { return l.why }
+
+// Err is nil while the memory is usable. It wraps [transport.ErrRevoked] once
+// the region was taken away; the lease must still be released.
+func (l *Lease) Err() error {
+	if l.pool == nil {
+		return nil
+	}
+	return l.pool.usable()
+}
+
+// Release unpins the segments. It must be called exactly once, and the lease not
+// be used afterwards: the cache uses it again for another Fetch. A second call
+// panics if that has not happened yet.
+func (l *Lease) Release() {
+	c := l.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !l.live {
+		panic("cache: lease released twice")
+	}
+	l.live = false
+	c.stats.Leases--
+	for _, e := range l.parts {
+		c.unpin(e)
+	}
+	c.recycle(l)
+}
+
+// arrived counts an extent that the lease waited for. With mu.
+func (l *Lease) arrived(err error) {
+	l.pending--
+	if l.err == nil {
+		l.err = err
+	}
+	if l.pending > 0 && l.err == nil {
+		return
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// grant hands the lease out. With mu.
+func (c *Cache) grant(l *Lease) {
+	l.live = true
+	c.stats.Fetches++
+	c.stats.Leases++
+	for i, e := range l.parts {
+		l.segs[i].Path, l.segs[i].Why = e.path, e.why
+		if i == 0 || e.path < l.path {
+			l.path, l.why = e.path, e.why
+		}
+	}
+}
+
+// drop lets go of whatever a lease that is not handed out has or waits for.
+// With mu.
+func (c *Cache) drop(l *Lease) {
+	for _, e := range l.parts {
+		switch {
+		case e == nil:
+		case e.state == filling:
+			e.desert(l)
+		default:
+			c.unpin(e)
+		}
+	}
+	c.recycle(l)
+}
+
+// lease takes a lease that nobody uses. With mu.
+func (c *Cache) lease(p *pool, a ask) *Lease {
+	l := pop(&c.leases)
+	if l.cache == nil {
+		l.cache, l.wake = c, make(chan struct{}, 1)
+	}
+	l.pool, l.ask = p, a
+	return l
+}
+
+// recycle keeps a lease for its next use. No extent knows it any more. With mu.
+func (c *Cache) recycle(l *Lease) {
+	select {
+	case <-l.wake:
+	default:
+	}
+	clear(l.parts)
+	l.parts, l.reqs, l.segs = l.parts[:0], l.reqs[:0], l.segs[:0]
+	l.pool, l.err, l.pending = nil, nil, 0
+	l.path, l.why = transport.PathNone, transport.WhyBest
+	c.leases = append(c.leases, l)
+}

@@ -1,0 +1,188 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"hbmfs/cache/device"
+	"hbmfs/transport"
+)
+
+// place is where in a file an extent is. The length is part of it, so that an
+// extent can't be found by who expects more bytes than it has.
+type place struct {
+	file     *file
+	off, len int64
+}
+
+// file is a file version that a pool has extents of in its table.
+type file struct {
+	pool    *pool
+	key     FileKey
+	extents list[extent]
+}
+
+// pool is one domain's region and what lies in it.
+type pool struct {
+	dom   transport.Domain
+	ready chan struct{} // closed when the region is made, or err set
+	err   error
+
+	// These are set once, before ready is closed.
+	open    bool // guarded by Cache.mu
+	id      uint32
+	region  device.Region
+	revoked <-chan struct{}
+
+	// These are guarded by Cache.mu.
+	frames frames
+	files  map[FileKey]*file
+	table  map[place]*extent
+}
+
+func (p *pool) isRevoked() bool {
+	select {
+	case <-p.revoked:
+		return true
+	default:
+		return false
+	}
+}
+
+// usable returns an error wrapping [transport.ErrRevoked] if the region is not.
+func (p *pool) usable() error {
+	if p.isRevoked() {
+		return fmt.Errorf("region %d: %w", p.id, transport.ErrRevoked)
+	}
+	return nil
+}
+
+// pool returns the domain's pool; nil if it must be made first. With mu.
+func (c *Cache) pool(dom transport.Domain) *pool {
+	p := c.pools[dom]
+	if p == nil || !p.open {
+		return nil
+	}
+	if p.isRevoked() {
+		c.retire(p)
+		return nil
+	}
+	return p
+}
+
+// retire takes a revoked pool out of use. What is leased or under transfer stays
+// until it is let go; the region stays open until Close. With mu.
+func (c *Cache) retire(p *pool) {
+	delete(c.pools, p.dom)
+	for _, f := range p.files {
+		c.forget(f)
+	}
+}
+
+// openPool returns the domain's pool, and makes it if nobody does so already.
+// With mu, which it gives up while it waits.
+func (c *Cache) openPool(ctx context.Context, dom transport.Domain) (*pool, error) {
+	if c.closed {
+		return nil, ErrClosed
+	}
+	p := c.pools[dom]
+	if p == nil {
+		p = &pool{dom: dom, ready: make(chan struct{})}
+		c.pools[dom] = p
+		c.work.Add(1)
+		go c.makePool(p)
+	}
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	select {
+	case <-p.ready:
+		return p, p.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// makePool has a goroutine of its own, so that a region that takes long does not
+// keep a Fetch whose context ends, and no Fetch that gives up spoils it for others.
+func (c *Cache) makePool(p *pool) {
+	defer c.work.Done()
+	defer close(p.ready)
+	region, err := c.makeRegion(p.dom)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		p.err = fmt.Errorf("region for uid %d on device %d: %w", p.dom.UID, p.dom.Device, err)
+		if c.closed {
+			p.err = ErrClosed
+		}
+		delete(c.pools, p.dom)
+		return
+	}
+	c.regions = append(c.regions, p)
+	p.id, p.region, p.revoked = uint32(len(c.regions)), region, region.Revoked()
+	p.frames = newFrames(region.Size(), c.extentBits)
+	p.files = make(map[FileKey]*file)
+	p.table = make(map[place]*extent, len(p.frames.all))
+	p.open = true
+}
+
+func (c *Cache) makeRegion(dom transport.Domain) (device.Region, error) {
+	region, err := c.cfg.Provider.Alloc(dom, c.cfg.Pool>>c.extentBits<<c.extentBits)
+	if err != nil || c.cfg.Attach == nil {
+		return region, err
+	}
+	ctx, cancel := context.WithTimeout(c.life, c.cfg.Timeout)
+	defer cancel()
+	if err := c.cfg.Attach(ctx, region); err != nil {
+		return nil, errors.Join(fmt.Errorf("attach: %w", err), region.Close())
+	}
+	return region, nil
+}
+
+// find returns the extent at a place of a file, or nil. With mu.
+func (p *pool) find(f *file, off, n int64) *extent {
+	if f == nil {
+		return nil
+	}
+	return p.table[place{f, off, n}]
+}
+
+// share enters e in the table. With mu.
+func (c *Cache) share(e *extent, key FileKey) {
+	p := e.pool
+	f := p.files[key]
+	if f == nil {
+		f = pop(&c.files)
+		f.pool, f.key = p, key
+		p.files[key] = f
+	}
+	e.file = f
+	e.inFile.moveTo(&f.extents)
+	p.table[e.place()] = e
+}
+
+// unshare takes e out of the table, if it is there. With mu.
+func (c *Cache) unshare(e *extent) {
+	f := e.file
+	if f == nil {
+		return
+	}
+	delete(e.pool.table, e.place())
+	e.inFile.moveTo(nil)
+	e.file = nil
+	if f.extents.n == 0 {
+		delete(e.pool.files, f.key)
+		f.pool = nil
+		c.files = append(c.files, f)
+	}
+}
+
+// forget takes all of a file's extents out of the table, and frees those that
+// nobody holds. With mu.
+func (c *Cache) forget(f *file) {
+	for e := f.extents.front(); e != nil; e = f.extents.front() {
+		c.unshare(e)
+		c.reap(e)
+	}
+}

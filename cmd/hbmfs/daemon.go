@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// readyEnv tells a re-executed hbmfs that it is the daemon, and that its parent
+// waits on descriptor readyFD for a startReport.
+const (
+	readyEnv = "HBMFS_READY"
+	readyFD  = 3
+)
+
+// startReport is what the daemon tells its parent, once: that the mount
+// answers, or why it doesn't.
+type startReport struct {
+	Text string `json:"error,omitempty"`
+	Code int    `json:"code"`
+}
+
+// daemonError is a failure that the daemon reported, with its exit code.
+type daemonError struct{ startReport }
+
+func (e daemonError) Error() string { return e.Text }
+
+// startDaemon runs this command line again in a session of its own, with the
+// mount's log as its output, and returns when its mount answers. If ctx ends
+// first, the daemon is told to end.
+func startDaemon(ctx context.Context, place string) error {
+	log, err := openLog(place)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	cmd, err := daemonCommand(log, w)
+	if err == nil {
+		err = cmd.Start()
+	}
+	w.Close()
+	if err != nil {
+		return fmt.Errorf("start the daemon: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { cmd.Process.Signal(unix.SIGTERM) })()
+	return awaitStart(cmd, r, log.Name())
+}
+
+func daemonCommand(log, ready *os.File) (*exec.Cmd, error) {
+	// What else our own caller left open must not live as long as the mount.
+	if err := unix.CloseRange(readyFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("close_range", err)
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{ready}
+	cmd.Env = append(os.Environ(), readyEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd, nil
+}
+
+func awaitStart(cmd *exec.Cmd, r io.Reader, logName string) error {
+	var report startReport
+	if err := json.NewDecoder(r).Decode(&report); err != nil {
+		return fmt.Errorf("the daemon died before its mount answered (%v); its log is %s", cmd.Wait(), logName)
+	}
+	if report.Code != exitOK {
+		return daemonError{report}
+	}
+	return cmd.Process.Release()
+}
+
+// startPipe is the daemon's end of the pipe to its parent; nil in the foreground.
+type startPipe struct{ f *os.File }
+
+// inheritStart returns the pipe that startDaemon left to this process, or nil if
+// this process is not a daemon.
+func inheritStart() *startPipe {
+	if os.Getenv(readyEnv) == "" {
+		return nil
+	}
+	os.Unsetenv(readyEnv)
+	unix.CloseOnExec(readyFD)
+	signal.Ignore(unix.SIGHUP)
+	return &startPipe{os.NewFile(readyFD, "ready")}
+}
+
+// report tells the parent how the start went, the first time it is called. A
+// parent that has gone is no error: the mount stays.
+func (p *startPipe) report(err error) {
+	if p == nil || p.f == nil {
+		return
+	}
+	r := startReport{Code: exitCode(err)}
+	if err != nil {
+		r.Text = err.Error()
+	}
+	_ = json.NewEncoder(p.f).Encode(r)
+	p.f.Close()
+	p.f = nil
+}

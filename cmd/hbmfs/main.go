@@ -1,0 +1,93 @@
+// Command hbmfs serves datasets, mounts them, and reads their files through the
+// device-memory path.
+//
+// It owns the command line: flags, exit codes, output for people and for
+// scripts, the daemon's start and end. It only wires the other packages
+// together; no byte of a file passes through a decision made here. It holds no
+// lock.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"hbmfs/fs/client"
+	"hbmfs/transport"
+)
+
+// Exit codes, as `hbmfs --help` lists them.
+const (
+	exitOK = iota
+	exitFailure
+	exitUsage
+	exitMismatch
+	exitTransport
+	exitNotMount
+	exitBusy
+)
+
+var (
+	// errUsage: the command line is wrong.
+	errUsage = errors.New("usage")
+	// errMismatch: device memory does not hold what the target has.
+	errMismatch = errors.New("mismatch")
+	// errBusy: the mount is in use.
+	errBusy = errors.New("mount is busy")
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run executes one command line and returns its exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	code := exitCode(err)
+	if err != nil {
+		fmt.Fprintf(stderr, "hbmfs: %v\n", err)
+	}
+	if code == exitUsage {
+		fmt.Fprintf(stderr, "Try '%s --help'.\n", cmd.CommandPath())
+	}
+	return code
+}
+
+func exitCode(err error) int {
+	var daemon daemonError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &daemon):
+		return daemon.Code
+	case errors.Is(err, errUsage):
+		return exitUsage
+	case errors.Is(err, errMismatch):
+		return exitMismatch
+	case errors.Is(err, transport.ErrUnavailable), errors.Is(err, unix.EREMOTEIO):
+		return exitTransport
+	case errors.Is(err, client.ErrNotHBMFS):
+		return exitNotMount
+	case errors.Is(err, errBusy):
+		return exitBusy
+	}
+	return exitFailure
+}
+
+// usageError is about the command line itself. Its text stands alone.
+type usageError struct{ text string }
+
+func (e usageError) Error() string { return e.text }
+func (usageError) Unwrap() error   { return errUsage }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Sprintf(format, args...)}
+}

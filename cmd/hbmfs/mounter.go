@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hbmfs/cache"
+	"hbmfs/cache/device"
+	"hbmfs/fs"
+	"hbmfs/remote"
+	"hbmfs/remote/target"
+	"hbmfs/transport"
+	"hbmfs/transport/inproc"
+	"hbmfs/transport/tcp"
+)
+
+// ioTimeout bounds how long a peer may make no progress, and so how long a
+// fetch or a plain read waits for a target that is gone.
+const ioTimeout = 15 * time.Second
+
+// localDataset is the name of the embedded target's one dataset.
+const localDataset = "local"
+
+// mounter ties the rooms together and takes them apart again, in order.
+type mounter struct {
+	o     mountOptions
+	src   source
+	place string
+	tls   *tls.Config
+	log   *slog.Logger
+}
+
+func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+// run mounts, calls ready, and returns once the mount is gone: because of a
+// signal, or because somebody unmounted it.
+func (m *mounter) run(ctx context.Context, ready func()) (err error) {
+	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
+	defer stop()
+	if err := preparePlace(m.place); err != nil {
+		return err
+	}
+	provider, err := device.Open(m.o.device)
+	if err != nil {
+		return usagef("--device %s: %v", m.o.device, err)
+	}
+	remoteConfig, closeLocal, err := m.remoteConfig(provider)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLocal()) }()
+	t, err := remote.Connect(ctx, remoteConfig)
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w", m.src, err)
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	c, err := cache.New(cache.Config{
+		Provider: provider, Pool: int64(m.o.pool), Extent: int64(m.o.extent), Timeout: ioTimeout,
+		Attach: t.Attach,
+		Detach: func(mem transport.Memory) {
+			if err := t.Detach(mem); err != nil {
+				m.log.Warn("detach a region", "error", err)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	return m.show(ctx, provider, t, c, ready)
+}
+
+// show keeps the file system mounted until ctx ends or somebody unmounts it.
+func (m *mounter) show(ctx context.Context, provider device.Provider, t *remote.Target, c *cache.Cache, ready func()) error {
+	server, err := fs.Mount(m.place, m.fsConfig(provider, t, c))
+	if err != nil {
+		return m.explain(err)
+	}
+	m.log.Info("mounted", "source", m.src, "mountpoint", m.place, "version", version())
+	ready()
+	gone := make(chan struct{})
+	go func() {
+		server.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+		m.log.Info("unmounted", "mountpoint", m.place)
+		return nil
+	case <-ctx.Done():
+		m.log.Info("ending", "mountpoint", m.place, "cause", context.Cause(ctx))
+		return server.Unmount()
+	}
+}
+
+func (m *mounter) fsConfig(provider device.Provider, t *remote.Target, c *cache.Cache) fs.Config {
+	dataset := m.src.dataset
+	if m.src.local() {
+		dataset = localDataset
+	}
+	return fs.Config{
+		Target: t, Cache: c, Dataset: dataset, Source: m.src.String(),
+		Device: provider.Name(), CPUDevice: provider.CPU(),
+		Pool: int64(m.o.pool), Extent: int64(m.o.extent),
+		AllowOther: m.o.allowOther, Strict: m.o.strict, RequireDirect: m.o.requireDirect,
+		Checksums: bool(m.o.checksums), Timeout: ioTimeout, Version: version(), Log: m.log,
+	}
+}
+
+// explain adds what to do where a mount is refused for want of privilege.
+func (m *mounter) explain(err error) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("%w; without root a mount needs fusermount3 (Debian's fuse3), and --allow-other needs user_allow_other in /etc/fuse.conf", err)
+	}
+	return err
+}
+
+// remoteConfig says how to reach the source. For a local one it starts the
+// embedded target, which the returned function closes.
+func (m *mounter) remoteConfig(provider device.Provider) (remote.Config, func() error, error) {
+	cfg := remote.Config{
+		Addr: m.src.addr, TLS: m.tls,
+		Connections: m.o.connections, Checksums: bool(m.o.checksums), Timeout: ioTimeout, Log: m.log,
+	}
+	if m.src.dataset != "" {
+		cfg.Datasets = []string{m.src.dataset}
+	}
+	var local *target.Target
+	closeLocal := func() error { return nil }
+	if m.src.local() {
+		var err error
+		local, err = target.New(target.Config{
+			Exports: []target.Export{{Name: localDataset, Path: m.src.path}},
+			Log:     m.log, Version: version(), Transports: []string{inproc.Name},
+		})
+		if err != nil {
+			return cfg, nil, err
+		}
+		cfg.DialControl, closeLocal = local.DialLocal, local.Close
+	}
+	cfg.Select = func(served []string) (transport.Selection, error) {
+		return m.selectPath(provider, served, m.candidates(local))
+	}
+	return cfg, closeLocal, nil
+}
+
+// candidates are all transports, the most direct first. local is nil unless the
+// target is in this process.
+func (m *mounter) candidates(local *target.Target) []transport.Candidate {
+	in := transport.Candidate{Name: inproc.Name, Path: transport.PathHost}
+	if local != nil {
+		in.Transport = inproc.New(local)
+	} else {
+		in.Err = fmt.Errorf("%w: the source is not in the daemon; mount a local path to use it", transport.ErrUnavailable)
+	}
+	return append(absentCandidates(),
+		transport.Candidate{Name: tcp.Name, Path: transport.PathStaged, Transport: tcp.New(m.tls != nil)}, in)
+}
+
+// selectPath probes the candidates against a region like those that the cache
+// will have.
+func (m *mounter) selectPath(provider device.Provider, served []string, candidates []transport.Candidate) (transport.Selection, error) {
+	probe, err := provider.Alloc(transport.Domain{UID: uint32(os.Geteuid())}, int64(m.o.extent))
+	if err != nil {
+		return transport.Selection{}, fmt.Errorf("device memory: %w", err)
+	}
+	s, err := transport.Select(m.o.transport, m.o.requireDirect, served, probe, candidates)
+	return s, errors.Join(err, probe.Close())
+}
+
+// endSignals end a mount in order. A hang-up that is ignored, as the daemon's
+// is, stays ignored.
+func endSignals() []os.Signal {
+	end := []os.Signal{os.Interrupt, unix.SIGTERM}
+	if !signal.Ignored(unix.SIGHUP) {
+		end = append(end, unix.SIGHUP)
+	}
+	return end
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// resolvePlace returns path as the mount table has it: absolute, without
+// symbolic links. If it is an hbmfs mount already, the mount is not touched: its
+// daemon may be dead or stuck.
+func resolvePlace(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	parent, err := filepath.EvalSymlinks(filepath.Dir(abs))
+	if err != nil {
+		return "", fmt.Errorf("mount point %s: %w", path, err)
+	}
+	place := filepath.Join(parent, filepath.Base(abs))
+	if top, found, err := mountAt(place); err != nil || found && top.fsType == fsType {
+		return place, err
+	}
+	if place, err = filepath.EvalSymlinks(place); err != nil {
+		return "", fmt.Errorf("mount point %s: %w", path, err)
+	}
+	return place, nil
+}
+
+// preparePlace makes sure that something can be mounted at place: it detaches
+// what a killed daemon left there, and refuses a live mount of ours.
+func preparePlace(place string) error {
+	for {
+		top, found, err := mountAt(place)
+		if err != nil {
+			return err
+		}
+		if !found || top.fsType != fsType {
+			return checkDirectory(place)
+		}
+		if !isDead(place) {
+			return fmt.Errorf("%s is mounted already, from %s; 'hbmfs umount %s' first", place, top.source, place)
+		}
+		if err := detach(place, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("clean up the dead mount at %s: %w", place, err)
+		}
+	}
+}
+
+func checkDirectory(place string) error {
+	info, err := os.Stat(place)
+	if err != nil {
+		return fmt.Errorf("mount point %s: %w", place, err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("mount point %s is not a directory; make one to mount on", place)
+	}
+	return nil
+}
+
+// isDead reports whether the daemon behind the mount at place is gone.
+func isDead(place string) bool {
+	var st unix.Stat_t
+	err := unix.Lstat(place, &st)
+	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"hbmfs/fs/client"
+)
+
+type readOptions struct {
+	span   byteSpan
+	verify bool
+	json   bool
+}
+
+const readHelp = `Fetch files of a mount into device memory by ioctl, and tell how their bytes
+came. Files larger than the mount's pool stream through it. Nothing is printed of
+their content.
+
+With --verify, the SHA-256 of each window of device memory is compared with one
+that the target computes from its source; the time then includes both.
+
+A file that fails does not stop the others; the exit code tells (see 'hbmfs
+--help').`
+
+func newReadCommand() *cobra.Command {
+	o := readOptions{span: byteSpan{length: math.MaxInt64}}
+	cmd := &cobra.Command{
+		Use:   "read FILE...",
+		Short: "Fetch files of a mount into device memory",
+		Long:  readHelp,
+		Example: `  hbmfs read /mnt/train/shard-000
+  hbmfs read --verify --range 1GiB:64MiB /mnt/train/shard-000`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runRead(cmd.Context(), o, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.Var(&o.span, "range", "bytes to fetch of each file, such as 1GiB:64MiB; what is past its end is left out")
+	f.BoolVar(&o.verify, "verify", false, "compare device memory with digests from the target")
+	f.BoolVar(&o.json, "json", false, "print one JSON object a file")
+	return cmd
+}
+
+func runRead(ctx context.Context, o readOptions, names []string, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, unix.SIGTERM)
+	defer stop()
+	var mounts mountSet
+	defer mounts.close()
+	print := printRow
+	if o.json {
+		print = printObject
+	} else {
+		fmt.Fprintln(stdout, rowHeader)
+	}
+	failed := filesError{total: len(names)}
+	for _, name := range names {
+		result, err := readOne(ctx, &mounts, name, o)
+		if err != nil {
+			failed.errs = append(failed.errs, err)
+			fmt.Fprintf(stderr, "hbmfs: %v\n", err)
+		}
+		if err := print(stdout, result); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if len(failed.errs) > 0 {
+		return failed
+	}
+	return nil
+}
+
+// readResult is what read tells of one file.
+type readResult struct {
+	File      string  `json:"file"`
+	Bytes     int64   `json:"bytes"`
+	Segments  int64   `json:"segments"`
+	Hits      int64   `json:"hits"` // segments that were in device memory already
+	Path      string  `json:"path"` // the least direct of the segments'
+	Reason    string  `json:"reason"`
+	Seconds   float64 `json:"seconds"`
+	GBps      float64 `json:"gbps"`
+	Unsettled bool    `json:"unsettled"` // a writer may have it open
+	Verified  bool    `json:"verified"`
+	// Mismatches counts the windows that differ from the target's digest.
+	Mismatches int    `json:"mismatches"`
+	Wrong      []span `json:"wrong,omitempty"`
+	Error      string `json:"error,omitempty"`
+}
+
+const rowHeader = "         BYTES  SEGMENTS      HITS  PATH          GB/s  MISMATCHES  FILE (REASON)"
+
+func printRow(out io.Writer, r readResult) error {
+	if r.Error != "" {
+		return nil // told on standard error
+	}
+	mismatches := "-"
+	if r.Verified {
+		mismatches = fmt.Sprint(r.Mismatches)
+	}
+	_, err := fmt.Fprintf(out, "%14d  %8d  %8d  %-10s  %6.2f  %10s  %s (%s)\n",
+		r.Bytes, r.Segments, r.Hits, r.Path, r.GBps, mismatches, r.File, r.Reason)
+	return err
+}
+
+func printObject(out io.Writer, r readResult) error { return json.NewEncoder(out).Encode(r) }
+
+// filesError says how many files failed; why has been told already.
+type filesError struct {
+	total int
+	errs  []error
+}
+
+func (e filesError) Error() string { return fmt.Sprintf("%d of %d files failed", len(e.errs), e.total) }
+
+func (e filesError) Unwrap() []error { return e.errs }
+
+// byteSpan is a flag that takes OFF:LEN.
+type byteSpan struct{ off, length byteSize }
+
+// Set implements [pflag.Value].
+func (s *byteSpan) Set(text string) error {
+	from, n, ok := strings.Cut(text, ":")
+	if !ok {
+		return fmt.Errorf("%q is not OFF:LEN, such as 1GiB:64MiB", text)
+	}
+	off, err := parseSize(from)
+	if err != nil {
+		return err
+	}
+	length, err := parseSize(n)
+	if err != nil {
+		return err
+	}
+	*s = byteSpan{off, length}
+	return nil
+}
+
+// Type implements [pflag.Value].
+func (*byteSpan) Type() string { return "OFF:LEN" }
+
+func (s *byteSpan) String() string {
+	if s.length == math.MaxInt64 {
+		return ""
+	}
+	return s.off.String() + ":" + s.length.String()
+}
+
+// mountSet is the mounts that files were opened in, each opened once.
+type mountSet []*client.Mount
+
+// open opens a file of whichever mount it lies in.
+func (s *mountSet) open(name string) (*client.File, error) {
+	for _, m := range *s {
+		f, err := m.Open(name)
+		if !errors.Is(err, client.ErrNotHBMFS) {
+			return f, err
+		}
+	}
+	m, err := client.OpenMount(name)
+	if err != nil {
+		return nil, err
+	}
+	*s = append(*s, m)
+	return m.Open(name)
+}
+
+func (s *mountSet) close() {
+	for _, m := range *s {
+		_ = m.Close() // what it fails to unmap goes with the process
+	}
+}

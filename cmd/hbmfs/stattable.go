@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"hbmfs/cache"
+	"hbmfs/fs"
+	"hbmfs/remote"
+	"hbmfs/transport"
+)
+
+// statTable prints lines of a name and a value.
+type statTable struct{ w *tabwriter.Writer }
+
+func (t statTable) line(name, format string, args ...any) {
+	fmt.Fprintf(t.w, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+}
+
+func printStats(out io.Writer, s fs.Stats) error {
+	t := statTable{tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
+	uptime := time.Duration(s.UptimeSeconds * float64(time.Second)).Round(time.Second)
+	t.line("source", "%s", s.Source)
+	t.line("daemon", "pid %d, hbmfs %s, up %s", s.PID, s.Version, uptime)
+	t.line("device", "%s, pool %s for each user, extents of %s", s.Device, humanBytes(s.Pool), humanBytes(s.Extent))
+	for _, tr := range s.Transports {
+		t.line("transport "+tr.Name, "%s", describeTransport(tr))
+	}
+	t.cache(s.Cache)
+	t.target(s.Target)
+	t.line("plain reads", "%d, %s", s.PlainReads, humanBytes(s.PlainBytes))
+	if len(s.Errors) == 0 {
+		t.line("errors", "none")
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Errors)) {
+		t.line("errors "+name, "%d", s.Errors[name])
+	}
+	return t.w.Flush()
+}
+
+func describeTransport(tr fs.TransportStats) string {
+	switch {
+	case !tr.Usable:
+		return "no: " + tr.Why
+	case !tr.Chosen:
+		return "usable: " + tr.Why
+	case tr.Encrypted:
+		return fmt.Sprintf("chosen, path %s, encrypted: %s", tr.Path, tr.Why)
+	}
+	return fmt.Sprintf("chosen, path %s, in clear: %s", tr.Path, tr.Why)
+}
+
+func (t statTable) cache(c cache.Stats) {
+	t.line("fetches", "%d", c.Fetches)
+	t.line("extents", "%d hits, %d misses, %d joined, %d evicted", c.Hits, c.Misses, c.Joined, c.Evictions)
+	for path, n := range c.Bytes {
+		if n > 0 {
+			t.line("fetched "+transport.Path(path).String(), "%s", humanBytes(n))
+		}
+	}
+	t.line("leases", "%d, %s pinned", c.Leases, humanBytes(c.PinnedBytes))
+	t.line("resident", "%d extents, %s", c.Resident.Extents, humanBytes(c.Resident.Bytes))
+	t.line("filling", "%d extents, %s", c.Filling.Extents, humanBytes(c.Filling.Bytes))
+	t.line("quarantined", "%d extents, %s", c.Quarantined.Extents, humanBytes(c.Quarantined.Bytes))
+	t.line("regions", "%d, %s", c.Regions, humanBytes(c.RegionBytes))
+	t.line("transfers", "%d failed, %d overdue", c.Errors, c.Overdue)
+}
+
+func (t statTable) target(r remote.Stats) {
+	t.line("connections", "%d, %d replaced", r.Link.Connections, r.Link.Reconnects)
+	t.line("sessions", "%d, %d control calls", r.Sessions, r.RoundTrips)
+	t.line("requests", "%d, %d in flight, %d issued again, %d failed", r.Requests, r.Link.InFlight, r.Retries, r.Errors)
+	t.line("received", "%s", humanBytes(r.Link.Bytes))
+}

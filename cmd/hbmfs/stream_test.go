@@ -1,0 +1,52 @@
+package main
+
+import (
+	"testing"
+
+	"hbmfs/fs/client"
+)
+
+func TestWindowsCoverTheRange(t *testing.T) {
+	const extent, window = 4096, 3 * 4096
+	for _, r := range []span{{0, 0}, {0, 1}, {0, window}, {5, window}, {4095, 10 * window}, {1 << 40, 7*window + 3}} {
+		s := &stream{window: window, extent: extent, next: r.Off, end: r.Off + r.Len}
+		at := r.Off
+		for w, ok := s.take(); ok; w, ok = s.take() {
+			if w.Off != at || w.Len <= 0 || w.Len > window {
+				t.Fatalf("range %+v: window %+v after offset %d", r, w, at)
+			}
+			if at = w.Off + w.Len; at%extent != 0 && at != s.end {
+				t.Fatalf("range %+v: window %+v ends within an extent", r, w)
+			}
+		}
+		if at != s.end {
+			t.Errorf("range %+v: the windows end at %d", r, at)
+		}
+	}
+}
+
+func TestWindowSizeLeavesRoom(t *testing.T) {
+	for _, c := range []struct{ pool, extent, want int64 }{
+		{1 << 30, 1 << 20, 16 << 20},
+		{64 << 20, 1 << 20, 10 << 20},
+		{1 << 20, 1 << 20, 1 << 20},
+		{1 << 30, 4096, 16 * 4096},
+	} {
+		info := client.Info{ExtentSize: c.extent, Devices: []client.Device{{Pool: c.pool}}}
+		if got := windowSize(info); got != c.want {
+			t.Errorf("pool %d, extent %d: window %d, want %d", c.pool, c.extent, got, c.want)
+		}
+	}
+}
+
+func TestByteSpan(t *testing.T) {
+	var s byteSpan
+	if err := s.Set("1GiB:64K"); err != nil || s.off != 1<<30 || s.length != 64<<10 || s.String() != "1GiB:64KiB" {
+		t.Errorf("1GiB:64K is %+v, %q, %v", s, s.String(), err)
+	}
+	for _, bad := range []string{"", ":", "1:", ":1", "1", "1:-1", "1:2:3"} {
+		if err := s.Set(bad); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}

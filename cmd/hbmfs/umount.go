@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"hbmfs/fs/client"
+)
+
+// Bounds on how long umount waits: for a busy mount, which may only be closing
+// its last file, for the daemon to say who it is, and for it to end.
+const (
+	busyWait   = time.Second
+	askWait    = 2 * time.Second
+	finishWait = 15 * time.Second
+)
+
+const umountHelp = `Unmount an hbmfs mount, and wait until its daemon has finished. What a killed
+daemon left behind is cleaned up. A mount in use stays, and is named with those
+who use it.`
+
+func newUmountCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "umount MOUNTPOINT",
+		Aliases: []string{"unmount"},
+		Short:   "Unmount an hbmfs mount",
+		Long:    umountHelp,
+		Args:    usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runUmount(cmd.Context(), args[0])
+		},
+	}
+}
+
+func runUmount(ctx context.Context, arg string) error {
+	place, err := resolvePlace(arg)
+	if err != nil {
+		return err
+	}
+	if err := checkOurs(place); err != nil {
+		return err
+	}
+	if isDead(place) {
+		if err := detach(place, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("clean up the dead mount at %s: %w", place, err)
+		}
+		return nil
+	}
+	daemon, err := findDaemon(place)
+	if err != nil {
+		return err
+	}
+	defer daemon.close()
+	if err := detachPatiently(ctx, place); err != nil {
+		return err
+	}
+	return daemon.awaitEnd(finishWait)
+}
+
+// checkOurs returns an error wrapping [client.ErrNotHBMFS] unless place is the top of an
+// hbmfs mount.
+func checkOurs(place string) error {
+	top, found, err := mountAt(place)
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return fmt.Errorf("%w: nothing is mounted at %s", client.ErrNotHBMFS, place)
+	case top.fsType != fsType:
+		return fmt.Errorf("%w: %s is of type %s, from %s", client.ErrNotHBMFS, place, top.fsType, top.source)
+	}
+	return nil
+}
+
+// detachPatiently unmounts place. It tries again for a moment while the mount
+// is busy, since closing a file takes effect a little later than close returns.
+func detachPatiently(ctx context.Context, place string) error {
+	ctx, cancel := context.WithTimeout(ctx, busyWait)
+	defer cancel()
+	retry := time.NewTicker(50 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		err := detach(place, 0)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			return fmt.Errorf("unmount %s: %w", place, err)
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return busy(place)
+		}
+	}
+}
+
+func busy(place string) error {
+	users := usersOf(place)
+	if len(users) == 0 {
+		return fmt.Errorf("%w: %s; end what uses it (fuser -m %s)", errBusy, place, place)
+	}
+	return fmt.Errorf("%w: %s is in use by %s; end them first", errBusy, place, strings.Join(users, ", "))
+}

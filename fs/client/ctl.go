@@ -1,0 +1,214 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hbmfs/fs/uapi"
+)
+
+// ctlTimeout is how long the mount may take to answer on the control socket,
+// which it does out of its own memory.
+const ctlTimeout = 10 * time.Second
+
+// oobRoom is for more descriptors than a reply may have, so that one that has
+// too many is told from one that was cut off.
+var oobRoom = unix.CmsgSpace(8 * 4)
+
+// ctl is the connection to a mount's control socket.
+type ctl struct {
+	dial func() (*net.UnixConn, error)
+
+	mu     sync.Mutex    // held over one request and its reply; guards what follows
+	conn   *net.UnixConn // nil: not connected
+	closed bool
+}
+
+// answer is a reply without error. Its fds are its receiver's to close.
+type answer struct {
+	reply uapi.CtlReply
+	body  []byte
+	fds   []int
+}
+
+// Stats asks the mount for its counters, a JSON object.
+func (m *Mount) Stats() ([]byte, error) {
+	a, err := m.ctl.ask(uapi.CtlRequest{Size: uint32(uapi.CtlRequestSize), Op: uapi.CtlStats})
+	if err != nil {
+		return nil, fmt.Errorf("hbmfs: stats of %s: %w", m.root, err)
+	}
+	return a.body, nil
+}
+
+// dialCtl connects to the socket by its directory's descriptor: the path of a
+// socket's address is limited to 107 bytes, that of a mount is not.
+func (m *Mount) dialCtl() (*net.UnixConn, error) {
+	dir := filepath.Join(m.root, ".hbmfs")
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("%s: %w: if only a part of the mount is visible here, make its root visible too", dir, err)
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, &os.PathError{Op: "fstat", Path: dir, Err: err}
+	}
+	if st.Dev != m.dev {
+		return nil, errOtherMount
+	}
+	address := &net.UnixAddr{Net: "unixpacket", Name: fmt.Sprintf("/proc/self/fd/%d/ctl", fd)}
+	conn, err := net.DialUnix("unixpacket", nil, address)
+	if err != nil {
+		return nil, fmt.Errorf("%s/ctl: %w", dir, err)
+	}
+	return conn, nil
+}
+
+// ask sends one request and returns the answer, checked against it. A
+// connection that failed is given up; the next ask makes a new one. Errors wrap
+// the [syscall.Errno] that the mount answered, [ErrProtocol] or [ErrClosed].
+func (c *ctl) ask(req uapi.CtlRequest) (answer, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return answer{}, ErrClosed
+	}
+	if c.conn == nil {
+		conn, err := c.dial()
+		if err != nil {
+			return answer{}, err
+		}
+		c.conn = conn
+	}
+	msg, err := exchange(c.conn, req)
+	if err != nil {
+		c.conn.Close()
+		c.conn = nil
+		return answer{}, err
+	}
+	return msg.answerTo(req)
+}
+
+func (c *ctl) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	if c.conn == nil {
+		return nil
+	}
+	return c.conn.Close()
+}
+
+// message is what one receive returned. It owns the descriptors in oob.
+type message struct {
+	data, oob []byte
+	flags     int
+}
+
+func exchange(conn *net.UnixConn, req uapi.CtlRequest) (message, error) {
+	out := make([]byte, uapi.CtlRequestSize)
+	uapi.EncodeCtlRequest(out, &req)
+	if err := conn.SetDeadline(time.Now().Add(ctlTimeout)); err != nil {
+		return message{}, err
+	}
+	if _, err := conn.Write(out); err != nil {
+		return message{}, err
+	}
+	m := message{data: make([]byte, uapi.CtlMax), oob: make([]byte, oobRoom)}
+	n, oobn, flags, _, err := conn.ReadMsgUnix(m.data, m.oob)
+	m.data, m.oob, m.flags = m.data[:max(n, 0)], m.oob[:max(oobn, 0)], flags
+	if err != nil {
+		return message{}, err
+	}
+	if n == 0 && oobn == 0 {
+		return message{}, errors.New("the mount closed the connection")
+	}
+	return m, nil
+}
+
+// answerTo checks m as the reply to req. Without an error, the descriptors are
+// the answer's; otherwise they are closed.
+func (m message) answerTo(req uapi.CtlRequest) (answer, error) {
+	a, err := m.parse()
+	if err == nil {
+		err = a.check(req)
+	}
+	if err != nil {
+		for _, fd := range a.fds {
+			unix.Close(fd)
+		}
+		return answer{}, err
+	}
+	return a, nil
+}
+
+// parse takes m apart. The fds that it returns came with m, also if there is an
+// error.
+func (m message) parse() (a answer, err error) {
+	if a.fds, err = parseRights(m.oob); err != nil {
+		return a, err
+	}
+	if m.flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+		return a, fmt.Errorf("%w: a reply longer than %d bytes or with too many descriptors", ErrProtocol, uapi.CtlMax)
+	}
+	if a.reply, a.body, err = uapi.DecodeCtlReply(m.data); err != nil {
+		return a, fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	return a, nil
+}
+
+// parseRights returns all descriptors in control data. Other kinds of control
+// data are an error wrapping [ErrProtocol].
+func parseRights(oob []byte) (fds []int, err error) {
+	for len(oob) > 0 {
+		header, data, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			return fds, fmt.Errorf("%w: control data: %w", ErrProtocol, err)
+		}
+		m := unix.SocketControlMessage{Header: header, Data: data}
+		more, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			return fds, fmt.Errorf("%w: control data: %w", ErrProtocol, err)
+		}
+		fds = append(fds, more...)
+		oob = rest
+	}
+	return fds, nil
+}
+
+func (a answer) check(req uapi.CtlRequest) error {
+	if a.reply.Error != 0 {
+		return syscall.Errno(a.reply.Error)
+	}
+	if req.Op == uapi.CtlRegion {
+		return a.checkRegion(req.Region)
+	}
+	if len(a.fds) != 0 || a.reply.Length != uint64(len(a.body)) {
+		return fmt.Errorf("%w: a reply of %d descriptors and %d bytes, which says %d",
+			ErrProtocol, len(a.fds), len(a.body), a.reply.Length)
+	}
+	return nil
+}
+
+func (a answer) checkRegion(region uint32) error {
+	switch {
+	case len(a.fds) != 1:
+		return fmt.Errorf("%w: %d descriptors for one region", ErrProtocol, len(a.fds))
+	case a.reply.Region != region:
+		return fmt.Errorf("%w: region %d instead", ErrProtocol, a.reply.Region)
+	case a.reply.Length == 0 || len(a.body) != 0:
+		return fmt.Errorf("%w: a region of %d bytes, with %d more in the reply", ErrProtocol, a.reply.Length, len(a.body))
+	}
+	return nil
+}

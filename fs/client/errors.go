@@ -1,0 +1,45 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// Errors of this package. What the mount answers is wrapped as the
+// [syscall.Errno] that hbmfs.h lists for the call: errors.Is(err,
+// syscall.ESTALE) tells that a file changed.
+var (
+	// ErrNotHBMFS: the path is not in an hbmfs mount, or not in this one.
+	ErrNotHBMFS = errors.New("not an hbmfs mount")
+	// ErrClosed: the file or the mount was closed by this process.
+	ErrClosed = errors.New("already closed")
+	// ErrProtocol: the mount answered something that the ABI does not allow.
+	ErrProtocol = errors.New("the mount broke the ABI")
+)
+
+var errOtherMount = fmt.Errorf("%w any more: another file system is mounted there now; open it again", ErrNotHBMFS)
+
+// remedies says, of what a mount answers to an ioctl, what it means and what to
+// do.
+var remedies = map[syscall.Errno]string{
+	syscall.EAGAIN:       "a writer has it open, and the mount is strict; try again when the writer is done",
+	syscall.ECONNABORTED: "the mount's daemon ended; mount again and open the file again",
+	syscall.EINVAL:       "the range is negative or too long, or a digest's is not within the file",
+	syscall.EIO:          "the target failed or did not answer; the mount's log says which",
+	syscall.EISDIR:       "only regular files have ranges",
+	syscall.ENODEV:       "the mount has no such device, or lost it; Info lists them",
+	syscall.ENOENT:       "this open file has no such handle",
+	syscall.ENOSPC:       "too much is pinned for the range to fit; release a handle or ask for less",
+	syscall.ENOTCONN:     "the mount's daemon is gone; mount again and open the file again",
+	syscall.ENOTTY:       "the file is not of an hbmfs mount that knows this call",
+	syscall.ESTALE:       "the file changed since it was opened; open it again",
+}
+
+// explain adds its remedy to an errno that a mount answered.
+func explain(errno syscall.Errno) error {
+	if remedy, ok := remedies[errno]; ok {
+		return fmt.Errorf("%w: %s", errno, remedy)
+	}
+	return errno
+}

@@ -1,0 +1,167 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"syscall"
+
+	"hbmfs/fs/uapi"
+	"hbmfs/transport"
+)
+
+// defaultSegments is the room for segments where no other is asked for.
+const defaultSegments = 64
+
+// FetchOptions is what a fetch can ask for beside its range.
+type FetchOptions struct {
+	// Device is the ID of one of [Info.Devices].
+	Device uint32
+	// Segments is the room for the answer's segments, from 1 to
+	// [uapi.MaxSegments]; 0 is 64. A range that needs more is answered in part.
+	Segments int
+	// Release is a handle of the same file to release first, or 0. It stays
+	// released if the fetch fails, but for EINVAL, for ENOENT, and where ctx
+	// had ended before the call.
+	Release uint64
+}
+
+// Fetch is a range of a file in device memory, as [File.Fetch] left it. The
+// zero Fetch is ready for [File.FetchInto].
+type Fetch struct {
+	Handle   uint64 // pins the segments; 0: no bytes, nothing to release
+	Segments []Segment
+	Fetched  int64 // bytes that the segments cover
+	Cursor   int64 // the offset to go on from, 0 if the range is done
+	FileSize int64 // bytes
+	// Path is the least direct of the segments', and Why the reason for it.
+	Path transport.Path
+	Why  transport.Reason
+	// Unsettled: a writer may have the file open. Its bytes are not cached.
+	Unsettled bool
+
+	call *call
+}
+
+// Segment is a part of a region that holds a part of a file. Offsets and length
+// are in bytes.
+type Segment struct {
+	Region       uint32
+	RegionOffset int64
+	FileOffset   int64
+	Length       int64
+	Path         transport.Path
+	Hit          bool // was in device memory already
+}
+
+// Fetch brings length bytes from off into device memory and pins them there,
+// until [File.Release] or the end of the file. It returns once the device sees
+// them all. A range past the end of the file is cut short, as a read is.
+//
+// The end of ctx breaks a fetch off: the error then wraps ctx's, and nothing is
+// pinned. If the bytes came all the same, there is no error. A signal alone does
+// not break it off, since Go's runtime sends them on its own account. So Ctrl-C
+// needs a ctx of [signal.NotifyContext].
+//
+// Errors wrap what hbmfs.h lists for FETCH, as [syscall.Errno], or [ErrClosed]
+// or [ErrProtocol].
+func (f *File) Fetch(ctx context.Context, off, length int64, opts FetchOptions) (*Fetch, error) {
+	into := new(Fetch)
+	if err := f.FetchInto(ctx, into, off, length, opts); err != nil {
+		return nil, err
+	}
+	return into, nil
+}
+
+// FetchInto is [File.Fetch] that reuses a Fetch and its slice of segments: in a
+// loop with the same room for segments and a ctx that can't end, it allocates
+// nothing. It releases nothing by itself; [FetchOptions.Release] can name the
+// handle that into still has. After an error, into is empty.
+func (f *File) FetchInto(ctx context.Context, into *Fetch, off, length int64, opts FetchOptions) error {
+	if err := f.fetch(ctx, into, off, length, opts); err != nil {
+		*into = Fetch{Segments: into.Segments[:0], call: into.call}
+		return fmt.Errorf("hbmfs: fetch %d bytes at %d of %s: %w", length, off, f.path, err)
+	}
+	return nil
+}
+
+func (f *File) fetch(ctx context.Context, into *Fetch, off, length int64, opts FetchOptions) error {
+	if err := into.prepare(cmp.Or(opts.Segments, defaultSegments)); err != nil {
+		return err
+	}
+	req := uapi.Fetch{
+		Size:    uint32(uapi.FetchSize),
+		Offset:  uint64(off),
+		Length:  uint64(length),
+		Release: opts.Release,
+		Device:  opts.Device,
+	}
+	for {
+		uapi.EncodeFetch(into.call.arg, &req)
+		errno, err := interruptible(ctx, f.sys, into.call)
+		switch {
+		case err != nil:
+			return err
+		case errno == 0:
+			return into.decode()
+		case errno != syscall.EINTR:
+			return explain(errno)
+		}
+		req.Release = 0 // the interrupted call has released it
+	}
+}
+
+// prepare makes x's call one with room for n segments.
+func (x *Fetch) prepare(n int) error {
+	if n < 1 || n > uapi.MaxSegments {
+		return fmt.Errorf("%w: room for %d segments, must be 1 to %d", syscall.EINVAL, n, uapi.MaxSegments)
+	}
+	cmd := uapi.IocFetch(n)
+	if x.call == nil || x.call.cmd != cmd {
+		x.call = newCall(cmd, make([]byte, uapi.FetchLen(n)))
+	}
+	return nil
+}
+
+// decode reads the answer out of x's call.
+func (x *Fetch) decode() error {
+	buf := x.call.arg
+	head, err := uapi.DecodeFetchReply(buf)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	if max(head.Fetched, head.Cursor, head.FileSize) > math.MaxInt64 || head.Path > math.MaxUint8 || head.Why > math.MaxUint16 {
+		return fmt.Errorf("%w: FETCH answered %+v", ErrProtocol, head)
+	}
+	*x = Fetch{
+		Handle:    head.Handle,
+		Segments:  x.Segments[:0],
+		Fetched:   int64(head.Fetched),
+		Cursor:    int64(head.Cursor),
+		FileSize:  int64(head.FileSize),
+		Path:      transport.Path(head.Path),
+		Why:       transport.Reason(head.Why),
+		Unsettled: head.Flags&uapi.FetchUnsettled != 0,
+		call:      x.call,
+	}
+	for i := range int(head.SegmentCount) {
+		s := uapi.DecodeSegment(buf, i)
+		if max(s.RegionOffset, s.FileOffset, s.Length) > math.MaxInt64 || s.Path > math.MaxUint8 {
+			return fmt.Errorf("%w: FETCH answered segment %+v", ErrProtocol, s)
+		}
+		x.Segments = append(x.Segments, decodeSegment(s))
+	}
+	return nil
+}
+
+func decodeSegment(s uapi.Segment) Segment {
+	return Segment{
+		Region:       s.Region,
+		RegionOffset: int64(s.RegionOffset),
+		FileOffset:   int64(s.FileOffset),
+		Length:       int64(s.Length),
+		Path:         transport.Path(s.Path),
+		Hit:          s.Flags&uapi.SegmentHit != 0,
+	}
+}

@@ -1,0 +1,124 @@
+package fs
+
+import (
+	"context"
+	"syscall"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"hbmfs/remote"
+)
+
+// dirNode is a directory of a dataset.
+type dirNode struct {
+	node
+}
+
+func newDirNode(t *tree, ds *dataset, path string) *dirNode {
+	n := &dirNode{}
+	n.init(t, ds, path)
+	return n
+}
+
+// Getattr asks the target: a directory's attributes change under its node.
+func (n *dirNode) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	a, err := n.t.cfg.Target.Stat(ctx, n.ds.Name, n.at())
+	if err != nil {
+		return n.t.errno("stat", n.at(), err)
+	}
+	fillAttr(&out.Attr, &a, n.StableAttr().Ino)
+	return 0
+}
+
+// Lookup asks the target for one name.
+func (n *dirNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	if n.IsRoot() && name == ctlDirName {
+		return n.t.ctlDir.attach(ctx, &n.Inode, out), 0
+	}
+	path := join(n.at(), name)
+	a, err := n.t.cfg.Target.Stat(ctx, n.ds.Name, path)
+	if err != nil {
+		return nil, n.t.errno("lookup", path, err)
+	}
+	return n.t.addChild(ctx, &n.Inode, n.ds, path, &a, out), 0
+}
+
+// OpendirHandle opens the directory; it is listed at the first readdir.
+func (n *dirNode) OpendirHandle(context.Context, uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	return &dirHandle{n: n}, 0, 0
+}
+
+// Ioctl answers INFO; the others want a file.
+func (n *dirNode) Ioctl(_ context.Context, _ fusefs.FileHandle, cmd uint32, _ uint64, in, out []byte) (int32, syscall.Errno) {
+	return n.t.ioctlDir(cmd, in, out)
+}
+
+// dirHandle is an open directory: its whole listing, as of the first readdir or
+// the last rewind. go-fuse calls it from one goroutine at a time.
+type dirHandle struct {
+	n       *dirNode
+	loaded  bool
+	entries []remote.Entry
+	next    int // 0 and 1 are "." and ".."
+}
+
+// Readdirent returns the next entry, or nil at the end.
+func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Errno) {
+	if !h.loaded {
+		if errno := h.load(ctx); errno != 0 {
+			return nil, errno
+		}
+	}
+	i := h.next
+	if i >= len(h.entries)+2 {
+		return nil, 0
+	}
+	h.next++
+	de := &fuse.DirEntry{Off: uint64(h.next), Mode: syscall.S_IFDIR, Ino: h.n.StableAttr().Ino}
+	switch i {
+	case 0:
+		de.Name = "."
+	case 1:
+		de.Name = ".."
+	default:
+		e := &h.entries[i-2]
+		de.Name, de.Mode, de.Ino = e.Name, e.Attr.Mode, h.n.t.ino(h.n.ds, &e.Attr)
+	}
+	return de, 0
+}
+
+func (h *dirHandle) load(ctx context.Context) syscall.Errno {
+	entries, err := h.n.t.cfg.Target.List(ctx, h.n.ds.Name, h.n.at())
+	if err != nil {
+		return h.n.t.errno("readdir", h.n.at(), err)
+	}
+	h.entries, h.loaded = entries, true
+	return 0
+}
+
+// Seekdir moves to an offset that Readdirent gave. A rewind lists anew.
+func (h *dirHandle) Seekdir(_ context.Context, off uint64) syscall.Errno {
+	if off > uint64(len(h.entries)+2) {
+		return syscall.EINVAL
+	}
+	h.next = int(off)
+	if off == 0 {
+		h.loaded = false
+	}
+	return 0
+}
+
+// Lookup answers READDIRPLUS from the listing. The name is the last or nearly
+// the last that Readdirent returned.
+func (h *dirHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	for i := min(h.next, len(h.entries)+2) - 1; i >= 2; i-- {
+		if e := &h.entries[i-2]; e.Name == name {
+			return h.n.t.addChild(ctx, &h.n.Inode, h.n.ds, join(h.n.at(), name), &e.Attr, out), 0
+		}
+	}
+	return nil, syscall.ENOENT
+}
+
+// Releasedir drops the listing.
+func (h *dirHandle) Releasedir(context.Context, uint32) { h.entries = nil }

@@ -1,0 +1,57 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"syscall"
+
+	"hbmfs/cache"
+	"hbmfs/fs/uapi"
+	"hbmfs/transport"
+)
+
+// errnos maps what the rooms report to what the caller of a system call sees.
+// The first that matches counts.
+var errnos = []struct {
+	err   error
+	errno syscall.Errno
+}{
+	{context.Canceled, syscall.EINTR},
+	{uapi.ErrCommand, syscall.ENOTTY},
+	{uapi.ErrSize, syscall.EINVAL},
+	{uapi.ErrFlags, syscall.EINVAL},
+	{uapi.ErrZero, syscall.EINVAL},
+	{uapi.ErrRange, syscall.EINVAL},
+	{transport.ErrStale, syscall.ESTALE},
+	{transport.ErrRange, syscall.EINVAL},
+	{transport.ErrRevoked, syscall.ENODEV},
+	{cache.ErrNoSpace, syscall.ENOSPC},
+	{transport.ErrSource, syscall.EIO},
+}
+
+func errnoOf(err error) syscall.Errno {
+	for _, m := range errnos {
+		if errors.Is(err, m.err) {
+			return m.errno
+		}
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return syscall.EIO
+}
+
+// errno is the one way out for errors: it counts them, and logs those that the
+// caller's errno does not explain.
+func (t *tree) errno(op, what string, err error) syscall.Errno {
+	errno := errnoOf(err)
+	switch errno {
+	case syscall.ENOENT, syscall.EINTR:
+		return errno
+	case syscall.EIO, syscall.ENODEV:
+		t.cfg.Log.Warn("request failed", "op", op, "path", what, "error", err)
+	}
+	t.count.failed(errno)
+	return errno
+}

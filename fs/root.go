@@ -1,0 +1,113 @@
+package fs
+
+import (
+	"context"
+	"syscall"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// rootMode is that of directories that exist only in the mount.
+const rootMode = syscall.S_IFDIR | 0o555
+
+// datasetsRoot is the top of a mount of all of a target's datasets: a directory
+// each.
+type datasetsRoot struct {
+	fusefs.Inode
+	readOnly
+	t   *tree
+	all []*dataset
+}
+
+// Getattr describes a directory that nobody can write.
+func (r *datasetsRoot) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	out.Attr = fuse.Attr{Mode: rootMode, Nlink: uint32(2 + len(r.all))}
+	return 0
+}
+
+// Lookup finds a dataset by its name.
+func (r *datasetsRoot) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	if name == ctlDirName {
+		return r.t.ctlDir.attach(ctx, &r.Inode, out), 0
+	}
+	for _, d := range r.all {
+		if d.Name != name {
+			continue
+		}
+		if child := r.GetChild(name); child != nil {
+			return child, r.describe(ctx, child, out)
+		}
+		ops, ino, err := r.t.datasetRoot(ctx, d)
+		if err != nil {
+			return nil, r.t.errno("lookup", name, err)
+		}
+		if _, isFile := ops.(*fileRoot); isFile {
+			ino = 0
+		}
+		child := r.NewInode(ctx, ops, fusefs.StableAttr{Mode: syscall.S_IFDIR, Ino: ino})
+		return child, r.describe(ctx, child, out)
+	}
+	return nil, syscall.ENOENT
+}
+
+func (r *datasetsRoot) describe(ctx context.Context, child *fusefs.Inode, out *fuse.EntryOut) syscall.Errno {
+	var a fuse.AttrOut
+	errno := child.Operations().(fusefs.NodeGetattrer).Getattr(ctx, nil, &a)
+	out.Attr = a.Attr
+	return errno
+}
+
+// Readdir lists the datasets.
+func (r *datasetsRoot) Readdir(context.Context) (fusefs.DirStream, syscall.Errno) {
+	entries := make([]fuse.DirEntry, 0, len(r.all))
+	for _, d := range r.all {
+		entries = append(entries, fuse.DirEntry{Name: d.Name, Mode: syscall.S_IFDIR})
+	}
+	return fusefs.NewListDirStream(entries), 0
+}
+
+// Ioctl answers INFO.
+func (r *datasetsRoot) Ioctl(_ context.Context, _ fusefs.FileHandle, cmd uint32, _ uint64, in, out []byte) (int32, syscall.Errno) {
+	return r.t.ioctlDir(cmd, in, out)
+}
+
+// fileRoot is the top of a dataset that is one file or block device: a directory
+// that holds it.
+type fileRoot struct {
+	fusefs.Inode
+	readOnly
+	t  *tree
+	ds *dataset
+}
+
+// Getattr describes a directory that nobody can write.
+func (r *fileRoot) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	out.Attr = fuse.Attr{Mode: rootMode, Nlink: 2}
+	return 0
+}
+
+// Lookup finds the one file.
+func (r *fileRoot) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	if r.IsRoot() && name == ctlDirName {
+		return r.t.ctlDir.attach(ctx, &r.Inode, out), 0
+	}
+	if name != r.ds.Base {
+		return nil, syscall.ENOENT
+	}
+	a, err := r.t.cfg.Target.Stat(ctx, r.ds.Name, "")
+	if err != nil {
+		return nil, r.t.errno("lookup", name, err)
+	}
+	return r.t.addChild(ctx, &r.Inode, r.ds, "", &a, out), 0
+}
+
+// Readdir lists the one file.
+func (r *fileRoot) Readdir(context.Context) (fusefs.DirStream, syscall.Errno) {
+	return fusefs.NewListDirStream([]fuse.DirEntry{{Name: r.ds.Base, Mode: syscall.S_IFREG}}), 0
+}
+
+// Ioctl answers INFO.
+func (r *fileRoot) Ioctl(_ context.Context, _ fusefs.FileHandle, cmd uint32, _ uint64, in, out []byte) (int32, syscall.Errno) {
+	return r.t.ioctlDir(cmd, in, out)
+}

@@ -1,0 +1,108 @@
+package fs
+
+import (
+	"os"
+	"runtime/metrics"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hbmfs/cache"
+	"hbmfs/remote"
+)
+
+// Stats is what `hbmfs stat --json` prints: counters since the mount, and what
+// is held now.
+type Stats struct {
+	Version       string           `json:"version"`
+	Source        string           `json:"source"`
+	PID           int              `json:"pid"`
+	UptimeSeconds float64          `json:"uptime_seconds"`
+	Device        string           `json:"device"`
+	Pool          int64            `json:"pool_bytes"`
+	Extent        int64            `json:"extent_bytes"`
+	Transports    []TransportStats `json:"transports"`
+	Cache         cache.Stats      `json:"cache"`
+	Target        remote.Stats     `json:"target"`
+	PlainReads    int64            `json:"plain_reads"`
+	PlainBytes    int64            `json:"plain_bytes"`
+	// Errors counts failed requests by errno.
+	Errors map[string]int64 `json:"errors"`
+	// Allocations is how many objects the daemon has allocated.
+	Allocations uint64 `json:"allocations"`
+}
+
+// TransportStats says what selection found out about one transport.
+type TransportStats struct {
+	Name      string `json:"name"`
+	Path      string `json:"path"`
+	Usable    bool   `json:"usable"`
+	Chosen    bool   `json:"chosen"`
+	Encrypted bool   `json:"encrypted"`
+	Why       string `json:"why"`
+}
+
+type counters struct {
+	plainReads, plainBytes atomic.Int64
+
+	mu     sync.Mutex
+	errnos map[syscall.Errno]int64 // guarded by mu
+}
+
+func (c *counters) failed(errno syscall.Errno) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.errnos == nil {
+		c.errnos = make(map[syscall.Errno]int64)
+	}
+	c.errnos[errno]++
+}
+
+func (c *counters) byName() map[string]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	names := make(map[string]int64, len(c.errnos))
+	for errno, n := range c.errnos {
+		names[unix.ErrnoName(errno)] = n
+	}
+	return names
+}
+
+func (t *tree) stats() Stats {
+	c := &t.cfg
+	return Stats{
+		Version: c.Version, Source: c.Source, PID: os.Getpid(), UptimeSeconds: time.Since(t.started).Seconds(),
+		Device: c.Device, Pool: c.Pool, Extent: c.Extent,
+		Transports: t.transports(),
+		Cache:      c.Cache.Stats(), Target: c.Target.Stats(),
+		PlainReads: t.count.plainReads.Load(), PlainBytes: t.count.plainBytes.Load(),
+		Errors: t.count.byName(), Allocations: allocations(),
+	}
+}
+
+func (t *tree) transports() []TransportStats {
+	sel := t.cfg.Target.Selection()
+	var all []TransportStats
+	for _, v := range sel.Verdicts {
+		s := TransportStats{Name: v.Name, Path: v.Path.String(), Usable: v.Err == nil, Chosen: v.Chosen, Encrypted: v.Plan.Encrypted}
+		switch {
+		case v.Err != nil:
+			s.Why = v.Err.Error()
+		case v.Chosen:
+			s.Why = sel.Why.String()
+		default:
+			s.Why = "usable; a more direct one was chosen"
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func allocations() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}

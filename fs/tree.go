@@ -1,0 +1,93 @@
+package fs
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+
+	"hbmfs/remote"
+)
+
+// tree is what all nodes of a mount share.
+type tree struct {
+	cfg     Config
+	rootIno uint64
+	started time.Time
+	ctlDir  *ctlDir
+	handles atomic.Uint64 // the last handle given out
+	count   counters
+
+	mu   sync.Mutex
+	devs map[devKey]uint64 // guarded by mu; source file system to prefix of inode numbers
+}
+
+type devKey struct {
+	dataset uint32
+	dev     uint64
+}
+
+// dataset is one that the mount shows. Its index keys cached extents.
+type dataset struct {
+	remote.Dataset
+	index uint32
+}
+
+func newTree(cfg Config) (*tree, fusefs.InodeEmbedder, error) {
+	t := &tree{cfg: cfg, started: time.Now(), ctlDir: newCtlDir(), rootIno: 1, devs: make(map[devKey]uint64)}
+	all := t.datasets()
+	if cfg.Dataset == "" {
+		return t, &datasetsRoot{t: t, all: all}, nil
+	}
+	for _, d := range all {
+		if d.Name != cfg.Dataset {
+			continue
+		}
+		root, ino, err := t.datasetRoot(context.Background(), d)
+		t.rootIno = ino
+		return t, root, err
+	}
+	return nil, nil, fmt.Errorf("dataset %q: the target does not serve it: %w", cfg.Dataset, syscall.ENOENT)
+}
+
+func (t *tree) datasets() []*dataset {
+	var all []*dataset
+	for i, d := range t.cfg.Target.Datasets() {
+		all = append(all, &dataset{Dataset: d, index: uint32(i)})
+	}
+	return all
+}
+
+// datasetRoot makes the node of a dataset's top: the exported directory, or one
+// that holds the exported file.
+func (t *tree) datasetRoot(ctx context.Context, d *dataset) (fusefs.InodeEmbedder, uint64, error) {
+	a, err := t.cfg.Target.Stat(ctx, d.Name, "")
+	if err != nil {
+		return nil, 0, fmt.Errorf("dataset %q: %w", d.Name, err)
+	}
+	ino := t.ino(d, &a)
+	if d.Kind != remote.Directory {
+		return &fileRoot{t: t, ds: d}, 1, nil
+	}
+	return newDirNode(t, d, ""), ino, nil
+}
+
+// Inode numbers of a dataset's first file system are its own; those of further
+// ones get a prefix, so that no two files of a mount share a number.
+const inoBits = 48
+
+func (t *tree) ino(d *dataset, a *remote.Attr) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := devKey{d.index, a.Dev}
+	prefix, ok := t.devs[key]
+	if !ok {
+		prefix = uint64(len(t.devs)) << inoBits
+		t.devs[key] = prefix
+	}
+	return prefix ^ a.Ino
+}

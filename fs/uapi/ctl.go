@@ -1,0 +1,100 @@
+package uapi
+
+import (
+	"fmt"
+	"structs"
+	"unsafe"
+)
+
+// What can be asked of the socket .hbmfs/ctl.
+const (
+	CtlRegion = 1 // the descriptor of a region
+	CtlStats  = 2 // the mount's counters, in JSON
+)
+
+// CtlMax is the length of the longest message on the socket, in bytes.
+const CtlMax = 65536
+
+// Sizes of the structures, in bytes.
+const (
+	CtlRequestSize = int(unsafe.Sizeof(CtlRequest{}))
+	CtlReplySize   = int(unsafe.Sizeof(CtlReply{}))
+)
+
+// maxErrno is the largest errno that the kernel returns.
+const maxErrno = 4095
+
+// CtlRequest is a request on the socket.
+type CtlRequest struct {
+	_      structs.HostLayout
+	Size   uint32
+	Op     uint32
+	Region uint32 // CtlRegion: a segment's; else 0
+	Zero   uint32
+}
+
+// CtlReply is the answer. The JSON of CtlStats follows it in the same message.
+type CtlReply struct {
+	_        structs.HostLayout
+	Size     uint32
+	Error    int32  // errno, 0 for success
+	Length   uint64 // bytes of the region, or of what follows
+	FDOffset uint64 // CtlRegion: where in the descriptor the region starts
+	Region   uint32 // CtlRegion: as asked for, and the device it is on
+	Device   uint32
+}
+
+// EncodeCtlRequest writes a request. out must have room for [CtlRequestSize].
+func EncodeCtlRequest(out []byte, r *CtlRequest) { copy(out[:CtlRequestSize], bytesOf(r)) }
+
+// EncodeCtlReply writes a reply. out must have room for [CtlReplySize].
+func EncodeCtlReply(out []byte, r *CtlReply) { copy(out[:CtlReplySize], bytesOf(r)) }
+
+// DecodeCtlRequest returns the request that the message in is. Errors wrap
+// [ErrSize], [ErrZero], or [ErrCommand] for an op that is not known.
+func DecodeCtlRequest(in []byte) (CtlRequest, error) {
+	var r CtlRequest
+	if len(in) != CtlRequestSize {
+		return r, fmt.Errorf("%w: a request of %d bytes", ErrSize, len(in))
+	}
+	copy(bytesOf(&r), in)
+	if err := checkCtlRequest(&r); err != nil {
+		return CtlRequest{}, err
+	}
+	return r, nil
+}
+
+func checkCtlRequest(r *CtlRequest) error {
+	if err := checkHead(r.Size, 0, CtlRequestSize); err != nil {
+		return err
+	}
+	if err := checkZero("zero", r.Zero); err != nil {
+		return err
+	}
+	switch r.Op {
+	case CtlRegion:
+		return nil
+	case CtlStats:
+		return checkZero("region", r.Region)
+	}
+	return fmt.Errorf("%w: op %d", ErrCommand, r.Op)
+}
+
+// DecodeCtlReply returns the reply that the message in starts with, and what
+// follows it. A reply with an error is returned as such; of one without, Length
+// and FDOffset add up to at most 2^63 - 1. Errors wrap [ErrSize] or [ErrRange].
+func DecodeCtlReply(in []byte) (r CtlReply, rest []byte, err error) {
+	if copy(bytesOf(&r), in) < CtlReplySize {
+		return CtlReply{}, nil, fmt.Errorf("%w: a reply of %d bytes", ErrSize, len(in))
+	}
+	if err := checkHead(r.Size, 0, CtlReplySize); err != nil {
+		return CtlReply{}, nil, err
+	}
+	if r.Error < 0 || r.Error > maxErrno {
+		return CtlReply{}, nil, fmt.Errorf("%w: %d is no errno", ErrRange, r.Error)
+	}
+	if err := checkRange(r.FDOffset, r.Length); err != nil {
+		return CtlReply{}, nil, err
+	}
+	return r, in[CtlReplySize:], nil
+}

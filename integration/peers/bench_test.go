@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestByteSize(t *testing.T) {
+	for text, want := range map[string]int64{"2GiB": 2 << 30, "512MiB": 512 << 20, "4KiB": 4096, "123": 123} {
+		var s byteSize
+		if err := s.Set(text); err != nil || int64(s) != want || s.String() != text {
+			t.Errorf("Set(%q) = %d (%v), error %v; want %d", text, s, &s, err, want)
+		}
+	}
+	for _, text := range []string{"", "GiB", "-1", "0", "2GB", "1.5GiB", "99999999999GiB"} {
+		var s byteSize
+		if s.Set(text) == nil {
+			t.Errorf("Set(%q) = %d, want an error", text, s)
+		}
+	}
+}
+
+func TestUndoRunsLastFirstAndPastErrors(t *testing.T) {
+	var u undo
+	var ran []int
+	boom := errors.New("boom")
+	for i := range 3 {
+		u.add(func() error {
+			ran = append(ran, i)
+			if i == 1 {
+				return boom
+			}
+			return nil
+		})
+	}
+	if err := u.run(); !errors.Is(err, boom) {
+		t.Errorf("run: %v, want boom", err)
+	}
+	if err := u.run(); err != nil || !slices.Equal(ran, []int{2, 1, 0}) {
+		t.Errorf("ran %v, error %v; want each step once, last first", ran, err)
+	}
+}
+
+func TestWriteTagged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	const size = 1<<20 + 24
+	if err := writeTagged(t.Context(), path, 7, size); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || len(got) != size {
+		t.Fatalf("%d bytes, error %v; want %d", len(got), err, size)
+	}
+	last := make([]byte, 8)
+	tag(last, 7, size-8)
+	if !slices.Equal(got[size-8:], last) || slices.Equal(got[:8], last) {
+		t.Errorf("last word %x, first %x; want the last to be %x", got[size-8:], got[:8], last)
+	}
+}
+
+func TestParseField(t *testing.T) {
+	const status = "Name:\thbmfs\nVmRSS:\t    1234 kB\nRssShmem:\t  12 kB\n"
+	if n, err := parseField(status, "VmRSS"); n != 1234<<10 || err != nil {
+		t.Errorf("VmRSS = %d, error %v; want %d", n, err, 1234<<10)
+	}
+	if _, err := parseField(status, "Rss"); err == nil {
+		t.Error("a field that is not there has a value")
+	}
+}
+
+func TestMountListed(t *testing.T) {
+	const table = "36 35 98:0 / /mnt/a rw,noatime master:1 - ext3 /dev/root rw\n"
+	if !mountListed(table, "/mnt/a") || mountListed(table, "/mnt") || mountListed(table, "/") {
+		t.Error("want /mnt/a to be listed, and it alone")
+	}
+}
+
+func TestLineOf(t *testing.T) {
+	const ready = "time=now level=INFO\nserving a=/x b=/y on 127.0.0.1:7070\nmore"
+	if got := lineOf(ready, "serving "); got != "serving a=/x b=/y on 127.0.0.1:7070" {
+		t.Errorf("got %q", got)
+	}
+	for _, early := range []string{"", "serving a=/x on 127.0.0.1:70", "not serving a on b\n"} {
+		if got := lineOf(early, "serving "); got != "" {
+			t.Errorf("found %q in %q", got, early)
+		}
+	}
+}
+
+func TestPeersReports(t *testing.T) {
+	if rate, err := iperfRate([]byte(`{"end":{"sum_received":{"bits_per_second":8e9}}}`)); rate != 1e9 || err != nil {
+		t.Errorf("iperf3: %v, error %v; want 1e9", rate, err)
+	}
+	if rate, err := fioRate([]byte(`{"jobs":[{"read":{"iops":1500.5}}]}`)); rate != 1500.5 || err != nil {
+		t.Errorf("fio: %v, error %v; want 1500.5", rate, err)
+	}
+	for _, bad := range []string{"", "{}", `{"end":{}}`, `{"jobs":[]}`} {
+		if rate, err := iperfRate([]byte(bad)); err == nil {
+			t.Errorf("iperf3 %q: %v, want an error", bad, rate)
+		}
+		if rate, err := fioRate([]byte(bad)); err == nil {
+			t.Errorf("fio %q: %v, want an error", bad, rate)
+		}
+	}
+}
+
+func TestMissingToolsNamesPackagesOnce(t *testing.T) {
+	got := missingTools([]tool{{"no-such-a", "pkg-x"}, {"sh", "dash"}, {"no-such-b", "pkg-x"}})
+	if want := "no-such-a, no-such-b not installed: apt-get install pkg-x"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := missingTools(nil); got != "" {
+		t.Errorf("got %q for no tools", got)
+	}
+}
+
+func TestSweepRangesAreApart(t *testing.T) {
+	const size = 512 << 20
+	end := int64(0)
+	for i, request := range requestSizes {
+		off, length := sweepRange(size, i)
+		if off < end || length < request || length%request != 0 || off%extent != 0 {
+			t.Errorf("requests of %d: [%d, +%d) after %d", request, off, length, end)
+		}
+		end = off + length + sweepGap
+	}
+	if end-sweepGap > size {
+		t.Errorf("the last range ends at %d of %d", end-sweepGap, size)
+	}
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// writeTagged writes a file of which each 8-byte word tells the file and the
+// word's offset, so that no block of it is zero and no two are alike. It is
+// synced: no write-back runs beside the measurements. Its pages stay cached.
+func writeTagged(ctx context.Context, path string, file uint64, size int64) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	buf := make([]byte, 1<<20)
+	for off := int64(0); off < size; off += int64(len(buf)) {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		tag(buf, file, off)
+		if _, err := f.Write(buf[:min(int64(len(buf)), size-off)]); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
+}
+
+// tag fills buf with the words of a file from off.
+func tag(buf []byte, file uint64, off int64) {
+	for i := 0; i < len(buf); i += 8 {
+		binary.LittleEndian.PutUint64(buf[i:], file<<48|uint64(off+int64(i)))
+	}
+}
+
+// checkRoom refuses a run that would fill the disk, or whose file would not stay
+// in the page cache beside a pool and the bench's own copy of one.
+func checkRoom(dir string, size int64) error {
+	const slack = 1 << 30
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("statfs %s: %w", dir, err)
+	}
+	if free, need := int64(st.Bavail)*st.Bsize, size+poolSize+slack; free < need {
+		return roomError("disk space in "+dir, free, need)
+	}
+	free, err := availableMemory()
+	if err != nil {
+		return err
+	}
+	if need := size + 3*poolSize + slack; free < need {
+		return roomError("memory", free, need)
+	}
+	return nil
+}
+
+func roomError(what string, have, need int64) error {
+	return fmt.Errorf("not enough %s: %d MiB free, %d MiB needed; take a smaller --size or another --dir", what, have>>20, need>>20)
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"hbmfs/fs/client"
+)
+
+// connections is how many a mount has to its target: as many as nbdcopy.
+const connections = 4
+
+// build builds hbmfs from this tree.
+func (b *bench) build(ctx context.Context) error {
+	b.hbmfs = filepath.Join(b.scratch, "hbmfs")
+	_, err := timed(ctx, nil, "go", "build", "-o", b.hbmfs, "hbmfs/cmd/hbmfs")
+	return err
+}
+
+// startTarget serves the exports (NAME=PATH) in a process of their own and
+// returns its address.
+func (s *stage) startTarget(ctx context.Context, exports ...string) (addr string, err error) {
+	p, err := start(s.hbmfs, append([]string{"serve", "--listen", "127.0.0.1:0"}, exports...)...)
+	if err != nil {
+		return "", err
+	}
+	s.undo.add(p.stop)
+	err = p.until(ctx, "serving", func() bool {
+		line := lineOf(p.output.String(), "serving ")
+		addr = line[strings.LastIndex(line, " ")+1:]
+		return addr != ""
+	})
+	return addr, err
+}
+
+// lineOf finds the whole line that starts with prefix in what a program has
+// printed so far, without its end; "" if it is not there yet.
+func lineOf(output, prefix string) string {
+	for line := range strings.Lines(output) {
+		if whole, ok := strings.CutSuffix(line, "\n"); ok && strings.HasPrefix(whole, prefix) {
+			return whole
+		}
+	}
+	return ""
+}
+
+// hbmfsMount is a mount, its daemon, and the bench's connection to it.
+type hbmfsMount struct {
+	*proc
+	dir    string
+	client *client.Mount
+}
+
+func (m *hbmfsMount) path(name string) string { return filepath.Join(m.dir, name) }
+
+// close hangs up, unmounts and waits for the daemon's end.
+func (m *hbmfsMount) close() error {
+	var err error
+	if m.client != nil {
+		err = m.client.Close()
+	}
+	return errors.Join(err, unmount(m.dir, m.proc))
+}
+
+// mountTCP serves the bench's files and mounts them over tcp.
+func (s *stage) mountTCP(ctx context.Context, checksums bool) (*hbmfsMount, error) {
+	target, err := s.startTarget(ctx, "bench="+s.data)
+	if err != nil {
+		return nil, err
+	}
+	flag := "--checksums=off"
+	if checksums {
+		flag = "--checksums=on"
+	}
+	return s.mountHbmfs(ctx, target+"/bench", poolSize, flag)
+}
+
+// mountHbmfs mounts a source until the end of the row.
+func (s *stage) mountHbmfs(ctx context.Context, source string, pool int64, flags ...string) (*hbmfsMount, error) {
+	m, err := s.mountNow(ctx, source, pool, flags...)
+	if err == nil {
+		s.undo.add(m.close)
+	}
+	return m, err
+}
+
+// mountNow mounts a source and returns once the mount answers. The caller closes
+// it.
+func (s *stage) mountNow(ctx context.Context, source string, pool int64, flags ...string) (*hbmfsMount, error) {
+	dir, err := s.mountPoint()
+	if err != nil {
+		return nil, err
+	}
+	args := append([]string{"mount", source, dir, "--foreground", fmt.Sprintf("--pool=%d", pool),
+		fmt.Sprintf("--extent=%d", extent), fmt.Sprintf("--connections=%d", connections)}, flags...)
+	p, err := start(s.hbmfs, args...)
+	if err != nil {
+		return nil, err
+	}
+	m := &hbmfsMount{proc: p, dir: dir}
+	if err := m.connect(ctx); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	return m, nil
+}
+
+// connect waits until the mount answers.
+func (m *hbmfsMount) connect(ctx context.Context) (err error) {
+	if err := m.until(ctx, "mounted", func() bool { return lineOf(m.output.String(), "mounted ") != "" }); err != nil {
+		return err
+	}
+	m.client, err = client.OpenMount(m.dir)
+	return err
+}
+
+// allocations is how many objects the daemon has allocated so far.
+func (m *hbmfsMount) allocations() (float64, error) {
+	text, err := m.client.Stats()
+	if err != nil {
+		return 0, err
+	}
+	var stats struct {
+		Allocations float64 `json:"allocations"`
+	}
+	if err := json.Unmarshal(text, &stats); err != nil {
+		return 0, fmt.Errorf("stats of %s: %w", m.dir, err)
+	}
+	return stats.Allocations, nil
+}
+
+// onHbmfs measures something on a mount that has just been made.
+func (s *stage) onHbmfs(source, name string, do func(context.Context, string) (float64, error)) measure {
+	return func(ctx context.Context) (v float64, err error) {
+		m, err := s.mountNow(ctx, source, poolSize)
+		if err != nil {
+			return 0, err
+		}
+		defer func() {
+			if downErr := m.close(); err == nil {
+				err = downErr
+			}
+		}()
+		return do(ctx, m.path(name))
+	}
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"html"
+	"io"
+	"math"
+	"strings"
+)
+
+// The plot's geometry, in SVG user units.
+const (
+	plotWidth, plotHeight = 820, 490
+	plotLeft, plotRight   = 70, 620 // of the axes; names of lines stand right of them
+	plotTop, plotBottom   = 60, 400
+	nameGap               = 18 // least distance of two names
+)
+
+// Hues that colour-blind readers can tell apart (Okabe and Ito).
+var lineColours = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"}
+
+// plot is throughput against request size: a line for each path.
+type plot struct {
+	title, subtitle string
+	requests        []int64 // bytes, ascending: the x axis, logarithmic
+	lines           []line
+	top             float64 // bytes a second at the end of the y axis
+	step            float64 // and between its marks
+}
+
+// line is one path's samples, one for each request size, in bytes a second.
+type line struct {
+	name   string
+	points []sample
+}
+
+// writePlot writes the plot as SVG: medians as lines, all rounds as bars, and a
+// note below.
+func writePlot(w io.Writer, title, subtitle, note string, requests []int64, lines []line) error {
+	p := plot{title: title, subtitle: subtitle, requests: requests, lines: lines}
+	p.scale()
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" font-family="DejaVu Sans, Helvetica, Arial, sans-serif" font-size="12" fill="#222">`+"\n",
+		plotWidth, plotHeight, plotWidth, plotHeight)
+	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", plotWidth, plotHeight)
+	p.axes(&b)
+	for i, l := range lines {
+		p.line(&b, l, lineColours[i%len(lineColours)])
+	}
+	p.names(&b)
+	text(&b, plotLeft, plotHeight-8, `font-size="11" fill="#666"`, note)
+	b.WriteString("</svg>\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// scale chooses round marks for the y axis: 1, 2 or 5 times a power of ten, at
+// most eight of them.
+func (p *plot) scale() {
+	most := 0.0
+	for _, l := range p.lines {
+		for _, s := range l.points {
+			most = max(most, s.max())
+		}
+	}
+	if most == 0 {
+		most = 1e9
+	}
+	decade := math.Pow(10, math.Floor(math.Log10(most/8)))
+	for _, m := range []float64{1, 2, 5, 10} {
+		if p.step = m * decade; most/p.step <= 8 {
+			break
+		}
+	}
+	p.top = math.Ceil(most/p.step) * p.step
+}
+
+func (p *plot) x(i int) float64 {
+	first, last := math.Log2(float64(p.requests[0])), math.Log2(float64(p.requests[len(p.requests)-1]))
+	if first == last {
+		return plotLeft
+	}
+	const margin = 20
+	at := (math.Log2(float64(p.requests[i])) - first) / (last - first)
+	return plotLeft + margin + at*(plotRight-plotLeft-2*margin)
+}
+
+func (p *plot) y(rate float64) float64 {
+	return plotBottom - rate/p.top*(plotBottom-plotTop)
+}
+
+func (p *plot) axes(b *strings.Builder) {
+	text(b, plotLeft, 24, `font-size="15" font-weight="bold"`, p.title)
+	text(b, plotLeft, 44, `fill="#666"`, p.subtitle)
+	for mark := 0.0; mark <= p.top+p.step/2; mark += p.step {
+		y := p.y(mark)
+		fmt.Fprintf(b, `<path d="M%d %.1fH%d" stroke="#ddd"/>`+"\n", plotLeft, y, plotRight)
+		text(b, plotLeft-8, y+4, `text-anchor="end"`, fmt.Sprintf("%g", mark/1e9))
+	}
+	for i, request := range p.requests {
+		x := p.x(i)
+		fmt.Fprintf(b, `<path d="M%.1f %dv5" stroke="#222"/>`+"\n", x, plotBottom)
+		text(b, x, plotBottom+20, `text-anchor="middle"`, spacedSize(request))
+	}
+	fmt.Fprintf(b, `<path d="M%d %dH%d" stroke="#222"/>`+"\n", plotLeft, plotBottom, plotRight)
+	text(b, (plotLeft+plotRight)/2, plotBottom+46, `text-anchor="middle"`, "request size")
+	text(b, 0, 0, fmt.Sprintf(`text-anchor="middle" transform="translate(22 %d) rotate(-90)"`, (plotTop+plotBottom)/2), "throughput, GB/s")
+}
+
+// spacedSize is formatSize as a reader expects it in a drawing: "4 KiB".
+func spacedSize(n int64) string {
+	s := formatSize(n)
+	unit := strings.TrimLeft(s, "0123456789")
+	return strings.TrimSpace(strings.TrimSuffix(s, unit) + " " + unit)
+}
+
+func (p *plot) line(b *strings.Builder, l line, colour string) {
+	var path strings.Builder
+	for i, s := range l.points {
+		x := p.x(i)
+		fmt.Fprintf(&path, "%c%.1f %.1f", "ML"[min(i, 1)], x, p.y(s.median()))
+		fmt.Fprintf(b, `<path d="M%.1f %.1fV%.1f" stroke="%s" stroke-width="5" stroke-opacity="0.25"/>`+"\n", x, p.y(s.min()), p.y(s.max()), colour)
+		fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"/>`+"\n", x, p.y(s.median()), colour)
+	}
+	fmt.Fprintf(b, `<path d="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", &path, colour)
+}
+
+// names writes each line's name at its end, moved apart where ends are close.
+func (p *plot) names(b *strings.Builder) {
+	for i, y := range p.nameHeights() {
+		text(b, plotRight+6, y+4, fmt.Sprintf(`fill="%s" font-weight="bold"`, lineColours[i%len(lineColours)]), p.lines[i].name)
+	}
+}
+
+// nameHeights is where the names go: at the lines' ends, from the highest end
+// down, each at least nameGap below the one before.
+func (p *plot) nameHeights() []float64 {
+	ys := make([]float64, len(p.lines))
+	placed := make([]bool, len(p.lines))
+	floor := math.Inf(-1)
+	for range p.lines {
+		next := -1
+		for i := range p.lines {
+			if !placed[i] && (next < 0 || p.end(i) < p.end(next)) {
+				next = i
+			}
+		}
+		placed[next] = true
+		ys[next] = max(p.end(next), floor+nameGap)
+		floor = ys[next]
+	}
+	return ys
+}
+
+func (p *plot) end(i int) float64 {
+	points := p.lines[i].points
+	return p.y(points[len(points)-1].median())
+}
+
+func text(b *strings.Builder, x, y float64, attributes, content string) {
+	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" %s>%s</text>`+"\n", x, y, attributes, html.EscapeString(content))
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+// reportOf is everything that one run found out.
+type benchReport struct {
+	host    string
+	setting string
+	results []result
+	lines   []line
+	sweep   error // why there is no sweep
+}
+
+// measureAll runs the rows, or the one that was asked for, and the sweep.
+func (b *bench) measureAll(ctx context.Context) benchReport {
+	rep := benchReport{host: describeHost(), setting: b.describe()}
+	for _, r := range rows {
+		if b.only != "" && b.only != r.id {
+			continue
+		}
+		b.title = r.id
+		b.say(r.what)
+		res := b.measureRow(ctx, r)
+		b.say(fmt.Sprintf("%s %s", res.status, res.note))
+		rep.results = append(rep.results, res)
+	}
+	if b.only == "" || b.only == sweepID {
+		b.title = sweepID
+		rep.lines, rep.sweep = b.sweep(ctx)
+	}
+	return rep
+}
+
+func (b *bench) describe() string {
+	return fmt.Sprintf("%s file in the page cache, %s pool touched before, %s extents, %d connections, "+
+		"fetches of %s with %d in flight, medians of %d interleaved rounds",
+		formatSize(int64(b.size)), formatSize(poolSize), formatSize(extent), connections,
+		formatSize(window), inFlight, b.rounds)
+}
+
+func describeHost() string {
+	release := "?"
+	var u syscall.Utsname
+	if syscall.Uname(&u) == nil {
+		var s strings.Builder
+		for _, c := range u.Release {
+			if c == 0 {
+				break
+			}
+			s.WriteByte(byte(c))
+		}
+		release = s.String()
+	}
+	return fmt.Sprintf("%d CPUs, Linux %s, %s", runtime.NumCPU(), release, runtime.Version())
+}
+
+// write writes the table, and the JSON and the plot where asked for.
+func (r *benchReport) write(w io.Writer, o options) error {
+	fmt.Fprintf(w, "%s\n%s\n\n", r.host, r.setting)
+	err := writeTable(w, r.results)
+	fmt.Fprintln(w)
+	err = errors.Join(err, writeSweep(w, r.lines))
+	if o.json != "" {
+		err = errors.Join(err, r.writeJSON(o.json))
+	}
+	if o.svg != "" && len(r.lines) > 0 {
+		err = errors.Join(err, r.writeSVG(o.svg))
+	}
+	return err
+}
+
+func (r *benchReport) writeSVG(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	err = writePlot(f, "Throughput against request size", r.host, sweepNote, requestSizes, r.lines)
+	return errors.Join(err, f.Close())
+}
+
+// verdict is nil if every row that was measured meets its bound and at least
+// one was.
+func (r *benchReport) verdict() error {
+	var errs []error
+	measured := len(r.lines) > 0
+	for _, res := range r.results {
+		switch res.status {
+		case below:
+			errs = append(errs, fmt.Errorf("%w: %s", errBelow, res.id))
+		case failed:
+			errs = append(errs, fmt.Errorf("%w: %s: %s", errFailed, res.id, res.note))
+		}
+		measured = measured || res.status != notMeasured
+	}
+	if r.sweep != nil {
+		errs = append(errs, fmt.Errorf("%w: %s: %w", errFailed, sweepID, r.sweep))
+	}
+	if !measured {
+		errs = append(errs, errors.New("nothing was measured"))
+	}
+	return errors.Join(errs...)
+}
+
+// What the JSON holds. Values are in base units: bytes, seconds, and each of
+// them a second.
+type (
+	reportJSON struct {
+		Host     string      `json:"host"`
+		Settings string      `json:"settings"`
+		Rows     []rowJSON   `json:"rows"`
+		Sweep    []pointJSON `json:"sweep"`
+	}
+	rowJSON struct {
+		ID     string    `json:"id"`
+		What   string    `json:"what"`
+		Beside string    `json:"beside"`
+		Status string    `json:"status"`
+		Ratio  *float64  `json:"ratio"` // null: not measured
+		Bound  float64   `json:"bound"`
+		AtMost bool      `json:"at_most"` // the bound is an upper one
+		Unit   string    `json:"unit"`
+		Ours   []float64 `json:"hbmfs"` // each round
+		Peer   []float64 `json:"peer"`
+		Note   string    `json:"note,omitempty"`
+	}
+	pointJSON struct {
+		Path    string    `json:"path"`
+		Request int64     `json:"request_bytes"`
+		Rates   []float64 `json:"bytes_per_second"` // each round
+	}
+)
+
+func (r *benchReport) writeJSON(path string) error {
+	doc := reportJSON{Host: r.host, Settings: r.setting, Rows: []rowJSON{}, Sweep: []pointJSON{}}
+	for _, res := range r.results {
+		doc.Rows = append(doc.Rows, res.json())
+	}
+	for _, l := range r.lines {
+		for i, s := range l.points {
+			doc.Sweep = append(doc.Sweep, pointJSON{l.name, requestSizes[i], s})
+		}
+	}
+	text, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}
+
+func (r result) json() rowJSON {
+	j := rowJSON{ID: r.id, What: r.what, Beside: r.beside, Status: string(r.status), Bound: r.rule.bound,
+		AtMost: r.rule.atMost, Unit: r.unit.base, Ours: r.ours, Peer: r.peer, Note: r.note}
+	if len(r.ours) > 0 {
+		ratio := r.figure()
+		j.Ratio = &ratio
+	}
+	return j
+}

@@ -1,0 +1,52 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"time"
+
+	"hbmfs/transport"
+)
+
+// DefaultTimeout is what a zero [Config.Timeout] means.
+const DefaultTimeout = 10 * time.Second
+
+// Config is how to reach a target, and what to ask of it.
+type Config struct {
+	// Addr is host:port of the target, for control and data connections.
+	Addr string
+	// TLS, if not nil, is used on control connections, and on data connections
+	// that can carry it.
+	TLS *tls.Config
+	// DialControl, if not nil, makes the control connections: for a target
+	// within this process, which no TLS is used with.
+	DialControl func(context.Context) (net.Conn, error)
+	// Select chooses the transport, given the names of those that the target
+	// serves. It is called once.
+	Select func(served []string) (transport.Selection, error)
+	// Datasets names those to open; none means all.
+	Datasets []string
+	// Connections is how many data connections all requests share; 0 is 1.
+	Connections int
+	// Checksums asks for a crc32c with every payload, checked on arrival.
+	Checksums bool
+	// Timeout bounds how long a request or call waits for a target that is
+	// away, recovery included. 0 is [DefaultTimeout].
+	Timeout time.Duration
+	Log     *slog.Logger // nil: none
+}
+
+func (c Config) withDefaults() Config {
+	if c.Timeout <= 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Connections <= 0 {
+		c.Connections = 1
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}

@@ -1,0 +1,188 @@
+package target
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"hbmfs/remote/wire"
+	"hbmfs/transport"
+)
+
+const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
+
+// statAt returns the attributes of name in the directory dir, or of dir itself
+// if name is empty, without following a symbolic link and without opening it.
+func statAt(dir int, name string) (*wire.Attr, error) {
+	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	if name == "" {
+		flags = unix.AT_EMPTY_PATH
+	}
+	var st unix.Statx_t
+	if err := unix.Statx(dir, name, flags, statMask, &st); err != nil {
+		return nil, os.NewSyscallError("statx", err)
+	}
+	attr := newAttr(&st)
+	version := versionOf(&st, fileHandle(dir, name))
+	attr.Version = version[:]
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		link, err := readLink(dir, name, st.Size)
+		if err != nil {
+			return nil, err
+		}
+		attr.Symlink = link
+	}
+	return attr, nil
+}
+
+func newAttr(st *unix.Statx_t) *wire.Attr {
+	return &wire.Attr{
+		Ino:     st.Ino,
+		Dev:     unix.Mkdev(st.Dev_major, st.Dev_minor),
+		Mode:    uint32(st.Mode),
+		Nlink:   st.Nlink,
+		Uid:     st.Uid,
+		Gid:     st.Gid,
+		Size:    st.Size,
+		Blocks:  st.Blocks,
+		Blksize: st.Blksize,
+		Rdev:    unix.Mkdev(st.Rdev_major, st.Rdev_minor),
+		AtimeNs: nanos(st.Atime),
+		MtimeNs: nanos(st.Mtime),
+		CtimeNs: nanos(st.Ctime),
+		BtimeNs: nanos(st.Btime),
+	}
+}
+
+func nanos(t unix.StatxTimestamp) int64 { return t.Sec*1e9 + int64(t.Nsec) }
+
+// fileHandle returns what name_to_handle_at says, which has the inode's
+// generation in it. Nil where the file system has no handles.
+func fileHandle(dir int, name string) []byte {
+	flags := 0
+	if name == "" {
+		flags = unix.AT_EMPTY_PATH
+	}
+	h, _, err := unix.NameToHandleAt(dir, name, flags)
+	if err != nil {
+		return nil
+	}
+	return h.Bytes()
+}
+
+// versionOf names the state of a file that st and its handle describe.
+func versionOf(st *unix.Statx_t, handle []byte) transport.Version {
+	b := make([]byte, 0, 256)
+	b = binary.LittleEndian.AppendUint64(b, unix.Mkdev(st.Dev_major, st.Dev_minor))
+	b = binary.LittleEndian.AppendUint64(b, st.Ino)
+	b = binary.LittleEndian.AppendUint64(b, st.Size)
+	for _, t := range [...]unix.StatxTimestamp{st.Btime, st.Mtime, st.Ctime} {
+		b = binary.LittleEndian.AppendUint64(b, uint64(t.Sec))
+		b = binary.LittleEndian.AppendUint32(b, t.Nsec)
+	}
+	b = append(b, handle...)
+	sum := sha256.Sum256(b)
+	return transport.Version(sum[:16])
+}
+
+func readLink(dir int, name string, size uint64) ([]byte, error) {
+	if size == 0 || size > maxPath {
+		size = maxPath
+	}
+	buf := make([]byte, size+1)
+	n, err := unix.Readlinkat(dir, name, buf)
+	if err != nil {
+		return nil, os.NewSyscallError("readlinkat", err)
+	}
+	return buf[:n], nil
+}
+
+// stat returns the attributes of what path names.
+func (d *dataset) stat(path []byte) (*wire.Attr, error) {
+	if _, isRoot, err := d.relative(path); err != nil {
+		return nil, err
+	} else if isRoot && d.kind != wire.Dataset_DIRECTORY {
+		return d.statRoot()
+	}
+	fd, err := d.openPath(path)
+	if err != nil {
+		return nil, os.NewSyscallError("openat2", err)
+	}
+	defer unix.Close(fd)
+	if d.kind == wire.Dataset_BLOCK_DEVICE {
+		return d.statDevice()
+	}
+	return statAt(fd, "")
+}
+
+// statRoot makes up the directory that a single file is shown in.
+func (d *dataset) statRoot() (*wire.Attr, error) {
+	attr, err := d.stat([]byte(d.base))
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(append([]byte("root of "), attr.Version...))
+	attr.Version = sum[:16]
+	attr.Ino, attr.Dev = 1, 0
+	attr.Mode = unix.S_IFDIR | 0o555
+	attr.Nlink = 2
+	attr.Size, attr.Blocks = 0, 0
+	return attr, nil
+}
+
+func (d *dataset) statDevice() (*wire.Attr, error) {
+	fd, err := d.openRead([]byte(d.base))
+	if err != nil {
+		return nil, os.NewSyscallError("openat2", err)
+	}
+	defer unix.Close(fd)
+	return statDevice(fd)
+}
+
+// statDevice describes an open block device as the regular file that a mount
+// shows. The disk's sequence number tells one disk from the next in its place.
+func statDevice(fd int) (*wire.Attr, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, statMask, &st); err != nil {
+		return nil, os.NewSyscallError("statx", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return nil, unix.ENOTBLK
+	}
+	if err := checkReadOnly(fd); err != nil {
+		return nil, err
+	}
+	size, err := unix.Seek(fd, 0, unix.SEEK_END)
+	if err != nil {
+		return nil, os.NewSyscallError("lseek", err)
+	}
+	seq, err := unix.IoctlGetInt(fd, unix.BLKGETDISKSEQ)
+	if err != nil {
+		seq = 0 // before Linux 5.15
+	}
+	st.Size = uint64(size)
+	version := versionOf(&st, binary.LittleEndian.AppendUint64(nil, uint64(seq)))
+	attr := newAttr(&st)
+	attr.Version = version[:]
+	attr.Mode = unix.S_IFREG | uint32(st.Mode)&0o444
+	attr.Rdev = 0
+	attr.Blocks = attr.Size / 512
+	return attr, nil
+}
+
+var errWritable = errors.New("the block device is writable, and its changes would go unnoticed: make it read-only first (blockdev --setro), for everyone")
+
+func checkReadOnly(fd int) error {
+	ro, err := unix.IoctlGetUint32(fd, unix.BLKROGET)
+	if err != nil {
+		return fmt.Errorf("asking whether the block device is read-only: %w", err)
+	}
+	if ro == 0 {
+		return errWritable
+	}
+	return nil
+}

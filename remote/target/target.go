@@ -1,0 +1,184 @@
+package target
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+
+	"hbmfs/transport"
+	"hbmfs/transport/tcp"
+)
+
+// Config is what a target serves, and how.
+type Config struct {
+	Exports []Export
+	// TLS, if not nil, is for control and data connections alike. Whether
+	// clients need a certificate is its ClientAuth.
+	TLS *tls.Config
+	// Insecure lets a target without TLS listen on more than loopback.
+	Insecure bool
+	Log      *slog.Logger // nil: none
+	Version  string       // of the program, for mounts to show
+	// Transports are the data planes that mounts are told of.
+	Transports []string
+}
+
+// Target serves exports to mounts.
+type Target struct {
+	cfg      Config
+	datasets []*dataset
+	files    fileTable
+	control  *grpc.Server
+	data     *tcp.Server
+	remote   *connListener     // control connections that Serve took
+	local    *bufconn.Listener // and those of DialLocal
+	quit     chan struct{}
+	serving  sync.WaitGroup
+
+	mu       sync.RWMutex
+	sessions map[transport.SessionID]*session // nil once closed
+}
+
+// localBuffer is the size of an in-process control connection, in bytes.
+const localBuffer = 256 << 10
+
+// New opens the exports. The error names the export that can't be served, and
+// why. A Target must be closed.
+func New(cfg Config) (*Target, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.TLS != nil {
+		cfg.TLS = cfg.TLS.Clone()
+		cfg.TLS.NextProtos = []string{alpnControl, tcp.ALPN}
+	}
+	datasets, err := openExports(cfg.Exports)
+	if err != nil {
+		return nil, err
+	}
+	t := &Target{
+		cfg:      cfg,
+		datasets: datasets,
+		files:    fileTable{log: cfg.Log, shared: make(map[transport.Version]*openFile)},
+		remote:   newConnListener(),
+		local:    bufconn.Listen(localBuffer),
+		quit:     make(chan struct{}),
+		sessions: make(map[transport.SessionID]*session),
+	}
+	leases.start()
+	t.data = tcp.NewServer(t, cfg.Log)
+	t.control = newControl(t)
+	t.serving.Go(func() { t.control.Serve(t.remote) })
+	t.serving.Go(func() { t.control.Serve(t.local) })
+	return t, nil
+}
+
+func openExports(exports []Export) ([]*dataset, error) {
+	if len(exports) == 0 {
+		return nil, errors.New("nothing to export: name at least one NAME=PATH")
+	}
+	var datasets []*dataset
+	for _, e := range exports {
+		d, err := openExport(e)
+		if err == nil && slices.ContainsFunc(datasets, func(o *dataset) bool { return o.name == e.Name }) {
+			d.close()
+			err = fmt.Errorf("export %q: the name is used twice", e.Name)
+		}
+		if err != nil {
+			for _, d := range datasets {
+				d.close()
+			}
+			return nil, err
+		}
+		datasets = append(datasets, d)
+	}
+	return datasets, nil
+}
+
+// DialLocal returns a control connection within this process: for a mount that
+// runs a target of its own.
+func (t *Target) DialLocal(ctx context.Context) (net.Conn, error) {
+	return t.local.DialContext(ctx)
+}
+
+// Session implements [transport.Sessions].
+func (t *Target) Session(id transport.SessionID) (transport.Secret, transport.Source, bool) {
+	s := t.session(id)
+	if s == nil {
+		return transport.Secret{}, nil, false
+	}
+	return s.secret, s, true
+}
+
+func (t *Target) session(id transport.SessionID) *session {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.sessions[id]
+}
+
+// startSession makes a session that lives for its grace, until an events stream
+// is attached.
+func (t *Target) startSession(datasets map[string]*dataset, client string) (*session, error) {
+	s := newSession(&t.files, datasets, client)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.sessions == nil:
+		return nil, errClosing
+	case len(t.sessions) >= maxSessions:
+		return nil, errFull
+	}
+	s.grace = time.AfterFunc(sessionGrace, func() { t.endSession(s, "its mount is gone") })
+	t.sessions[s.id] = s
+	return s, nil
+}
+
+func (t *Target) endSession(s *session, why string) {
+	t.mu.Lock()
+	known := t.sessions[s.id] == s
+	delete(t.sessions, s.id)
+	t.mu.Unlock()
+	if known {
+		s.close()
+		t.cfg.Log.Info("session closed", "client", s.client, "why", why)
+	}
+}
+
+// closeGrace bounds how long Close waits for calls under way.
+const closeGrace = 2 * time.Second
+
+// Close ends every session, connection and listener, and returns when nothing
+// of the target is left.
+func (t *Target) Close() error {
+	t.mu.Lock()
+	sessions := t.sessions
+	t.sessions = nil
+	t.mu.Unlock()
+	if sessions == nil {
+		return nil
+	}
+	close(t.quit)
+	err := t.data.Close()
+	hard := time.AfterFunc(closeGrace, t.control.Stop)
+	t.control.GracefulStop()
+	hard.Stop()
+	t.serving.Wait()
+	for _, s := range sessions {
+		s.close()
+	}
+	t.files.revoking.Wait()
+	leases.stop()
+	for _, d := range t.datasets {
+		d.close()
+	}
+	return err
+}

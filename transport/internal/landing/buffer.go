@@ -1,0 +1,42 @@
+package landing
+
+import (
+	"math/bits"
+	"sync"
+)
+
+// Buffers come in powers of two. The smallest is a burst of small payloads,
+// the largest is what Largest says.
+const (
+	minShift = 16
+	maxShift = 24
+	// Largest is the size of the largest pooled buffer, in bytes.
+	Largest = 1 << maxShift
+	// Room is how many bytes there are before B in Raw: for a header that is to
+	// be sent along. It keeps B aligned to pages, for direct I/O.
+	Room = 4096
+)
+
+var pools [maxShift - minShift + 1]sync.Pool
+
+// Buffer is host memory on loan from the pools.
+type Buffer struct {
+	// B is as long as the buffer is large: at least what was asked for. It is
+	// Raw without the room before it.
+	B, Raw []byte
+	class  int
+}
+
+// GetBuffer returns a buffer of at least n bytes, at most [Largest]. Its
+// content is whatever its last user left there.
+func GetBuffer(n int) *Buffer {
+	class := max(bits.Len(uint(max(n, 1)-1)), minShift) - minShift
+	if b, ok := pools[class].Get().(*Buffer); ok {
+		return b
+	}
+	raw := make([]byte, Room+1<<(class+minShift))
+	return &Buffer{B: raw[Room:], Raw: raw, class: class}
+}
+
+// Put gives the buffer back. Nothing may use it afterwards.
+func (b *Buffer) Put() { pools[b.class].Put(b) }

@@ -1,0 +1,74 @@
+package tcp
+
+import (
+	"log/slog"
+	"net"
+	"testing"
+
+	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
+)
+
+func TestConformance(t *testing.T) {
+	transporttest.Run(t, transporttest.Harness{
+		Start: func(t *testing.T, source transport.Source) (transport.Transport, transport.Session) {
+			return New(false), startTarget(t, source).session
+		},
+		Faulty: func(t *testing.T, source transport.Source, fault transporttest.Fault) (transport.Transport, transport.Session, func()) {
+			s := startTarget(t, source).session
+			p := startProxy(t, s.Addr, fault)
+			s.Addr = p.addr
+			return New(false), s, p.heal
+		},
+		Checksums: true,
+	})
+}
+
+// target is a server behind a listener of its own, with one session.
+type target struct {
+	sessions *transporttest.Sessions
+	server   *Server
+	session  transport.Session
+}
+
+// startTarget serves source on loopback until the test ends.
+func startTarget(t testing.TB, source transport.Source, wrap ...func(net.Conn) net.Conn) *target {
+	t.Helper()
+	g := &target{sessions: transporttest.NewSessions()}
+	g.session = g.sessions.Open(source)
+	g.server = NewServer(g.sessions, slog.New(slog.DiscardHandler))
+	g.session.Addr = listen(t, func(c net.Conn) {
+		for _, w := range wrap {
+			c = w(c)
+		}
+		g.server.ServeConn(t.Context(), c)
+	})
+	t.Cleanup(func() { g.server.Close() })
+	return g
+}
+
+// listen calls serve with each connection to the address it returns, until the
+// test ends.
+func listen(t testing.TB, serve func(net.Conn)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c)
+		}
+	}()
+	t.Cleanup(func() {
+		ln.Close()
+		<-ended
+	})
+	return ln.Addr().String()
+}

@@ -1,0 +1,79 @@
+package tcp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"hbmfs/transport"
+)
+
+// handshakeTimeout bounds connecting and proving, on both sides.
+const handshakeTimeout = 10 * time.Second
+
+// keepAlive finds out about hosts that are gone within half a minute.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+
+// dial opens one connection and proves the session on it. The error wraps
+// [transport.ErrSession], [transport.ErrProtocol] or [transport.ErrConnLost].
+func (l *link) dial(ctx context.Context) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	nc, err := l.reach(ctx)
+	if err != nil {
+		if !errors.Is(err, transport.ErrSession) && !errors.Is(err, transport.ErrProtocol) {
+			err = fmt.Errorf("%w: %w", transport.ErrConnLost, err)
+		}
+		return nil, fmt.Errorf("tcp %s: %w", l.session.Addr, err)
+	}
+	return newConn(l, nc), nil
+}
+
+func (l *link) reach(ctx context.Context) (net.Conn, error) {
+	d := net.Dialer{KeepAliveConfig: keepAlive}
+	raw, err := d.DialContext(ctx, "tcp", l.session.Addr)
+	if err != nil {
+		return nil, err
+	}
+	// One way to interrupt all that follows: the handshakes' reads and writes
+	// end when the connection is closed.
+	stop := context.AfterFunc(ctx, func() { raw.Close() })
+	nc, err := l.prove(ctx, raw)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return nc, nil
+}
+
+func (l *link) prove(ctx context.Context, raw net.Conn) (net.Conn, error) {
+	nc := raw
+	if l.session.TLS != nil {
+		c := tls.Client(raw, l.clientTLS())
+		if err := c.HandshakeContext(ctx); err != nil {
+			return nil, err
+		}
+		if p := c.ConnectionState().NegotiatedProtocol; p != ALPN {
+			return nil, fmt.Errorf("%w: the peer chose %q and not %q under TLS", transport.ErrProtocol, p, ALPN)
+		}
+		nc = c
+	}
+	return nc, authenticate(nc, l.session)
+}
+
+func (l *link) clientTLS() *tls.Config {
+	cfg := l.session.TLS.Clone()
+	cfg.NextProtos = []string{ALPN}
+	if cfg.ServerName == "" {
+		if host, _, err := net.SplitHostPort(l.session.Addr); err == nil {
+			cfg.ServerName = host
+		}
+	}
+	return cfg
+}

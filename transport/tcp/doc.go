@@ -1,0 +1,28 @@
+// Package tcp is the transport that works everywhere: requests go up and payload
+// comes down a few TCP connections, optionally under TLS, that all users of a
+// link share. Payload is read from the socket straight into memory that the CPU
+// can touch; other memory is filled from a host buffer by the memory's own copy.
+//
+// It owns its connections, on both sides, and what is under way on them. It
+// never opens a file, listens, decides which path is taken, or issues a request
+// again: one that was on a lost connection fails, and its caller decides.
+//
+// # Protocol
+//
+// The client sends [Magic], the protocol's version, a session id and a nonce;
+// the server answers with a nonce of its own, good for this connection only;
+// then each proves by an HMAC over both that it knows the session's secret, the
+// client first. After that the client sends request frames and the server reply
+// headers, each followed by its payload, in any order. A reply repeats its
+// request's id: a slot of the connection, and a generation that is never used
+// again on it. A payload is read and checked by the target before its header is
+// sent. Each side closes a connection whose peer breaks the framing.
+//
+// # Locking
+//
+// conn.mu guards a connection's slots and what is to be written; link.mu guards
+// the link's end. Neither is held over I/O, or while Done or a method of a
+// Memory is called; link.mu may be held when conn.mu is taken. A connection is
+// read by one goroutine, its lane's; it is written by whoever had something to
+// write and found no one else writing.
+package tcp

@@ -1,0 +1,54 @@
+package tcp
+
+import (
+	"crypto/tls"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// userTimeout is how long sent data may stay unacknowledged, or a closed
+	// window shut, before the kernel ends the connection.
+	userTimeout = 30 * time.Second
+	// sendBuffer is the client's, in bytes: several times what all its credits
+	// encode to, so that a request is never waited for in Submit.
+	sendBuffer = 256 << 10
+)
+
+// raw returns the connection under a TLS connection, or c itself.
+func raw(c net.Conn) net.Conn {
+	if t, ok := c.(*tls.Conn); ok {
+		return t.NetConn()
+	}
+	return c
+}
+
+// tune sets the options of the client's side. What can't be set is left: the
+// connection works without it.
+func tune(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		t.SetWriteBuffer(sendBuffer)
+		setUserTimeout(t)
+	}
+}
+
+// tuneServer sets the options of the server's side.
+func tuneServer(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		t.SetNoDelay(true)
+		t.SetKeepAliveConfig(keepAlive)
+		setUserTimeout(t)
+	}
+}
+
+func setUserTimeout(t *net.TCPConn) {
+	rc, err := t.SyscallConn()
+	if err != nil {
+		return
+	}
+	rc.Control(func(fd uintptr) {
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+	})
+}

@@ -1,0 +1,200 @@
+package transporttest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	"hbmfs/transport"
+)
+
+// Source is a fake target's storage: files of tagged words, each of which tells
+// its file, version and offset, so that a wrong byte shows where it is from.
+type Source struct {
+	mu    sync.Mutex // guards files and what they point to
+	files map[uint64]*file
+}
+
+type file struct {
+	ref  transport.FileRef
+	size int64
+	err  error // what every read fails with
+	cold bool  // not in memory
+	hold *Hold
+}
+
+var _ transport.Source = (*Source)(nil)
+
+// NewSource returns a source without files.
+func NewSource() *Source { return &Source{files: make(map[uint64]*file)} }
+
+// Add adds a file of size bytes, in memory, at version 1. handle is below 2^16.
+func (s *Source) Add(handle uint64, size int64) transport.FileRef {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := &file{ref: ref(handle, 1), size: size}
+	s.files[handle] = f
+	return f.ref
+}
+
+// Change makes the file's next version; reads of earlier ones are stale.
+func (s *Source) Change(handle uint64) transport.FileRef {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.files[handle]
+	f.ref = ref(handle, number(f.ref)+1)
+	return f.ref
+}
+
+// Fail makes every read of the file fail with err; nil heals it.
+func (s *Source) Fail(handle uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files[handle].err = err
+}
+
+// Chill takes the file out of memory: a read that may not wait is answered
+// [transport.ErrWouldBlock].
+func (s *Source) Chill(handle uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files[handle].cold = true
+}
+
+// Hold makes reads of the file wait until the hold is released.
+func (s *Source) Hold(handle uint64) *Hold {
+	h := &Hold{reached: make(chan struct{}, 1), gate: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files[handle].hold = h
+	return h
+}
+
+// Hold keeps reads waiting, as stalled storage does.
+type Hold struct {
+	reached chan struct{}
+	gate    chan struct{}
+	once    sync.Once
+}
+
+// Reached gets a value once a read waits.
+func (h *Hold) Reached() <-chan struct{} { return h.reached }
+
+// Release lets all reads go on. It may be called more than once.
+func (h *Hold) Release() { h.once.Do(func() { close(h.gate) }) }
+
+func (h *Hold) wait() {
+	select {
+	case h.reached <- struct{}{}:
+	default:
+	}
+	<-h.gate
+}
+
+// Read answers as the interface says. What dst holds after a failure is of no
+// version.
+func (s *Source) Read(want transport.FileRef, off int64, dst []byte, wait bool) error {
+	f, ok := s.file(want.Handle)
+	if !ok {
+		return fmt.Errorf("fake source: %w: %d", transport.ErrUnknownFile, want.Handle)
+	}
+	if (f.cold || f.hold != nil) && !wait {
+		Scribble(dst)
+		return transport.ErrWouldBlock
+	}
+	if f.hold != nil {
+		f.hold.wait()
+	}
+	switch {
+	case f.err != nil:
+		Scribble(dst)
+		return f.err
+	case want.Version != f.ref.Version:
+		Scribble(dst)
+		return fmt.Errorf("fake source: %w", transport.ErrStale)
+	case off < 0 || int64(len(dst)) > f.size-off:
+		Scribble(dst)
+		return fmt.Errorf("fake source: %w", transport.ErrRange)
+	}
+	Fill(dst, f.ref, off)
+	return nil
+}
+
+func (s *Source) file(handle uint64) (file, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, ok := s.files[handle]
+	if !ok {
+		return file{}, false
+	}
+	return *f, true
+}
+
+func ref(handle, version uint64) transport.FileRef {
+	r := transport.FileRef{Handle: handle}
+	binary.LittleEndian.PutUint64(r.Version[:], handle)
+	binary.LittleEndian.PutUint64(r.Version[8:], version)
+	return r
+}
+
+func number(r transport.FileRef) uint64 { return binary.LittleEndian.Uint64(r.Version[8:]) }
+
+// Word is the 8 bytes at offset off, a multiple of 8 below 2^35, of a file: from
+// the top 16 bits of handle, 16 of version, 32 of off / 8.
+func Word(r transport.FileRef, off int64) uint64 {
+	return r.Handle<<48 | number(r)&0xffff<<32 | uint64(off/8)&0xffffffff
+}
+
+// Fill writes what a file holds from off on, any offset, into dst.
+func Fill(dst []byte, r transport.FileRef, off int64) {
+	for len(dst) > 0 {
+		var w [8]byte
+		binary.LittleEndian.PutUint64(w[:], Word(r, off&^7))
+		n := copy(dst, w[off&7:])
+		dst, off = dst[n:], off+int64(n)
+	}
+}
+
+// Check returns an error that names the first of got's bytes which is not what
+// the file holds from off on, and where that byte seems to be from.
+func Check(got []byte, r transport.FileRef, off int64) error {
+	want := make([]byte, len(got))
+	Fill(want, r, off)
+	for i := range got {
+		if got[i] != want[i] {
+			return fmt.Errorf("byte %d of %d, offset %d of file %d version %d: %#02x, not %#02x (%s)",
+				i, len(got), off+int64(i), r.Handle, number(r), got[i], want[i], origin(got, i, off))
+		}
+	}
+	return nil
+}
+
+// origin reads the word around got[i] as a tag.
+func origin(got []byte, i int, off int64) string {
+	at := i - int((off+int64(i))&7)
+	if at < 0 || at+8 > len(got) {
+		return "in a part of a word"
+	}
+	w := binary.LittleEndian.Uint64(got[at:])
+	return fmt.Sprintf("word %#016x: file %d version %d offset %d", w, w>>48, w>>32&0xffff, w&0xffffffff*8)
+}
+
+// scribble is what a failed read leaves behind; no file has it.
+const scribble = 0xa5
+
+// Scribble fills b with bytes that are of no file.
+func Scribble(b []byte) {
+	for i := range b {
+		b[i] = scribble
+	}
+}
+
+// Scribbled reports whether all of b is still as Scribble left it.
+func Scribbled(b []byte) bool {
+	for _, c := range b {
+		if c != scribble {
+			return false
+		}
+	}
+	return true
+}
