@@ -182,7 +182,7 @@ func testPath(t *testing.T) {
 		t.Errorf("lease: %v, %v", l.Path(), l.Why())
 	}
 	l.Release()
-	want := [Paths]int64{transport.PathRDMA: testExtent, transport.PathStaged: testExtent, transport.PathDevmemTCP: testExtent}
+	want := transport.ByPath{transport.PathRDMA: testExtent, transport.PathStaged: testExtent, transport.PathDevmemTCP: testExtent}
 	if s := g.Stats(); s.Bytes != want {
 		t.Errorf("bytes per path %v, want %v", s.Bytes, want)
 	}

@@ -2,32 +2,34 @@ package cache
 
 import "hbmfs/transport"
 
-// Paths is the number of [transport.Path] values.
-const Paths = int(transport.PathRDMA) + 1
-
 // Stats counts what a cache did since it was made, and what is in it now. Bytes
 // are those of the extents, without what a slot leaves unused.
 type Stats struct {
-	Fetches int64 // that got a lease
+	Fetches int64 `json:"fetches"` // that got a lease
 	// Hits were resident, Misses started a transfer, Joined waited for one that
 	// was under way already. All are extents.
-	Hits, Misses, Joined int64
-	Bytes                [Paths]int64 // that transfers brought, by transport.Path
-	Errors               int64        // transfers that failed
-	Overdue              int64        // transfers that were overdue
-	Evictions            int64        // extents
+	Hits      int64            `json:"hits"`
+	Misses    int64            `json:"misses"`
+	Joined    int64            `json:"joined"`
+	Bytes     transport.ByPath `json:"bytes"`     // that transfers brought
+	Errors    int64            `json:"errors"`    // transfers that failed
+	Overdue   int64            `json:"overdue"`   // transfers that were overdue
+	Evictions int64            `json:"evictions"` // extents
 
-	Leases      int64 // held now
-	PinnedBytes int64 // leased now, each extent counted once
-	Resident    Usage
-	Filling     Usage
-	Quarantined Usage
-	Regions     int // in use; not the revoked ones
-	RegionBytes int64
+	Leases      int64 `json:"leases"`       // held now
+	PinnedBytes int64 `json:"pinned_bytes"` // leased now, each extent counted once
+	Resident    Usage `json:"resident"`
+	Filling     Usage `json:"filling"`
+	Quarantined Usage `json:"quarantined"`
+	Regions     int   `json:"regions"` // in use; not the revoked ones
+	RegionBytes int64 `json:"region_bytes"`
 }
 
 // Usage is how much is in one state.
-type Usage struct{ Extents, Bytes int64 }
+type Usage struct {
+	Extents int64 `json:"extents"`
+	Bytes   int64 `json:"bytes"`
+}
 
 func (u *Usage) add(extents, bytes int64) {
 	u.Extents += extents
@@ -54,7 +56,7 @@ func (c *Cache) count(e *extent, r transport.Result) {
 	switch {
 	case r.Err != nil:
 		c.stats.Errors++
-	case int(r.Path) < Paths:
+	case int(r.Path) < transport.Paths:
 		c.stats.Bytes[r.Path] += e.req.Dst.Len
 	}
 }

@@ -70,7 +70,7 @@ func failure(t *testing.T) {
 			t.Errorf("%v, %v", o.lease, o.err)
 		}
 	}
-	if s := g.Stats(); s.Errors != 1 || s.Resident.Extents+s.Filling.Extents != 0 || s.Bytes != [Paths]int64{} {
+	if s := g.Stats(); s.Errors != 1 || s.Resident.Extents+s.Filling.Extents != 0 || s.Bytes != (transport.ByPath{}) {
 		t.Errorf("%+v", s)
 	}
 	g.verify()

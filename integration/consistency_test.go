@@ -171,8 +171,8 @@ func TestOpenWriter(t *testing.T) {
 	if _, err := f.Release(r.Handle); err != nil {
 		t.Error(err)
 	}
-	if s := m.stats(); s.Cache.ResidentBytes != 0 {
-		t.Errorf("%d bytes of an unsettled file were kept", s.Cache.ResidentBytes)
+	if s := m.stats(); s.Cache.Resident.Bytes != 0 {
+		t.Errorf("%d bytes of an unsettled file were kept", s.Cache.Resident.Bytes)
 	}
 	fs, err := client.Open(strict.path("f"))
 	must(t, err)

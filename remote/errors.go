@@ -43,8 +43,17 @@ func fromErrno(msg string, errno syscall.Errno) error {
 	case syscall.EBADF:
 		return fmt.Errorf("%w: %s", transport.ErrUnknownFile, msg)
 	}
-	return fmt.Errorf("target: %s: %w", msg, errno)
+	return &errnoError{msg: msg, errno: errno}
 }
+
+// errnoError is an error of the target's kernel, in the target's words.
+type errnoError struct {
+	msg   string
+	errno syscall.Errno
+}
+
+func (e *errnoError) Error() string { return "target: " + e.msg }
+func (e *errnoError) Unwrap() error { return e.errno }
 
 func sentinel(code codes.Code) error {
 	switch code {

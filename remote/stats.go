@@ -6,30 +6,28 @@ import (
 	"hbmfs/transport"
 )
 
-const pathCount = int(transport.PathRDMA) + 1
-
 // Stats counts what happened since [Connect].
 type Stats struct {
-	Link       transport.LinkStats // of all links; Connections and InFlight of the current one
-	Sessions   int64               // opened
-	RoundTrips int64               // control calls answered
-	Requests   int64               // that ended
-	Retries    int64               // of requests, issued again
-	Errors     int64               // requests that ended with an error
-	// Bytes is the payload that came, by [transport.Path].
-	Bytes [pathCount]int64
+	// Link is of all links; Connections and InFlight are of the current one.
+	Link       transport.LinkStats `json:"link"`
+	Sessions   int64               `json:"sessions"`    // opened
+	RoundTrips int64               `json:"round_trips"` // control calls answered
+	Requests   int64               `json:"requests"`    // that ended
+	Retries    int64               `json:"retries"`     // of requests, issued again
+	Errors     int64               `json:"errors"`      // requests that ended with an error
+	Bytes      transport.ByPath    `json:"bytes"`       // payload that came
 }
 
 type counters struct {
 	sessions, roundTrips, requests, retries, errors atomic.Int64
-	bytes                                           [pathCount]atomic.Int64
+	bytes                                           [transport.Paths]atomic.Int64
 }
 
 func (c *counters) ended(res *transport.Result, n int64) {
 	c.requests.Add(1)
 	if res.Err != nil {
 		c.errors.Add(1)
-	} else if int(res.Path) < pathCount {
+	} else if int(res.Path) < transport.Paths {
 		c.bytes[res.Path].Add(n)
 	}
 }

@@ -1,6 +1,9 @@
 package transport
 
-import "fmt"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // Path says how bytes came into a memory. Higher is more direct. The values are
 // part of the ioctl ABI (HBMFS_PATH_* in fs/uapi/hbmfs.h).
@@ -63,4 +66,32 @@ func (r Reason) String() string {
 		return reasonTexts[r]
 	}
 	return fmt.Sprintf("reason(%d)", uint16(r))
+}
+
+// Paths is the number of [Path] values.
+const Paths = len(pathNames)
+
+// ByPath counts something by [Path]. In JSON it is an object with the paths'
+// names.
+type ByPath [Paths]int64
+
+// MarshalJSON leaves out [PathNone].
+func (b ByPath) MarshalJSON() ([]byte, error) {
+	named := make(map[string]int64, Paths)
+	for p := PathHost; int(p) < Paths; p++ {
+		named[p.String()] = b[p]
+	}
+	return json.Marshal(named)
+}
+
+// UnmarshalJSON ignores names that it does not know.
+func (b *ByPath) UnmarshalJSON(text []byte) error {
+	var named map[string]int64
+	if err := json.Unmarshal(text, &named); err != nil {
+		return err
+	}
+	for p := range b {
+		b[p] = named[Path(p).String()]
+	}
+	return nil
 }

@@ -185,12 +185,12 @@ type Attachment interface {
 
 // LinkStats counts what a link did since it was dialled.
 type LinkStats struct {
-	Connections int   // up now
-	Reconnects  int64 // connections replaced
-	Requests    int64 // requests that ended
-	Errors      int64 // of those, the ones that failed
-	Bytes       int64 // payload that arrived
-	InFlight    int64 // requests under way
+	Connections int   `json:"connections"` // up now
+	Reconnects  int64 `json:"reconnects"`  // connections replaced
+	Requests    int64 `json:"requests"`    // requests that ended
+	Errors      int64 `json:"errors"`      // of those, the ones that failed
+	Bytes       int64 `json:"bytes"`       // payload that arrived
+	InFlight    int64 `json:"in_flight"`   // requests under way
 }
 
 // SessionID names an authenticated session between a mount and a target.

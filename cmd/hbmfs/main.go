@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -53,12 +54,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	code := exitCode(err)
 	if err != nil {
-		fmt.Fprintf(stderr, "hbmfs: %v\n", err)
+		complain(stderr, err)
 	}
 	if code == exitUsage {
 		fmt.Fprintf(stderr, "Try '%s --help'.\n", cmd.CommandPath())
 	}
 	return code
+}
+
+// complain tells of an error, whose text may begin with the program's name.
+func complain(stderr io.Writer, err error) {
+	fmt.Fprintf(stderr, "hbmfs: %s\n", strings.TrimPrefix(err.Error(), "hbmfs: "))
 }
 
 func exitCode(err error) int {

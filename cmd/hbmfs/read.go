@@ -69,7 +69,7 @@ func runRead(ctx context.Context, o readOptions, names []string, stdout, stderr 
 		result, err := readOne(ctx, &mounts, name, o)
 		if err != nil {
 			failed.errs = append(failed.errs, err)
-			fmt.Fprintf(stderr, "hbmfs: %v\n", err)
+			complain(stderr, err)
 		}
 		if err := print(stdout, result); err != nil {
 			return err
@@ -119,7 +119,7 @@ func printRow(out io.Writer, r readResult) error {
 
 func printObject(out io.Writer, r readResult) error { return json.NewEncoder(out).Encode(r) }
 
-// filesError says how many files failed; why has been told already.
+// filesError says how many files failed; why has been told already, when they did.
 type filesError struct {
 	total int
 	errs  []error

@@ -171,7 +171,7 @@ func (c *control) Events(stream grpc.BidiStreamingServer[wire.EventsRequest, wir
 	go func() { gone <- s.receiveAcks(stream) }()
 	for {
 		select {
-		case <-c.t.quit:
+		case <-c.t.ctx.Done():
 			return asStatus("events", errClosing)
 		case err := <-gone:
 			if err == io.EOF {

@@ -41,8 +41,9 @@ type Target struct {
 	data     *tcp.Server
 	remote   *connListener     // control connections that Serve took
 	local    *bufconn.Listener // and those of DialLocal
-	quit     chan struct{}
 	serving  sync.WaitGroup
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
 
 	mu       sync.RWMutex
 	sessions map[transport.SessionID]*session // nil once closed
@@ -71,9 +72,9 @@ func New(cfg Config) (*Target, error) {
 		files:    fileTable{log: cfg.Log, shared: make(map[transport.Version]*openFile)},
 		remote:   newConnListener(),
 		local:    bufconn.Listen(localBuffer),
-		quit:     make(chan struct{}),
 		sessions: make(map[transport.SessionID]*session),
 	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
 	leases.start()
 	t.data = tcp.NewServer(t, cfg.Log)
 	t.control = newControl(t)
@@ -166,7 +167,7 @@ func (t *Target) Close() error {
 	if sessions == nil {
 		return nil
 	}
-	close(t.quit)
+	t.cancel()
 	err := t.data.Close()
 	hard := time.AfterFunc(closeGrace, t.control.Stop)
 	t.control.GracefulStop()
