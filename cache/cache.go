@@ -127,7 +127,6 @@ type Cache struct {
 	filling list[extent]               // transfers that are not overdue, oldest first
 	timer   *time.Timer                // runs expire
 	armed   bool                       // timer will fire
-	plans   uint64                     // numbers the plans
 	extents []*extent                  // free
 	files   []*file                    // free
 	leases  []*Lease                   // free

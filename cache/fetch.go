@@ -121,9 +121,9 @@ func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask) (*Lease, 
 }
 
 // survey looks the extents up, and returns how many frames are missing for those
-// that are not there. It changes nothing. With mu.
+// that are not there. It changes nothing. Of one file, only the tail can be less
+// than a frame: no two of these extents share one. With mu.
 func (c *Cache) survey(l *Lease) int {
-	c.plans++
 	p, need, idle := l.pool, 0, 0
 	var f *file
 	if l.ask.settled {
@@ -135,10 +135,8 @@ func (c *Cache) survey(l *Lease) int {
 		l.parts = append(l.parts, e)
 		switch {
 		case e == nil:
-			// At most one of them, the file's tail, can be less than a frame.
 			need += p.frames.needs(n)
-		case e.frame.holds == 0 && e.frame.counted != c.plans:
-			e.frame.counted = c.plans
+		case e.frame.holds == 0:
 			idle++ // no more, once it is pinned
 		}
 	}

@@ -10,7 +10,6 @@ type frame struct {
 	holds    int   // leases and transfers in it
 	fresh    int   // slots from here on were not used since the frame was cut
 	returned []int // slots before fresh that are not in use
-	counted  uint64
 
 	extents list[extent]
 	idle    node[frame] // in pool.idle while nothing holds the frame

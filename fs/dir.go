@@ -2,7 +2,10 @@ package fs
 
 import (
 	"context"
+	"errors"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -10,9 +13,15 @@ import (
 	"hbmfs/remote"
 )
 
+// rootPatience is how long the attributes of the mount's root may take to come,
+// before those that came last have to do. The way to the control socket leads
+// through the root, and must stay open while the target is away.
+const rootPatience = time.Second
+
 // dirNode is a directory of a dataset.
 type dirNode struct {
 	node
+	last atomic.Pointer[remote.Attr] // of a dataset's root: what the target said last
 }
 
 func newDirNode(t *tree, ds *dataset, path string) *dirNode {
@@ -23,12 +32,34 @@ func newDirNode(t *tree, ds *dataset, path string) *dirNode {
 
 // Getattr asks the target: a directory's attributes change under its node.
 func (n *dirNode) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	a, err := n.t.cfg.Target.Stat(ctx, n.ds.Name, n.at())
+	stat := n.stat
+	if n.IsRoot() {
+		stat = n.statRoot
+	}
+	a, err := stat(ctx)
 	if err != nil {
 		return n.t.errno("stat", n.at(), err)
 	}
 	fillAttr(&out.Attr, &a, n.StableAttr().Ino)
 	return 0
+}
+
+func (n *dirNode) stat(ctx context.Context) (remote.Attr, error) {
+	return n.t.cfg.Target.Stat(ctx, n.ds.Name, n.at())
+}
+
+// statRoot is stat that waits for rootPatience at most.
+func (n *dirNode) statRoot(ctx context.Context) (remote.Attr, error) {
+	ctx, cancel := context.WithTimeout(ctx, rootPatience)
+	defer cancel()
+	a, err := n.stat(ctx)
+	switch {
+	case err == nil:
+		n.last.Store(&a)
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return *n.last.Load(), nil
+	}
+	return a, err
 }
 
 // Lookup asks the target for one name.

@@ -12,10 +12,9 @@ import (
 
 	"hbmfs/cache"
 	"hbmfs/remote"
-	"hbmfs/transport"
 )
 
-// fileNode is one version of a regular file (or block device).
+// fileNode is one version of a regular file (or a block device).
 type fileNode struct {
 	node
 	attr remote.Attr
@@ -145,6 +144,3 @@ func (r *readResult) Done() {
 	r.buf = nil
 	readResults.Put(r)
 }
-
-var _ cache.Source = (*source)(nil)
-var _ = transport.WhyPlainRead

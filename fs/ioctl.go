@@ -72,11 +72,11 @@ func (h *handle) ioctlFetch(ctx context.Context, cmd uint32, in, out []byte) err
 	if !h.src.settled {
 		f.Flags = uapi.FetchUnsettled
 	}
-	f.Handle = h.keep(lease)
-	encodeFetch(out, &f, lease)
-	if f.Handle == 0 {
-		lease.Release()
+	if lease.Covered() > 0 {
+		f.Handle = h.n.t.handles.Add(1)
 	}
+	encodeFetch(out, &f, lease)
+	h.keep(f.Handle, lease)
 	return nil
 }
 
@@ -107,16 +107,16 @@ func (h *handle) fetch(ctx context.Context, off, length int64, capacity int) (*c
 	return lease, nil
 }
 
-// keep enters a lease that covers anything into the handle's table.
-func (h *handle) keep(lease *cache.Lease) uint64 {
-	if lease.Covered() == 0 {
-		return 0
+// keep enters a lease into the handle's table; from then on another thread may
+// release it. One that covers nothing has no handle and is released at once.
+func (h *handle) keep(id uint64, lease *cache.Lease) {
+	if id == 0 {
+		lease.Release()
+		return
 	}
-	id := h.n.t.handles.Add(1)
 	h.mu.Lock()
 	h.leases[id] = lease
 	h.mu.Unlock()
-	return id
 }
 
 func encodeFetch(out []byte, f *uapi.Fetch, lease *cache.Lease) {

@@ -68,10 +68,8 @@ type Config struct {
 	RequireDirect bool
 	// Checksums says that payload is checked on arrival.
 	Checksums bool
-	// Timeout bounds every plain read.
-	Timeout time.Duration
-	Version string
-	Log     *slog.Logger
+	Version   string
+	Log       *slog.Logger
 }
 
 // Server is a mounted file system.

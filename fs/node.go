@@ -66,8 +66,7 @@ func (t *tree) addChild(ctx context.Context, parent *fusefs.Inode, ds *dataset, 
 	switch id.Mode {
 	case syscall.S_IFDIR:
 		ops = newDirNode(t, ds, path)
-	case syscall.S_IFREG, syscall.S_IFBLK:
-		id.Mode = syscall.S_IFREG
+	case syscall.S_IFREG:
 		ops = newFileNode(t, ds, path, a, ino)
 	default:
 		ops = newLeafNode(t, ds, path, a, ino)
@@ -87,12 +86,8 @@ func (t *tree) addChild(ctx context.Context, parent *fusefs.Inode, ds *dataset, 
 func generation(v transport.Version) uint64 { return binary.LittleEndian.Uint64(v[:]) }
 
 func fillAttr(out *fuse.Attr, a *remote.Attr, ino uint64) {
-	mode := a.Mode
-	if mode&syscall.S_IFMT == syscall.S_IFBLK && a.Size > 0 {
-		mode = syscall.S_IFREG | mode&0o7777
-	}
 	*out = fuse.Attr{
-		Ino: ino, Size: a.Size, Blocks: a.Blocks, Mode: mode, Nlink: a.Nlink,
+		Ino: ino, Size: a.Size, Blocks: a.Blocks, Mode: a.Mode, Nlink: a.Nlink,
 		Owner: fuse.Owner{Uid: a.UID, Gid: a.GID}, Rdev: uint32(a.Rdev), Blksize: a.Blksize,
 	}
 	atime, mtime, ctime := time.Unix(0, a.Atime), time.Unix(0, a.Mtime), time.Unix(0, a.Ctime)

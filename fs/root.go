@@ -42,9 +42,6 @@ func (r *datasetsRoot) Lookup(ctx context.Context, name string, out *fuse.EntryO
 		if err != nil {
 			return nil, r.t.errno("lookup", name, err)
 		}
-		if _, isFile := ops.(*fileRoot); isFile {
-			ino = 0
-		}
 		child := r.NewInode(ctx, ops, fusefs.StableAttr{Mode: syscall.S_IFDIR, Ino: ino})
 		return child, r.describe(ctx, child, out)
 	}
@@ -69,45 +66,5 @@ func (r *datasetsRoot) Readdir(context.Context) (fusefs.DirStream, syscall.Errno
 
 // Ioctl answers INFO.
 func (r *datasetsRoot) Ioctl(_ context.Context, _ fusefs.FileHandle, cmd uint32, _ uint64, in, out []byte) (int32, syscall.Errno) {
-	return r.t.ioctlDir(cmd, in, out)
-}
-
-// fileRoot is the top of a dataset that is one file or block device: a directory
-// that holds it.
-type fileRoot struct {
-	fusefs.Inode
-	readOnly
-	t  *tree
-	ds *dataset
-}
-
-// Getattr describes a directory that nobody can write.
-func (r *fileRoot) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	out.Attr = fuse.Attr{Mode: rootMode, Nlink: 2}
-	return 0
-}
-
-// Lookup finds the one file.
-func (r *fileRoot) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
-	if r.IsRoot() && name == ctlDirName {
-		return r.t.ctlDir.attach(ctx, &r.Inode, out), 0
-	}
-	if name != r.ds.Base {
-		return nil, syscall.ENOENT
-	}
-	a, err := r.t.cfg.Target.Stat(ctx, r.ds.Name, "")
-	if err != nil {
-		return nil, r.t.errno("lookup", name, err)
-	}
-	return r.t.addChild(ctx, &r.Inode, r.ds, "", &a, out), 0
-}
-
-// Readdir lists the one file.
-func (r *fileRoot) Readdir(context.Context) (fusefs.DirStream, syscall.Errno) {
-	return fusefs.NewListDirStream([]fuse.DirEntry{{Name: r.ds.Base, Mode: syscall.S_IFREG}}), 0
-}
-
-// Ioctl answers INFO.
-func (r *fileRoot) Ioctl(_ context.Context, _ fusefs.FileHandle, cmd uint32, _ uint64, in, out []byte) (int32, syscall.Errno) {
 	return r.t.ioctlDir(cmd, in, out)
 }

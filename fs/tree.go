@@ -62,18 +62,14 @@ func (t *tree) datasets() []*dataset {
 	return all
 }
 
-// datasetRoot makes the node of a dataset's top: the exported directory, or one
-// that holds the exported file.
-func (t *tree) datasetRoot(ctx context.Context, d *dataset) (fusefs.InodeEmbedder, uint64, error) {
+// datasetRoot makes the node of a dataset's top. One that is a file is shown by
+// the target as a directory that holds it.
+func (t *tree) datasetRoot(ctx context.Context, d *dataset) (*dirNode, uint64, error) {
 	a, err := t.cfg.Target.Stat(ctx, d.Name, "")
 	if err != nil {
 		return nil, 0, fmt.Errorf("dataset %q: %w", d.Name, err)
 	}
-	ino := t.ino(d, &a)
-	if d.Kind != remote.Directory {
-		return &fileRoot{t: t, ds: d}, 1, nil
-	}
-	return newDirNode(t, d, ""), ino, nil
+	return newDirNode(t, d, ""), t.ino(d, &a), nil
 }
 
 // Inode numbers of a dataset's first file system are its own; those of further

@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -55,11 +57,20 @@ func run(m *testing.M) int {
 		return 1
 	}
 	bin = filepath.Join(dir, "hbmfs")
-	if out, err := exec.Command("go", "build", "-o", bin, "hbmfs/cmd/hbmfs").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", buildArgs(bin)...).CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build hbmfs: %v\n%s", err, out)
 		return 1
 	}
 	return m.Run()
+}
+
+// buildArgs builds the program with the race detector if the tests have it.
+func buildArgs(to string) []string {
+	args := []string{"build", "-o", to}
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		args = append(args, "-race")
+	}
+	return append(args, "hbmfs/cmd/hbmfs")
 }
 
 // process is a running program whose output goes to the test's log.
@@ -88,6 +99,9 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 	go p.read(stdout)
 	t.Cleanup(func() {
 		p.kill(syscall.SIGKILL)
+		if strings.Contains(p.output(), "WARNING: DATA RACE") {
+			t.Error("a data race")
+		}
 		if t.Failed() {
 			t.Logf("%s:\n%s", strings.Join(cmd.Args, " "), p.output())
 		}
@@ -328,6 +342,12 @@ func writeTagged(t *testing.T, path string, file, version int, size int64) {
 // checkTagged fails the test at the first wrong word, and says what it is.
 func checkTagged(t *testing.T, got []byte, file, version int, off int64) {
 	t.Helper()
+	if err := wrongWord(got, file, version, off); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wrongWord(got []byte, file, version int, off int64) error {
 	want := tagged(file, version, off, int64(len(got)))
 	for i := range got {
 		if got[i] == want[i] {
@@ -335,9 +355,10 @@ func checkTagged(t *testing.T, got []byte, file, version int, off int64) {
 		}
 		at := max(0, i-int(off+int64(i))&7)
 		w := got[at:min(len(got), at+8)]
-		t.Fatalf("file %d version %d offset %d: wrong byte %#x, want %#x; the word there is % x (file %d, version %d, word %d)",
+		return fmt.Errorf("file %d version %d offset %d: wrong byte %#x, want %#x; the word there is % x (file %d, version %d, word %d)",
 			file, version, off+int64(i), got[i], want[i], w, tagPart(w, 0, 2), tagPart(w, 2, 1), tagPart(w, 3, 5))
 	}
+	return nil
 }
 
 func tagPart(w []byte, from, n int) (v uint64) {
@@ -347,10 +368,42 @@ func tagPart(w []byte, from, n int) (v uint64) {
 	return v
 }
 
-// fetched is a range in device memory, mapped.
+// fetched is a pinned range, and a copy of what lies in device memory.
 type fetched struct {
 	*client.Fetch
 	data []byte
+}
+
+// pin fetches a range and checks that the segments are in order and add up.
+func pin(t *testing.T, f *client.File, off, n int64, opts client.FetchOptions) fetched {
+	t.Helper()
+	r, err := tryPin(f, off, n, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func tryPin(f *client.File, off, n int64, opts client.FetchOptions) (fetched, error) {
+	r, err := f.Fetch(context.Background(), off, n, opts)
+	if err != nil {
+		return fetched{}, err
+	}
+	got := fetched{Fetch: r}
+	for _, s := range r.Segments {
+		b, err := f.Bytes(s)
+		if err != nil {
+			return fetched{}, err
+		}
+		if s.FileOffset != off+int64(len(got.data)) || s.Length == 0 {
+			return fetched{}, fmt.Errorf("segment %+v does not follow the %d bytes before it", s, len(got.data))
+		}
+		got.data = append(got.data, b...)
+	}
+	if int64(len(got.data)) != r.Fetched || (r.Handle == 0) != (r.Fetched == 0) {
+		return fetched{}, fmt.Errorf("handle %d, %d bytes fetched, %d in segments", r.Handle, r.Fetched, len(got.data))
+	}
+	return got, nil
 }
 
 // fetchAll fetches [off, off+n) through as many FETCHes as it takes and returns
@@ -377,20 +430,11 @@ func tryFetchAll(path string, off, n int64) ([]byte, error) {
 	defer f.Close()
 	var all []byte
 	for end := off + n; off < end; {
-		r, err := f.Fetch(context.Background(), off, end-off, client.FetchOptions{})
+		r, err := tryPin(f, off, end-off, client.FetchOptions{})
 		if err != nil {
 			return nil, err
 		}
-		if r.Fetched == 0 {
-			break
-		}
-		for _, s := range r.Segments {
-			b, err := m.Bytes(s)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, b...)
-		}
+		all = append(all, r.data...)
 		if _, err := f.Release(r.Handle); err != nil {
 			return nil, err
 		}

@@ -3,68 +3,58 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // daemonProc is the process behind a mount, held by a pidfd. The zero value
-// is a daemon that could not be found: there is nothing to wait for.
+// is one that could not be found: it may be dead, hidden from this user, or in
+// another pid name space, and kernels before 6.16 don't tell.
 type daemonProc struct {
 	pid   int
 	pidfd *os.File
 }
 
-// findDaemon asks the kernel who listens on the mount's socket. A daemon that
-// this user can't reach is not found; one that does not answer is an error.
-func findDaemon(place string) (daemonProc, error) {
-	found := make(chan int, 1)
-	go func() { found <- socketOwner(place) }()
-	select {
-	case pid := <-found:
-		return openProc(pid), nil
-	case <-time.After(askWait):
-		return daemonProc{}, fmt.Errorf("the daemon of %s does not answer; kill it, and unmount again", place)
-	}
-}
+func (d daemonProc) found() bool { return d.pidfd != nil }
 
-// socketOwner returns the process that listens on MOUNT/.hbmfs/ctl, or 0.
-func socketOwner(place string) int {
-	dir, err := unix.Open(filepath.Join(place, ".hbmfs"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0
-	}
-	defer unix.Close(dir)
-	// Through the descriptor, since socket addresses are short and mount points may not be.
-	conn, err := net.Dial("unixpacket", "/proc/self/fd/"+strconv.Itoa(dir)+"/ctl")
-	if err != nil {
-		return 0
-	}
-	defer conn.Close()
-	return peerPid(conn.(*net.UnixConn))
-}
-
-func peerPid(conn *net.UnixConn) (pid int) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return 0
-	}
-	_ = raw.Control(func(fd uintptr) {
-		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			pid = int(cred.Pid)
+// findDaemon looks for the process that has the mount's connection open. It
+// never touches the mount, whose daemon may be stuck.
+func findDaemon(e mountEntry) daemonProc {
+	descriptors, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, fd := range descriptors {
+		if to, err := os.Readlink(fd); err != nil || to != "/dev/fuse" {
+			continue
 		}
-	})
-	return pid
+		process, number := filepath.Split(fd)
+		process = filepath.Dir(filepath.Clean(process))
+		info, err := os.ReadFile(filepath.Join(process, "fdinfo", number))
+		if err != nil || fuseConnection(string(info)) != e.connection() {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(process)); err == nil {
+			return openProc(pid)
+		}
+	}
+	return daemonProc{}
+}
+
+// fuseConnection is what /proc/PID/fdinfo says of a descriptor of /dev/fuse;
+// empty if it says nothing.
+func fuseConnection(fdinfo string) string {
+	for line := range strings.Lines(fdinfo) {
+		if id, ok := strings.CutPrefix(line, "fuse_connection:"); ok {
+			return strings.TrimSpace(id)
+		}
+	}
+	return ""
 }
 
 func openProc(pid int) daemonProc {
-	if pid <= 0 {
-		return daemonProc{}
-	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return daemonProc{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -116,6 +117,12 @@ func mountHere(ctx context.Context, o mountOptions, from, at string, parent *sta
 	}
 	if parent == nil && !o.foreground {
 		return startDaemon(ctx, place)
+	}
+	if parent != nil {
+		// All paths are absolute by now. The daemon keeps no other file system busy.
+		if err := os.Chdir("/"); err != nil {
+			return err
+		}
 	}
 	m := &mounter{o: o, src: src, place: place, tls: tlsConfig, log: newLog(stderr)}
 	return m.run(ctx, func() {

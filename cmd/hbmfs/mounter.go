@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +24,7 @@ import (
 
 // ioTimeout bounds how long a peer may make no progress, and so how long a
 // fetch or a plain read waits for a target that is gone.
-const ioTimeout = 15 * time.Second
+const ioTimeout = remote.DefaultTimeout
 
 // localDataset is the name of the embedded target's one dataset.
 const localDataset = "local"
@@ -60,7 +59,7 @@ func (m *mounter) run(ctx context.Context, ready func()) (err error) {
 	defer func() { err = errors.Join(err, closeLocal()) }()
 	t, err := remote.Connect(ctx, remoteConfig)
 	if err != nil {
-		return fmt.Errorf("connect to %s: %w", m.src, err)
+		return m.explainConnect(err)
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
 	c, err := cache.New(cache.Config{
@@ -83,7 +82,7 @@ func (m *mounter) run(ctx context.Context, ready func()) (err error) {
 func (m *mounter) show(ctx context.Context, provider device.Provider, t *remote.Target, c *cache.Cache, ready func()) error {
 	server, err := fs.Mount(m.place, m.fsConfig(provider, t, c))
 	if err != nil {
-		return m.explain(err)
+		return m.explainMount(err)
 	}
 	m.log.Info("mounted", "source", m.src, "mountpoint", m.place, "version", version())
 	ready()
@@ -112,12 +111,19 @@ func (m *mounter) fsConfig(provider device.Provider, t *remote.Target, c *cache.
 		Device: provider.Name(), CPUDevice: provider.CPU(),
 		Pool: int64(m.o.pool), Extent: int64(m.o.extent),
 		AllowOther: m.o.allowOther, Strict: m.o.strict, RequireDirect: m.o.requireDirect,
-		Checksums: bool(m.o.checksums), Timeout: ioTimeout, Version: version(), Log: m.log,
+		Checksums: bool(m.o.checksums), Version: version(), Log: m.log,
 	}
 }
 
-// explain adds what to do where a mount is refused for want of privilege.
-func (m *mounter) explain(err error) error {
+func (m *mounter) explainConnect(err error) error {
+	if errors.Is(err, transport.ErrConnLost) {
+		return fmt.Errorf("source %s: %w; is 'hbmfs serve' running there, and does it use TLS as this mount does?", m.src, err)
+	}
+	return fmt.Errorf("source %s: %w", m.src, err)
+}
+
+// explainMount adds what to do where a mount is refused for want of privilege.
+func (m *mounter) explainMount(err error) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%w; without root a mount needs fusermount3 (Debian's fuse3), and --allow-other needs user_allow_other in /etc/fuse.conf", err)
 	}
@@ -145,6 +151,7 @@ func (m *mounter) remoteConfig(provider device.Provider) (remote.Config, func() 
 		if err != nil {
 			return cfg, nil, err
 		}
+		cfg.Addr = "in this process"
 		cfg.DialControl, closeLocal = local.DialLocal, local.Close
 	}
 	cfg.Select = func(served []string) (transport.Selection, error) {

@@ -13,7 +13,15 @@ const fsType = "fuse.hbmfs"
 
 // mountEntry is one line of /proc/self/mountinfo, as proc_pid_mountinfo(5) has it.
 type mountEntry struct {
+	dev                   string // MAJOR:MINOR
 	point, fsType, source string
+}
+
+// connection is the id of a FUSE mount's connection to its daemon: the minor
+// number of its device.
+func (e mountEntry) connection() string {
+	_, minor, _ := strings.Cut(e.dev, ":")
+	return minor
 }
 
 // mountAt returns the topmost mount at path, which is absolute, clean and free
@@ -63,6 +71,7 @@ func parseMountinfoLine(line string) (mountEntry, bool) {
 		return mountEntry{}, false
 	}
 	return mountEntry{
+		dev:    before[2],
 		point:  unescapeOctal(before[4]),
 		fsType: after[0],
 		source: unescapeOctal(after[1]),

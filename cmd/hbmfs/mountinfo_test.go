@@ -20,9 +20,9 @@ func TestParseMountinfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []mountEntry{
-		{"/proc", "proc", "proc"},
-		{"/mnt/a b", "fuse.hbmfs", "10.0.0.1:7070/train"},
-		{"/mnt/a b", "fuse.sshfs", `host:/x\y`},
+		{"0:21", "/proc", "proc", "proc"},
+		{"0:50", "/mnt/a b", "fuse.hbmfs", "10.0.0.1:7070/train"},
+		{"0:51", "/mnt/a b", "fuse.sshfs", `host:/x\y`},
 	}
 	if d := cmp.Diff(want, got, cmp.AllowUnexported(mountEntry{})); d != "" {
 		t.Fatalf("entries differ (-want +got):\n%s", d)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,11 +43,13 @@ func preparePlace(place string) error {
 		if !found || top.fsType != fsType {
 			return checkDirectory(place)
 		}
-		if !isDead(place) {
+		daemon := findDaemon(top)
+		daemon.close()
+		if daemon.found() || !isDead(place) {
 			return fmt.Errorf("%s is mounted already, from %s; 'hbmfs umount %s' first", place, top.source, place)
 		}
-		if err := detach(place, unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("clean up the dead mount at %s: %w", place, err)
+		if err := cleanUp(place); err != nil {
+			return err
 		}
 	}
 }
@@ -62,9 +65,30 @@ func checkDirectory(place string) error {
 	return nil
 }
 
-// isDead reports whether the daemon behind the mount at place is gone.
+// deadWait bounds how long a mount may take to show that its daemon is alive.
+const deadWait = 2 * time.Second
+
+// isDead reports whether the daemon behind the mount at place is gone: statfs
+// is answered by no cache of the kernel's. A mount that does not answer at all is
+// not dead.
 func isDead(place string) bool {
-	var st unix.Stat_t
-	err := unix.Lstat(place, &st)
-	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
+	answer := make(chan error, 1)
+	go func() {
+		var st unix.Statfs_t
+		answer <- unix.Statfs(place, &st)
+	}()
+	select {
+	case err := <-answer:
+		return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
+	case <-time.After(deadWait):
+		return false
+	}
+}
+
+// cleanUp detaches what a daemon that died left at place.
+func cleanUp(place string) error {
+	if err := detach(place, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("clean up the dead mount at %s: %w", place, err)
+	}
+	return nil
 }

@@ -69,7 +69,7 @@ func runRead(ctx context.Context, o readOptions, names []string, stdout, stderr 
 		result, err := readOne(ctx, &mounts, name, o)
 		if err != nil {
 			failed.errs = append(failed.errs, err)
-			complain(stderr, err)
+			failed.tell(stderr, err)
 		}
 		if err := print(stdout, result); err != nil {
 			return err
@@ -78,10 +78,7 @@ func runRead(ctx context.Context, o readOptions, names []string, stdout, stderr 
 			break
 		}
 	}
-	if len(failed.errs) > 0 {
-		return failed
-	}
-	return nil
+	return failed.all()
 }
 
 // readResult is what read tells of one file.
@@ -119,7 +116,8 @@ func printRow(out io.Writer, r readResult) error {
 
 func printObject(out io.Writer, r readResult) error { return json.NewEncoder(out).Encode(r) }
 
-// filesError says how many files failed; why has been told already, when they did.
+// filesError says how many files failed. What failed of each of several has been
+// told by then.
 type filesError struct {
 	total int
 	errs  []error
@@ -128,6 +126,24 @@ type filesError struct {
 func (e filesError) Error() string { return fmt.Sprintf("%d of %d files failed", len(e.errs), e.total) }
 
 func (e filesError) Unwrap() []error { return e.errs }
+
+func (e filesError) tell(stderr io.Writer, err error) {
+	if e.total > 1 {
+		complain(stderr, err)
+	}
+}
+
+// all is the error of all files together: nil if none failed, and that of the
+// file if there is one file.
+func (e filesError) all() error {
+	switch {
+	case len(e.errs) == 0:
+		return nil
+	case e.total == 1:
+		return e.errs[0]
+	}
+	return e
+}
 
 // byteSpan is a flag that takes OFF:LEN.
 type byteSpan struct{ off, length byteSize }

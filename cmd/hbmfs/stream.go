@@ -119,6 +119,9 @@ func (s *stream) run(ctx context.Context, result *readResult) error {
 func (t *streamTotal) report(r *readResult, took time.Duration) {
 	r.Bytes, r.Segments, r.Hits = t.bytes, t.segments, t.hits
 	r.Path, r.Reason, r.Unsettled = t.path.String(), t.why.String(), t.unsettled
+	if t.segments == 0 {
+		r.Reason = "nothing to fetch"
+	}
 	r.Seconds = took.Seconds()
 	if r.Seconds > 0 {
 		r.GBps = float64(t.bytes) / r.Seconds / 1e9

@@ -14,10 +14,9 @@ import (
 )
 
 // Bounds on how long umount waits: for a busy mount, which may only be closing
-// its last file, for the daemon to say who it is, and for it to end.
+// its last file, and for the daemon to end.
 const (
 	busyWait   = time.Second
-	askWait    = 2 * time.Second
 	finishWait = 15 * time.Second
 )
 
@@ -43,39 +42,35 @@ func runUmount(ctx context.Context, arg string) error {
 	if err != nil {
 		return err
 	}
-	if err := checkOurs(place); err != nil {
-		return err
-	}
-	if isDead(place) {
-		if err := detach(place, unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("clean up the dead mount at %s: %w", place, err)
-		}
-		return nil
-	}
-	daemon, err := findDaemon(place)
+	entry, err := ourMount(place)
 	if err != nil {
 		return err
 	}
+	daemon := findDaemon(entry)
 	defer daemon.close()
-	if err := detachPatiently(ctx, place); err != nil {
-		return err
+	err = detachPatiently(ctx, place)
+	switch {
+	case err == nil:
+		return daemon.awaitEnd(finishWait)
+	case errors.Is(err, errBusy) && !daemon.found() && isDead(place):
+		return cleanUp(place)
 	}
-	return daemon.awaitEnd(finishWait)
+	return err
 }
 
-// checkOurs returns an error wrapping [client.ErrNotHBMFS] unless place is the top of an
-// hbmfs mount.
-func checkOurs(place string) error {
+// ourMount returns the hbmfs mount whose top place is, or an error wrapping
+// [client.ErrNotHBMFS].
+func ourMount(place string) (mountEntry, error) {
 	top, found, err := mountAt(place)
 	switch {
 	case err != nil:
-		return err
+		return top, err
 	case !found:
-		return fmt.Errorf("%w: nothing is mounted at %s", client.ErrNotHBMFS, place)
+		return top, fmt.Errorf("%w: nothing is mounted at %s", client.ErrNotHBMFS, place)
 	case top.fsType != fsType:
-		return fmt.Errorf("%w: %s is of type %s, from %s", client.ErrNotHBMFS, place, top.fsType, top.source)
+		return top, fmt.Errorf("%w: %s is of type %s, from %s", client.ErrNotHBMFS, place, top.fsType, top.source)
 	}
-	return nil
+	return top, nil
 }
 
 // detachPatiently unmounts place. It tries again for a moment while the mount

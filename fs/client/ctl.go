@@ -107,7 +107,9 @@ func (c *ctl) close() error {
 	if c.conn == nil {
 		return nil
 	}
-	return c.conn.Close()
+	conn := c.conn
+	c.conn = nil
+	return conn.Close()
 }
 
 // message is what one receive returned. It owns the descriptors in oob.
@@ -169,14 +171,14 @@ func (m message) parse() (a answer, err error) {
 }
 
 // parseRights returns all descriptors in control data. Other kinds of control
-// data are an error wrapping [ErrProtocol].
+// data, and what the kernel would not write, are an error wrapping
+// [ErrProtocol].
 func parseRights(oob []byte) (fds []int, err error) {
 	for len(oob) > 0 {
-		header, data, rest, err := unix.ParseOneSocketControlMessage(oob)
+		m, rest, err := cutControlMessage(oob)
 		if err != nil {
-			return fds, fmt.Errorf("%w: control data: %w", ErrProtocol, err)
+			return fds, err
 		}
-		m := unix.SocketControlMessage{Header: header, Data: data}
 		more, err := unix.ParseUnixRights(&m)
 		if err != nil {
 			return fds, fmt.Errorf("%w: control data: %w", ErrProtocol, err)
@@ -185,6 +187,22 @@ func parseRights(oob []byte) (fds []int, err error) {
 		oob = rest
 	}
 	return fds, nil
+}
+
+// cutControlMessage returns the first message in control data and the rest. It
+// checks the two lengths that package unix takes on trust.
+func cutControlMessage(oob []byte) (m unix.SocketControlMessage, rest []byte, err error) {
+	if len(oob) < unix.SizeofCmsghdr {
+		return m, nil, fmt.Errorf("%w: %d bytes of control data", ErrProtocol, len(oob))
+	}
+	m.Header, m.Data, rest, err = unix.ParseOneSocketControlMessage(oob)
+	if err != nil {
+		return m, nil, fmt.Errorf("%w: control data: %w", ErrProtocol, err)
+	}
+	if len(m.Data)%4 != 0 {
+		return m, nil, fmt.Errorf("%w: %d bytes of descriptors", ErrProtocol, len(m.Data))
+	}
+	return m, rest, nil
 }
 
 func (a answer) check(req uapi.CtlRequest) error {

@@ -33,6 +33,7 @@ var remedies = map[syscall.Errno]string{
 	syscall.ENOSPC:       "too much is pinned for the range to fit; release a handle or ask for less",
 	syscall.ENOTCONN:     "the mount's daemon is gone; mount again and open the file again",
 	syscall.ENOTTY:       "the file is not of an hbmfs mount that knows this call",
+	syscall.EREMOTEIO:    "the bytes took a fallback, and the mount requires a direct path; Info says what is not usable",
 	syscall.ESTALE:       "the file changed since it was opened; open it again",
 }
 

@@ -72,10 +72,10 @@ func TestFetchReplyRefused(t *testing.T) {
 	tooMany := stale(FetchLen(2))
 	EncodeFetch(tooMany, &Fetch{SegmentCount: 2})
 	for name, buf := range map[string][]byte{
-		"short head":        make([]byte, FetchSize-1),
-		"segments cut off":  tooMany[:FetchLen(2)-1],
-		"stale everything":  stale(FetchLen(3)),
-		"no room for any": tooMany[:FetchSize],
+		"short head":       make([]byte, FetchSize-1),
+		"segments cut off": tooMany[:FetchLen(2)-1],
+		"stale everything": stale(FetchLen(3)),
+		"no room for any":  tooMany[:FetchSize],
 	} {
 		if f, err := DecodeFetchReply(buf); !errors.Is(err, ErrSize) || f != (Fetch{}) {
 			t.Errorf("%s: %+v, %v", name, f, err)

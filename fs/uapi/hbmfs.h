@@ -85,22 +85,23 @@ struct hbmfs_info {
  * The room for segments is part of the command: HBMFS_IOC_FETCH(n), n from 1 to
  * HBMFS_MAX_SEGMENTS; they follow the structure. A range that needs more is
  * answered in part: `cursor` is then the offset to go on from, and 0 once the
- * range is done. A range past the end of the file is cut short, as
- * read does; wholly past it, `fetched` is 0 and there is no handle.
+ * range is done. A range past the end of the file is cut short, as read does;
+ * wholly past it, `fetched` is 0 and there is no handle.
  *
  * A handle named in `release` is released first, and stays released if the fetch
  * fails (with EINVAL or ENOENT, it is not released). So a caller that tries again
  * after EINTR or EAGAIN must not name it again.
  *
- * EAGAIN  the file has an open writer, and the mount is strict
- * EINTR   a signal came; nothing is pinned
- * EINVAL  flags, size, segment_count, offset + length over 2^63 - 1
- * EIO     the target failed, or did not answer in time
- * EISDIR  not a regular file
- * ENODEV  no such device, or it was taken away
- * ENOENT  no such handle of this open file to release
- * ENOSPC  too much is pinned for this range to fit; the pool is as it was
- * ESTALE  the file changed since it was opened: open it again
+ * EAGAIN     the file has an open writer, and the mount is strict
+ * EINTR      a signal came; nothing is pinned
+ * EINVAL     flags, size, segment_count, offset + length over 2^63 - 1
+ * EIO        the target failed, or did not answer in time
+ * EISDIR     not a regular file
+ * ENODEV     no such device, or it was taken away
+ * ENOENT     no such handle of this open file to release
+ * ENOSPC     too much is pinned for this range to fit; the pool is as it was
+ * EREMOTEIO  the bytes took a fallback, and the mount requires a direct path
+ * ESTALE     the file changed since it was opened: open it again
  */
 
 #define HBMFS_FETCH_UNSETTLED 0x1 /* flags, out: a writer may have it open; not cached */

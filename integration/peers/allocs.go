@@ -9,53 +9,47 @@ import (
 // answer to the question itself, and pools that the garbage collector empties.
 const allocationNoise = 0.1
 
-// openAllocations measures how many objects the daemon allocates for an extent,
-// apart from those for a FETCH and a RELEASE, which is where go-fuse allocates.
+// openAllocations measures how many objects the daemon allocates to bring an
+// extent: what a FETCH of an extent costs beyond a FETCH of one that is resident,
+// which is what go-fuse and the lease cost.
 func openAllocations(ctx context.Context, s *stage) (pair, error) {
 	m, err := s.mountTCP(ctx, true)
 	if err != nil {
 		return pair{}, err
 	}
-	if err := s.scrub(ctx, m); err != nil {
-		return pair{}, err
-	}
 	return pair{ours: func(ctx context.Context) (float64, error) { return s.allocationsPerExtent(ctx, m) },
 		peer: constant(allocationNoise),
-		note: "tcp, checksums on; the daemon's own count (stat), in windows of 16 extents against windows of 1; 0 within the noise is clipped to 0"}, nil
+		note: "tcp, checksums on, by the daemon's own count; a FETCH of an extent less a FETCH of one that is resident"}, nil
 }
 
-// allocationsPerExtent fetches the file twice, by windows of 16 extents and of
-// one. Both passes move the same extents, and differ in how many calls they
-// take, so the difference is what a call costs; the rest of the pass by large
-// windows, spread over its extents, is what an extent costs.
+// allocationsPerExtent fetches as many extents as the pool holds, cold and then
+// resident, one to a FETCH. Both passes make the same calls.
 func (s *stage) allocationsPerExtent(ctx context.Context, m *hbmfsMount) (float64, error) {
-	many, err := s.allocationsOf(ctx, m, extent)
+	if err := s.scrub(ctx, m); err != nil {
+		return 0, err
+	}
+	extents := min(int64(s.size), poolSize) / extent
+	cold, err := s.allocationsOf(ctx, m, extents)
 	if err != nil {
 		return 0, err
 	}
-	few, err := s.allocationsOf(ctx, m, 16*extent)
-	if err != nil {
-		return 0, err
-	}
-	size := float64(s.size)
-	perCall := (many - few) / (size/extent - size/(16*extent))
-	perExtent := (few - perCall*size/(16*extent)) / (size / extent)
-	s.say(fmt.Sprintf("%.1f allocations a FETCH and RELEASE, %.3f an extent", perCall, perExtent))
-	return max(perExtent, 0), nil
+	resident, err := s.allocationsOf(ctx, m, extents)
+	s.say(fmt.Sprintf("%.2f allocations a cold FETCH, %.2f a resident one", cold, resident))
+	return max(cold-resident, 0), err
 }
 
-// allocationsOf is how many objects the daemon allocates while the file is
-// fetched by windows of one size, without those for asking.
-func (s *stage) allocationsOf(ctx context.Context, m *hbmfsMount, window int64) (float64, error) {
+// allocationsOf is how many objects the daemon allocates for each FETCH of one
+// of the file's first extents, without those for asking.
+func (s *stage) allocationsOf(ctx context.Context, m *hbmfsMount, extents int64) (float64, error) {
 	before, asking, err := allocationsNow(m)
 	if err != nil {
 		return 0, err
 	}
-	if _, err := s.fetch(ctx, m, 0, int64(s.size), window); err != nil {
+	if _, err := s.fetch(ctx, m, 0, extents*extent, extent); err != nil {
 		return 0, err
 	}
 	after, _, err := allocationsNow(m)
-	return after - before - asking, err
+	return (after - before - asking) / float64(extents), err
 }
 
 // allocationsNow is how many objects the daemon has allocated, and how many it

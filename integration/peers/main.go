@@ -27,12 +27,12 @@ func main() {
 	os.Exit(report(run(ctx, parseFlags(os.Args[1:]))))
 }
 
-// errBelow says that everything ran and a row missed its bound.
-var errBelow = errors.New("a row is below its bound")
+// errBelow says that rows were measured and missed their bounds.
+var errBelow = errors.New("below the bound")
 
-// errFailed says that a row could not be measured for another reason than a
-// peer that is not installed.
-var errFailed = errors.New("a row failed")
+// errFailed says that rows could not be measured for another reason than a peer
+// that is not installed.
+var errFailed = errors.New("failed")
 
 func report(err error) int {
 	if err == nil {

@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// reportOf is everything that one run found out.
+// benchReport is everything that one run found out.
 type benchReport struct {
 	host    string
 	setting string
@@ -89,26 +89,34 @@ func (r *benchReport) writeSVG(path string) error {
 }
 
 // verdict is nil if every row that was measured meets its bound and at least
-// one was.
+// one was. What failed is said in the table.
 func (r *benchReport) verdict() error {
 	var errs []error
-	measured := len(r.lines) > 0
-	for _, res := range r.results {
-		switch res.status {
-		case below:
-			errs = append(errs, fmt.Errorf("%w: %s", errBelow, res.id))
-		case failed:
-			errs = append(errs, fmt.Errorf("%w: %s: %s", errFailed, res.id, res.note))
+	for _, v := range []struct {
+		status status
+		err    error
+	}{{below, errBelow}, {failed, errFailed}} {
+		if ids := r.with(v.status); len(ids) > 0 {
+			errs = append(errs, fmt.Errorf("%w: %s", v.err, strings.Join(ids, ", ")))
 		}
-		measured = measured || res.status != notMeasured
 	}
 	if r.sweep != nil {
 		errs = append(errs, fmt.Errorf("%w: %s: %w", errFailed, sweepID, r.sweep))
 	}
-	if !measured {
-		errs = append(errs, errors.New("nothing was measured"))
+	if len(errs) == 0 && len(r.lines) == 0 && len(r.with(met)) == 0 {
+		return errors.New("nothing was measured")
 	}
 	return errors.Join(errs...)
+}
+
+// with lists the rows that ended so.
+func (r *benchReport) with(s status) (ids []string) {
+	for _, res := range r.results {
+		if res.status == s {
+			ids = append(ids, res.id)
+		}
+	}
+	return ids
 }
 
 // What the JSON holds. Values are in base units: bytes, seconds, and each of

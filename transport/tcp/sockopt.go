@@ -15,6 +15,11 @@ const (
 	// sendBuffer is the client's, in bytes: several times what all its credits
 	// encode to, so that a request is never waited for in Submit.
 	sendBuffer = 256 << 10
+	// replyBuffer is the server's, in bytes. The kernel's own tuning grows it to
+	// megabytes, and then what is sent has left the CPU's cache before it is
+	// received: a quarter less throughput over loopback. Four connections carry
+	// 10 GB/s over a round trip of 200 us with it.
+	replyBuffer = 512 << 10
 )
 
 // raw returns the connection under a TLS connection, or c itself.
@@ -38,6 +43,7 @@ func tune(c net.Conn) {
 func tuneServer(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
 		t.SetNoDelay(true)
+		t.SetWriteBuffer(replyBuffer)
 		t.SetKeepAliveConfig(keepAlive)
 		setUserTimeout(t)
 	}

@@ -1,0 +1,198 @@
+package target
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"hbmfs/transport/transporttest"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func isEOF(err error) bool { return errors.Is(err, io.EOF) }
+
+func TestParseExport(t *testing.T) {
+	for _, c := range []struct {
+		arg  string
+		want Export
+		ok   bool
+	}{
+		{"a=/b", Export{"a", "/b"}, true},
+		{"a=b=c", Export{"a", "b=c"}, true},
+		{"\xff=/b", Export{"\xff", "/b"}, true},
+		{"a", Export{}, false},
+		{"a=", Export{}, false},
+		{"=/b", Export{}, false},
+		{"..=/b", Export{}, false},
+		{"a/b=/b", Export{}, false},
+		{strings.Repeat("n", 256) + "=/b", Export{}, false},
+		{"a=/b\x00", Export{}, false},
+	} {
+		got, err := ParseExport(c.arg)
+		if got != c.want || (err == nil) != c.ok {
+			t.Errorf("%q: %+v, %v", c.arg, got, err)
+		}
+	}
+}
+
+func FuzzParseExport(f *testing.F) {
+	f.Add("data=/srv/data")
+	f.Add("=\x00/..")
+	f.Fuzz(func(t *testing.T, arg string) {
+		e, err := ParseExport(arg)
+		if err == nil && (e.Name+"="+e.Path != arg || checkName(e.Name) != nil) {
+			t.Errorf("%q became %+v", arg, e)
+		}
+	})
+}
+
+// FuzzPath looks every path up in a real tree: what is found must lie beneath
+// its root, by the kernel's own account.
+func FuzzPath(f *testing.F) {
+	dir := f.TempDir()
+	inside := filepath.Join(dir, "export")
+	for _, err := range []error{
+		os.MkdirAll(filepath.Join(inside, "sub"), 0o755),
+		os.WriteFile(filepath.Join(inside, "sub", "file"), nil, 0o644),
+		os.Symlink("..", filepath.Join(inside, "up")),
+		os.Symlink("/", filepath.Join(inside, "slash")),
+	} {
+		if err != nil {
+			f.Fatal(err)
+		}
+	}
+	d, err := newDataset("d", inside)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(d.close)
+	for _, seed := range []string{"", "sub/file", "..", "sub/../..", "/etc", "up/x", "slash/etc/passwd", "sub//file", "a\x00b", "\xff\xfe", "./sub"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, path []byte) {
+		fd, err := d.openPath(path)
+		if err != nil {
+			return
+		}
+		defer unix.Close(fd)
+		at, err := os.Readlink("/proc/self/fd/" + itoa(fd))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rel, err := filepath.Rel(inside, at); err != nil || !filepath.IsLocal(rel) {
+			t.Errorf("%q led to %s", path, at)
+		}
+	})
+}
+
+func TestPathsStayBeneath(t *testing.T) {
+	outside := t.TempDir()
+	if err := os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t)
+	r.write("file", 1, 1, 64)
+	for name, to := range map[string]string{
+		"abs":  filepath.Join(outside, "secret"),
+		"dir":  outside,
+		"up":   "..",
+		"self": "/proc/self/root",
+		"loop": "loop",
+		"fine": "file",
+	} {
+		if err := os.Symlink(to, r.path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := r.mount()
+	for path, want := range map[string]unix.Errno{
+		"..":                         unix.EINVAL,
+		"../" + filepath.Base(r.dir): unix.EINVAL,
+		"/etc/passwd":                unix.EINVAL,
+		"/":                          unix.EINVAL,
+		"file/":                      unix.EINVAL,
+		"a\x00b":                     unix.EINVAL,
+		"abs":                        unix.ELOOP,
+		"fine":                       unix.ELOOP,
+		"loop":                       unix.ELOOP,
+		"dir/secret":                 unix.ELOOP,
+		"up/x":                       unix.ELOOP,
+		"self/etc/passwd":            unix.ELOOP,
+		"file/x":                     unix.ENOTDIR,
+		"none":                       unix.ENOENT,
+		"":                           unix.EISDIR,
+		strings.Repeat("n", 256):     unix.ENAMETOOLONG,
+		strings.Repeat("n/", 2048):   unix.ENAMETOOLONG,
+	} {
+		if _, err := m.tryOpen("d", path, nil); errno(err) != uint32(want) {
+			t.Errorf("open %q: %v, not %v", path, err, want)
+		}
+	}
+	attr, err := m.stat("d", "abs")
+	if err != nil || string(attr.Symlink) != filepath.Join(outside, "secret") {
+		t.Errorf("a symbolic link must be told, not followed: %v, %v", attr, err)
+	}
+	if _, err := m.stat("d", "dir/secret"); errno(err) != uint32(unix.ELOOP) {
+		t.Errorf("stat through a link: %v", err)
+	}
+	if _, err := m.list("d", "dir"); err == nil {
+		t.Error("listed the directory behind a link")
+	}
+}
+
+// TestRacingSwap exchanges a directory with a link out of the export while it is
+// opened: what opens is always the export's file.
+func TestRacingSwap(t *testing.T) {
+	outside := t.TempDir()
+	if err := os.WriteFile(filepath.Join(outside, "f"), content(2, 1, 64), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t)
+	if err := os.Mkdir(r.path("dir"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.write("dir/f", 1, 1, 64)
+	if err := os.Symlink(outside, r.path("link")); err != nil {
+		t.Fatal(err)
+	}
+	d := r.target.datasets[0]
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				unix.Renameat2(d.root, "dir", d.root, "link", unix.RENAME_EXCHANGE)
+			}
+		}
+	}()
+	var opened, refused int
+	for opened < 200 || refused < 200 {
+		fd, err := d.openRead([]byte("dir/f"))
+		if err != nil {
+			refused++
+			continue
+		}
+		opened++
+		var b [64]byte
+		n, err := unix.Pread(fd, b[:], 0)
+		unix.Close(fd)
+		if err == nil {
+			err = transporttest.Check(b[:n], tag(1, 1), 0)
+		}
+		if err != nil || n != len(b) {
+			t.Fatalf("%d bytes, %v", n, err)
+		}
+	}
+	close(stop)
+	<-stopped
+}

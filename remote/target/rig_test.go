@@ -1,0 +1,267 @@
+package target
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	"hbmfs/remote/wire"
+	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what must come; reaching it is a failure.
+const patience = 20 * time.Second
+
+// unsupported skips a test that this kernel, file system or user can't run.
+func unsupported(t testing.TB, why string) {
+	t.Helper()
+	t.Skip("unsupported: " + why)
+}
+
+func asRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		unsupported(t, "needs root")
+	}
+}
+
+// rig is a target that exports dir as "d", and a client of it.
+type rig struct {
+	t      testing.TB
+	dir    string
+	target *Target
+	client wire.ControlClient
+}
+
+func newRig(t testing.TB, more ...Export) *rig {
+	t.Helper()
+	dir := t.TempDir()
+	target, err := New(Config{
+		Exports:    append([]Export{{Name: "d", Path: dir}}, more...),
+		Transports: []string{"fake"},
+		Log:        slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { target.Close() })
+	conn, err := grpc.NewClient("passthrough:///local", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return target.DialLocal(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &rig{t: t, dir: dir, target: target, client: wire.NewControlClient(conn)}
+}
+
+func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
+
+// write makes a file of version number version, by a new inode.
+func (r *rig) write(name string, number, version uint64, size int) {
+	r.t.Helper()
+	if err := os.WriteFile(r.path(name), content(number, version, size), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// content is what the version of a file holds: each word names both, and its
+// offset.
+func content(number, version uint64, size int) []byte {
+	b := make([]byte, size)
+	transporttest.Fill(b, tag(number, version), 0)
+	return b
+}
+
+func tag(number, version uint64) transport.FileRef {
+	ref := transport.FileRef{Handle: number}
+	ref.Version[8] = byte(version)
+	return ref
+}
+
+// mount is a fake mount: a session that answers its events.
+type mount struct {
+	*rig
+	id     []byte
+	source transport.Source
+	events chan *wire.Event // those that came, answered already
+	stream grpc.BidiStreamingClient[wire.EventsRequest, wire.Event]
+}
+
+// open starts a session with an events stream.
+func (r *rig) mount(datasets ...string) *mount {
+	r.t.Helper()
+	m := r.session(datasets...)
+	m.attach(true)
+	return m
+}
+
+func (r *rig) session(datasets ...string) *mount {
+	r.t.Helper()
+	req := &wire.OpenSessionRequest{Protocol: wire.Protocol, Client: "test"}
+	for _, d := range datasets {
+		req.Datasets = append(req.Datasets, []byte(d))
+	}
+	reply, err := r.client.OpenSession(r.t.Context(), req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_, source, ok := r.target.Session(transport.SessionID(reply.Session))
+	if !ok {
+		r.t.Fatal("the session is not known")
+	}
+	return &mount{rig: r, id: reply.Session, source: source, events: make(chan *wire.Event, 1<<10)}
+}
+
+// attach starts the events stream; a mount that does not answer makes writers
+// wait.
+func (m *mount) attach(answer bool) {
+	m.t.Helper()
+	stream, err := m.client.Events(m.t.Context())
+	if err == nil {
+		err = stream.Send(&wire.EventsRequest{Session: m.id})
+	}
+	if err == nil {
+		_, err = stream.Header()
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.stream = stream
+	go func() {
+		for {
+			e, err := stream.Recv()
+			if err != nil {
+				return
+			}
+			m.events <- e
+			if answer {
+				stream.Send(&wire.EventsRequest{Ack: e.Id})
+			}
+		}
+	}()
+}
+
+func (m *mount) event() *wire.Event {
+	m.t.Helper()
+	select {
+	case e := <-m.events:
+		return e
+	case <-time.After(patience):
+		m.t.Fatal("no event came")
+		return nil
+	}
+}
+
+// told reports whether an event about the file has come.
+func (m *mount) told(ref transport.FileRef) bool {
+	for {
+		select {
+		case e := <-m.events:
+			if e.Handle == ref.Handle {
+				return true
+			}
+		default:
+			return false
+		}
+	}
+}
+
+func (m *mount) tryOpen(dataset, path string, want *transport.Version) (*wire.OpenReply, error) {
+	req := &wire.OpenRequest{Session: m.id, Dataset: []byte(dataset), Path: []byte(path)}
+	if want != nil {
+		req.Version = want[:]
+	}
+	return m.client.Open(m.t.Context(), req)
+}
+
+func (m *mount) open(path string) (transport.FileRef, *wire.OpenReply) {
+	m.t.Helper()
+	reply, err := m.tryOpen("d", path, nil)
+	if err != nil {
+		m.t.Fatalf("open %q: %v", path, err)
+	}
+	return refOf(reply), reply
+}
+
+// openSettled opens a file that must be leased.
+func (m *mount) openSettled(path string) transport.FileRef {
+	m.t.Helper()
+	ref, reply := m.open(path)
+	if !reply.Settled {
+		m.t.Fatalf("%s is not settled: %s", path, reply.UnsettledWhy)
+	}
+	return ref
+}
+
+func refOf(reply *wire.OpenReply) transport.FileRef {
+	return transport.FileRef{Handle: reply.Handle, Version: transport.Version(reply.Attr.Version)}
+}
+
+func (m *mount) stat(dataset, path string) (*wire.Attr, error) {
+	reply, err := m.client.Stat(m.t.Context(), &wire.StatRequest{Session: m.id, Dataset: []byte(dataset), Path: []byte(path)})
+	return reply.GetAttr(), err
+}
+
+func (m *mount) list(dataset, path string) (map[string]*wire.Attr, error) {
+	stream, err := m.client.List(m.t.Context(), &wire.ListRequest{Session: m.id, Dataset: []byte(dataset), Path: []byte(path)})
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]*wire.Attr)
+	for {
+		page, err := stream.Recv()
+		if err != nil {
+			if isEOF(err) {
+				err = nil
+			}
+			return found, err
+		}
+		for _, e := range page.Entries {
+			if found[string(e.Name)] != nil {
+				m.t.Errorf("%q is listed twice", e.Name)
+			}
+			found[string(e.Name)] = e.Attr
+		}
+	}
+}
+
+// read returns n bytes, read in both ways.
+func (m *mount) read(ref transport.FileRef, off int64, n int) ([]byte, error) {
+	b := make([]byte, n)
+	err := m.source.Read(ref, off, b, true)
+	return b, err
+}
+
+// holds fails the test unless the whole file is the version of that number.
+func (m *mount) holds(ref transport.FileRef, number, version uint64, size int) {
+	m.t.Helper()
+	got, err := m.read(ref, 0, size)
+	if err == nil {
+		err = transporttest.Check(got, tag(number, version), 0)
+	}
+	if err != nil {
+		m.t.Error(err)
+	}
+}
+
+// errno returns the kernel's number that came with a status.
+func errno(err error) uint32 {
+	for _, d := range status.Convert(err).Details() {
+		if e, ok := d.(*wire.Errno); ok {
+			return e.Errno
+		}
+	}
+	return 0
+}

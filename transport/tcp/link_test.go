@@ -1,0 +1,246 @@
+package tcp
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
+)
+
+// cutter lets a test cut the connections of a target.
+type cutter struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (k *cutter) wrap(c net.Conn) net.Conn {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.conns = append(k.conns, c)
+	return c
+}
+
+func (k *cutter) cut() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range k.conns {
+		c.Close()
+	}
+	k.conns = nil
+}
+
+func TestReconnect(t *testing.T) {
+	source := transporttest.NewSource()
+	file := source.Add(1, 1<<20)
+	var k cutter
+	s := startTarget(t, source, k.wrap).session
+	s.Connections, s.Timeout = 3, time.Minute
+	l := dial(t, s)
+	for range 3 {
+		k.cut()
+		eventually(t, "a request is answered after a reconnect", func() bool {
+			mem := make(transport.HostMemory, 4096)
+			r := &transport.Request{File: file, Dst: transport.Span{Mem: mem, Len: 4096}}
+			ended := make(chan transport.Result, 1)
+			r.Done = func(res transport.Result) { ended <- res }
+			n, err := l.Submit([]*transport.Request{r})
+			if n == 1 {
+				err = (<-ended).Err
+			}
+			if err != nil && !errors.Is(err, transport.ErrConnLost) {
+				t.Fatal(err)
+			}
+			return err == nil && transporttest.Check(mem, file, 0) == nil
+		})
+		eventually(t, "all connections are back", func() bool { return l.Stats().Connections == 3 })
+	}
+	if n := l.Stats().Reconnects; n < 9 {
+		t.Errorf("%d reconnects, 9 connections were cut", n)
+	}
+}
+
+// TestNoneUp takes the target away: Submit says so at once, and Close needn't
+// wait for it to come back.
+func TestNoneUp(t *testing.T) {
+	var k cutter
+	g := startTarget(t, transporttest.NewSource(), k.wrap)
+	g.session.Connections, g.session.Timeout = 2, time.Minute
+	l := dial(t, g.session)
+	g.server.Close()
+	eventually(t, "both connections are lost", func() bool { return l.Stats().Connections == 0 })
+	r := &transport.Request{Dst: transport.Span{Mem: make(transport.HostMemory, 8), Len: 8}}
+	if n, err := l.Submit([]*transport.Request{r}); n != 0 || !errors.Is(err, transport.ErrConnLost) {
+		t.Errorf("%d, %v", n, err)
+	}
+	l.Close()
+}
+
+// TestSessionEnds has the target forget the session: the link is of no more use.
+func TestSessionEnds(t *testing.T) {
+	var k cutter
+	g := startTarget(t, transporttest.NewSource(), k.wrap)
+	g.session.Connections = 2
+	l := dial(t, g.session)
+	g.sessions.End(g.session.ID)
+	k.cut()
+	r := &transport.Request{Dst: transport.Span{Mem: make(transport.HostMemory, 8), Len: 8}, Done: func(transport.Result) {}}
+	eventually(t, "the link says that its session was refused", func() bool {
+		_, err := l.Submit([]*transport.Request{r})
+		return errors.Is(err, transport.ErrSession)
+	})
+	if _, err := l.Attach(t.Context(), transporttest.NewFakeDevice(t, 8)); !errors.Is(err, transport.ErrSession) {
+		t.Errorf("Attach: %v", err)
+	}
+}
+
+// TestLiarIsAlone has the peer lie on one of two connections.
+func TestLiarIsAlone(t *testing.T) {
+	source := transporttest.NewSource()
+	file := source.Add(1, 2<<20)
+	hold := source.Hold(1)
+	s := startTarget(t, source).session
+	p := startProxy(t, s.Addr, transporttest.FaultStatus)
+	s.Addr, s.Connections, s.Timeout = p.addr, 2, time.Minute
+	l := dial(t, s)
+	var mems [2]transport.HostMemory
+	var ended [2]<-chan transport.Result
+	for i := range mems { // the second goes to the idle connection
+		mems[i] = make(transport.HostMemory, 1<<20)
+		ended[i] = submit(t, l, file, int64(i)<<20, mems[i])
+	}
+	hold.Release()
+	failed := 0
+	for i, e := range ended {
+		res := <-e
+		if res.Err == nil {
+			res.Err = transporttest.Check(mems[i], file, int64(i)<<20)
+		} else if errors.Is(res.Err, transport.ErrProtocol) {
+			failed++
+			continue
+		}
+		if res.Err != nil {
+			t.Error(res.Err)
+		}
+	}
+	if failed != 1 {
+		t.Errorf("%d of 2 requests failed", failed)
+	}
+}
+
+// TestDepth has storage that is slow: each connection reads as much of it at a
+// time as it may, and the rest waits.
+func TestDepth(t *testing.T) {
+	source := &countingSource{gate: make(chan struct{}), full: make(chan struct{})}
+	s := startTarget(t, source).session
+	s.Connections, s.Timeout = 1, time.Minute
+	l := dial(t, s)
+	var ended [depth]<-chan transport.Result
+	for i := range ended {
+		ended[i] = submit(t, l, transport.FileRef{}, 0, make(transport.HostMemory, 64<<10))
+	}
+	<-source.full
+	close(source.gate)
+	for _, e := range ended {
+		if res := <-e; res.Err != nil {
+			t.Fatal(res.Err)
+		}
+	}
+	if n := source.most.Load(); n != maxWorkers {
+		t.Errorf("%d reads at a time, want %d", n, maxWorkers)
+	}
+}
+
+// countingSource is a fake storage that keeps reads until its gate opens.
+type countingSource struct {
+	gate, full chan struct{}
+	once       sync.Once
+	now, most  atomic.Int32
+}
+
+func (s *countingSource) Read(_ transport.FileRef, _ int64, dst []byte, wait bool) error {
+	if !wait {
+		return transport.ErrWouldBlock
+	}
+	n := s.now.Add(1)
+	defer s.now.Add(-1)
+	for most := s.most.Load(); n > most && !s.most.CompareAndSwap(most, n); most = s.most.Load() {
+	}
+	if n == maxWorkers {
+		s.once.Do(func() { close(s.full) })
+	}
+	<-s.gate
+	clear(dst)
+	return nil
+}
+
+// TestOverdue has a connection that makes progress and still owes one answer.
+func TestOverdue(t *testing.T) {
+	const limit = 8
+	for _, c := range []struct {
+		what     string
+		progress bool
+		killed   uint32 // at which look
+	}{
+		{"no progress", false, limit + 2}, // the first look only remembers
+		{"progress", true, patience*limit + 1},
+	} {
+		client, server := net.Pipe()
+		l := newLink(transport.Session{Connections: 1})
+		conn := newConn(l, client)
+		conn.progress.Store(1)
+		conn.add(&transport.Request{Dst: transport.Span{Mem: transport.HostMemory{}}, Done: func(transport.Result) {}})
+		now := uint32(0)
+		for conn.broken == nil && now < 100 {
+			now = l.ticks.Add(1)
+			if c.progress {
+				conn.progress.Add(1)
+			}
+			conn.look(now, limit)
+		}
+		if now != c.killed || !errors.Is(conn.broken, transport.ErrStalled) {
+			t.Errorf("%s: given up at look %d for %v", c.what, now, conn.broken)
+		}
+		conn.abandon(io.EOF)
+		l.cancel()
+		server.Close()
+	}
+}
+
+// TestNoAllocations counts what a request costs the client's garbage collector,
+// with a peer that allocates nothing either.
+func TestNoAllocations(t *testing.T) {
+	const size = 4096
+	s := fakePeer(t, func(c net.Conn) {
+		in, out := make([]byte, requestSize), make([]byte, replySize+size)
+		for {
+			if _, err := io.ReadFull(c, in); err != nil {
+				return
+			}
+			r, _ := parseRequest(in)
+			putReply(out, reply{id: r.id, length: size})
+			c.Write(out)
+		}
+	})
+	l := dial(t, s)
+	mem := make(transport.HostMemory, size)
+	ended := make(chan error, 1)
+	reqs := []*transport.Request{{Dst: transport.Span{Mem: mem, Len: size}}}
+	reqs[0].Done = func(res transport.Result) { ended <- res.Err }
+	allocs := testing.AllocsPerRun(500, func() {
+		if n, err := l.Submit(reqs); n != 1 {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations a request", allocs)
+	}
+}
