@@ -36,7 +36,7 @@ func GatherCPU(dst []byte, at int64, src []Span) error {
 		if err := s.Check(); err != nil {
 			return err
 		}
-		if at < 0 || at+s.Len > int64(len(dst)) {
+		if at < 0 || at > int64(len(dst))-s.Len {
 			return ErrRange
 		}
 		copy(dst[at:at+s.Len], from[s.Off:s.Off+s.Len])

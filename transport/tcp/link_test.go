@@ -68,8 +68,7 @@ func TestReconnect(t *testing.T) {
 // TestNoneUp takes the target away: Submit says so at once, and Close needn't
 // wait for it to come back.
 func TestNoneUp(t *testing.T) {
-	var k cutter
-	g := startTarget(t, transporttest.NewSource(), k.wrap)
+	g := startTarget(t, transporttest.NewSource())
 	g.session.Connections, g.session.Timeout = 2, time.Minute
 	l := dial(t, g.session)
 	g.server.Close()

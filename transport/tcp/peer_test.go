@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"io"
 	"math/big"
 	"net"
 	"testing"
@@ -30,15 +29,6 @@ func fakePeer(t testing.TB, script func(net.Conn)) transport.Session {
 		}
 	})
 	return s
-}
-
-// readRequest returns the next request of a client.
-func readRequest(c net.Conn) (request, error) {
-	var b [requestSize]byte
-	if _, err := io.ReadFull(c, b[:]); err != nil {
-		return request{}, err
-	}
-	return parseRequest(b[:])
 }
 
 // dial connects to s until the test ends.
