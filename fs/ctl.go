@@ -30,14 +30,15 @@ const (
 type ctlDir struct {
 	fusefs.Inode
 	readOnly
+	t     *tree
 	owner fuse.Owner
 
 	mu   sync.Mutex
 	sock *fusefs.Inode // guarded by mu
 }
 
-func newCtlDir() *ctlDir {
-	return &ctlDir{owner: fuse.Owner{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())}}
+func newCtlDir(t *tree) *ctlDir {
+	return &ctlDir{t: t, owner: fuse.Owner{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())}}
 }
 
 // attach makes the directory a child of the mount's root.
@@ -65,6 +66,11 @@ func (d *ctlDir) Lookup(_ context.Context, name string, out *fuse.EntryOut) (*fu
 	}
 	out.Attr = d.sock.Operations().(*ctlSocket).attr()
 	return d.sock, 0
+}
+
+// Ioctl answers INFO.
+func (d *ctlDir) Ioctl(_ context.Context, _ fusefs.FileHandle, cmd uint32, _ uint64, in, out []byte) (int32, syscall.Errno) {
+	return d.t.ioctlDir(cmd, in, out)
 }
 
 // Mknod is the daemon's own bind(2).

@@ -57,11 +57,11 @@ func (h *handle) ioctlFetch(ctx context.Context, cmd uint32, in, out []byte) err
 	if err != nil {
 		return err
 	}
-	if f.Device != 0 {
-		return syscall.ENODEV
-	}
 	if f.Release != 0 && !h.release(f.Release) {
 		return syscall.ENOENT
+	}
+	if f.Device != 0 {
+		return syscall.ENODEV
 	}
 	lease, err := h.fetch(ctx, int64(f.Offset), int64(f.Length), capacity)
 	if err != nil {

@@ -38,7 +38,8 @@ type dataset struct {
 }
 
 func newTree(cfg Config) (*tree, fusefs.InodeEmbedder, error) {
-	t := &tree{cfg: cfg, started: time.Now(), ctlDir: newCtlDir(), rootIno: 1, devs: make(map[devKey]uint64)}
+	t := &tree{cfg: cfg, started: time.Now(), rootIno: 1, devs: make(map[devKey]uint64)}
+	t.ctlDir = newCtlDir(t)
 	all := t.datasets()
 	if cfg.Dataset == "" {
 		return t, &datasetsRoot{t: t, all: all}, nil

@@ -49,7 +49,7 @@ func openFile(t *testing.T, path string) *client.File {
 	return f
 }
 
-// leases waits until the mount holds n of them: a close is told to the daemon
+// awaitLeases waits until the mount holds n of them: a close is told to the daemon
 // after it has returned.
 func (m *mount) awaitLeases(n int64) {
 	m.t.Helper()
@@ -124,13 +124,13 @@ func (c *rangeCheck) check(off, n int64) {
 	if r.Fetched != want || r.Cursor != 0 || r.FileSize != c.size || r.Unsettled {
 		c.t.Fatalf("[%d, +%d): %+v, want %d bytes of %d", off, n, r.Fetch, want, c.size)
 	}
-	checkTagged(c.t, r.data, c.file, 1, off)
 	if want == 0 {
 		if r.Path != transport.PathNone {
 			c.t.Errorf("[%d, +%d): no bytes came by %v", off, n, r.Path)
 		}
 		return
 	}
+	checkTagged(c.t, r.data, c.file, 1, off)
 	if h := how[c.via]; r.Path != h.path || r.Why != h.why {
 		c.t.Errorf("[%d, +%d): path %v because %q, want %v because %q", off, n, r.Path, r.Why, h.path, h.why)
 	}
@@ -296,38 +296,57 @@ func churnFile(path string) error {
 }
 
 // TestPinnedPoolIsFull: where too much is pinned, FETCH fails at once and nothing
-// has changed; what fits still works, and all of it once there is room.
+// has changed; what is there still works, and the rest once there is room.
 func TestPinnedPoolIsFull(t *testing.T) {
 	const size = 4 * extent
 	src := t.TempDir()
 	writeNumbered(t, src, 1, size)
-	writeNumbered(t, src, 2, size)
+	writeNumbered(t, src, 2, size+1)
 	m := startMount(t, src, small(4)...)
 	one, two := openFile(t, m.path("1")), openFile(t, m.path("2"))
-	full := func(f *client.File, off, n int64, opts client.FetchOptions) {
-		t.Helper()
-		before := m.stats().Cache
-		if _, err := f.Fetch(context.Background(), off, n, opts); !errors.Is(err, unix.ENOSPC) {
-			t.Fatalf("FETCH: %v, want ENOSPC", err)
-		}
-		if after := m.stats().Cache; after != before {
-			t.Errorf("ENOSPC changed the pool:\n%+v\n%+v", before, after)
-		}
-	}
-	within(t, 5*time.Second, "all FETCHes with ENOSPC", func() {
-		full(one, 0, 1<<40, client.FetchOptions{Segments: 5}) // fits
-	})
-	held := pin(t, one, 0, 3*extent, client.FetchOptions{})
-	last := pin(t, two, 3*extent, extent, client.FetchOptions{})
-	full(two, 0, 1, client.FetchOptions{})
-	full(two, 2*extent, 2*extent, client.FetchOptions{}) // a hit and a miss
-	full(one, 0, size, client.FetchOptions{})
-	checkTagged(t, held.data, 1, 1, 0)
 
-	// Half of the range is there, and the handle to release is the other half's.
-	all := pin(t, one, 0, size, client.FetchOptions{Release: held.Handle})
-	_ = all
-	_ = last
+	held := pin(t, one, 0, 3*extent, client.FetchOptions{})
+	last := pin(t, two, size-extent, extent, client.FetchOptions{})
+	checkFull(t, m, two, 0, 1)
+	checkFull(t, m, two, size-2*extent, 2*extent) // a miss and a hit
+	checkFull(t, m, one, 0, size)                 // three hits and a miss
+	again := pin(t, one, extent, 2*extent, client.FetchOptions{})
+	checkTagged(t, again.data, 1, 1, extent)
+	_, err := one.Release(again.Handle)
+	must(t, err)
+
+	// What a FETCH releases stays released when it fails.
+	if _, err := one.Fetch(context.Background(), 0, size, client.FetchOptions{Release: held.Handle}); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("FETCH: %v, want ENOSPC", err)
+	}
+	if _, err := one.Release(held.Handle); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("RELEASE of what the FETCH released: %v, want ENOENT", err)
+	}
+	_, err = two.Release(last.Handle)
+	must(t, err)
+	all := pin(t, one, 0, size, client.FetchOptions{})
+	checkTagged(t, all.data, 1, 1, 0)
+	if !all.Segments[2].Hit || all.Segments[3].Hit {
+		t.Errorf("three extents were there, the last was not: %+v", all.Segments)
+	}
+	_, err = one.Release(all.Handle)
+	must(t, err)
+	checkFull(t, m, two, 0, size+1) // nothing is pinned, but it can't ever fit
+}
+
+func checkFull(t *testing.T, m *mount, f *client.File, off, n int64) {
+	t.Helper()
+	before := m.stats().Cache
+	var err error
+	within(t, 5*time.Second, "a FETCH that does not fit", func() {
+		_, err = f.Fetch(context.Background(), off, n, client.FetchOptions{})
+	})
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("FETCH: %v, want ENOSPC", err)
+	}
+	if after := m.stats().Cache; after != before {
+		t.Errorf("ENOSPC changed the pool:\n%+v\n%+v", before, after)
+	}
 }
 
 // TestSingleFlight: many processes that want the same cold file have it fetched
@@ -435,7 +454,7 @@ func TestLeasesEndWithTheirFile(t *testing.T) {
 			m.awaitLeases(0)
 		})
 		t.Run(via+"/kill", func(t *testing.T) {
-			p := start(t, waiting(t, child(t, "hold", 0, m.path("1"))))
+			p := start(t, child(t, "hold", 0, m.path("1")))
 			p.line("holding")
 			if s := m.stats().Cache; s.Leases != 2 || s.PinnedBytes != 3*extent {
 				t.Errorf("a process that holds two: %+v", s)
@@ -445,4 +464,71 @@ func TestLeasesEndWithTheirFile(t *testing.T) {
 		})
 		t.Run(via+"/fork", func(t *testing.T) { testInherited(t, m) })
 	}
+}
+
+// hold FILE holds two leases until it is killed.
+func hold(args []string) error {
+	f, err := client.Open(args[0])
+	if err != nil {
+		return err
+	}
+	_, err1 := tryPin(f, 0, extent, client.FetchOptions{})
+	_, err2 := tryPin(f, extent, 2*extent, client.FetchOptions{})
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	fmt.Println("holding")
+	select {}
+}
+
+// testInherited: a child process that has the descriptor keeps the leases of
+// both, until it ends too.
+func testInherited(t *testing.T, m *mount) {
+	file := mustOpen(t, m.path("1"), os.O_RDONLY)
+	ours, err := rawFetch(file, 0, extent)
+	must(t, err)
+	cmd := child(t, "inherit", 0, strconv.FormatUint(ours.Handle, 10))
+	cmd.ExtraFiles = []*os.File{file}
+	stdin, err := cmd.StdinPipe()
+	must(t, err)
+	p := start(t, cmd)
+	p.line("holding")
+	must(t, file.Close())
+
+	// Its close is told to the daemon before a later one is.
+	later := mustOpen(t, m.path("1"), os.O_RDONLY)
+	_, err = rawFetch(later, 0, extent)
+	must(t, err)
+	if n := m.stats().Cache.Leases; n != 3 {
+		t.Errorf("%d leases, want one of the parent, one of the child and one later", n)
+	}
+	must(t, later.Close())
+	m.awaitLeases(2)
+
+	must(t, stdin.Close())
+	if <-p.done; p.err != nil {
+		t.Errorf("child: %v", p.err)
+	}
+	m.awaitLeases(0)
+}
+
+// inherit HANDLE has a file open that its parent opened. It takes a lease of its
+// own, and when standard input ends, releases its parent's and ends.
+func inherit(args []string) error {
+	file := os.NewFile(3, "inherited")
+	if _, err := rawFetch(file, extent, extent); err != nil {
+		return err
+	}
+	fmt.Println("holding")
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return err
+	}
+	parents, err := strconv.ParseUint(args[0], 10, 64)
+	if err != nil {
+		return err
+	}
+	if n, err := rawRelease(file, parents); err != nil || n != 1 {
+		return fmt.Errorf("release the parent's handle: %d, %w", n, err)
+	}
+	return nil
 }

@@ -210,8 +210,11 @@ func TestCloseWhileAway(t *testing.T) {
 func TestCloseEndsWhatWaits(t *testing.T) {
 	n, r := mount(t, 1)
 	f := open(t, r, 1)
-	n.kill()
 	mem := newRegion(4096)
+	if err := r.Attach(t.Context(), mem); err != nil {
+		t.Fatal(err)
+	}
+	n.kill()
 	var done atomic.Int32
 	results := make(chan error, 200)
 	for range 100 {

@@ -29,6 +29,12 @@ const patience = 20 * time.Second
 
 const fileSize = 256 << 10
 
+// unsupported skips a test that can't be run here.
+func unsupported(t testing.TB, why string) {
+	t.Helper()
+	t.Skip("unsupported: " + why)
+}
+
 // node is a storage node: a target behind a listener, which can be killed and
 // started again at the same address.
 type node struct {

@@ -70,6 +70,12 @@ func (b *bench) fill(ctx context.Context) error {
 // file is the path of the measured file in the target's own file system.
 func (b *bench) file() string { return filepath.Join(b.data, fileName) }
 
+// warm brings the measured file into the page cache.
+func (b *bench) warm(ctx context.Context) error {
+	_, err := readRange(ctx, b.file(), 0, int64(b.size), extent)
+	return err
+}
+
 // say reports progress.
 func (b *bench) say(what string) {
 	fmt.Fprintf(os.Stderr, "%-9s %s\n", b.title, what)

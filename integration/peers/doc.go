@@ -9,7 +9,7 @@
 // "not measured", with the package to install; it never counts as passed.
 //
 // What every row takes for granted: the file lies in the target's page cache
-// (the bench writes it fresh); a fetch is cold (the extents are not in the pool,
+// (the bench writes it fresh, and reads it before each measurement); a fetch is cold (the extents are not in the pool,
 // which is checked by each segment's hit flag) while the pool's memory is not
 // (another file was fetched into all of it before); a plain read is cold (the
 // mount is fresh). Nobody looks at the bytes that arrive: neither the bench nor

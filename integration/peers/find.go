@@ -19,13 +19,18 @@ func goTree(ctx context.Context) (string, error) {
 	return filepath.EvalSymlinks(strings.TrimSpace(string(out)))
 }
 
-// countEntries is how many lines find prints for a tree.
-func countEntries(root string) (n int, err error) {
-	err = filepath.WalkDir(root, func(_ string, _ fs.DirEntry, err error) error {
-		n++
+// walkTree brings the metadata of a tree into memory and returns how many lines
+// find prints for it.
+func walkTree(root string) (entries int, err error) {
+	err = filepath.WalkDir(root, func(_ string, d fs.DirEntry, err error) error {
+		entries++
+		if err != nil {
+			return err
+		}
+		_, err = d.Info()
 		return err
 	})
-	return n, err
+	return entries, err
 }
 
 // listTree measures find -ls over a tree of so many entries, in seconds.

@@ -73,7 +73,10 @@ type row struct {
 // pair is the two sides of a row, and what a reader must know of how they ran.
 type pair struct {
 	ours, peer measure
-	note       string
+	// warm runs before each measurement: it brings what the target serves into
+	// the page cache, from where somebody may have dropped it meanwhile.
+	warm func(context.Context) error
+	note string
 }
 
 // stage is what one row may use: the bench, and a list of its own of what to
@@ -136,7 +139,7 @@ func (r *result) take(ctx context.Context, st *stage) error {
 	if err != nil {
 		return err
 	}
-	samples, err := interleave(ctx, st.rounds, st.say, p.ours, p.peer)
+	samples, err := interleave(ctx, st.rounds, st.say, warmed(p.warm, p.ours), warmed(p.warm, p.peer))
 	if err != nil {
 		return err
 	}
@@ -146,4 +149,17 @@ func (r *result) take(ctx context.Context, st *stage) error {
 		r.status = met
 	}
 	return nil
+}
+
+// warmed runs warm, if there is one, before it measures.
+func warmed(warm func(context.Context) error, m measure) measure {
+	if warm == nil {
+		return m
+	}
+	return func(ctx context.Context) (float64, error) {
+		if err := warm(ctx); err != nil {
+			return 0, err
+		}
+		return m(ctx)
+	}
 }

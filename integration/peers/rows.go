@@ -51,7 +51,7 @@ func besideNBDCopy(checksums bool) func(context.Context, *stage) (pair, error) {
 			return pair{}, err
 		}
 		uri, err := s.startNBDKit(ctx)
-		return pair{ours: ours, peer: s.nbdcopy(uri)}, err
+		return pair{ours: ours, peer: s.nbdcopy(uri), warm: s.warm}, err
 	}
 }
 
@@ -61,7 +61,7 @@ func besideIperf(ctx context.Context, s *stage) (pair, error) {
 		return pair{}, err
 	}
 	port, err := s.startIperf(ctx)
-	return pair{ours: ours, peer: s.iperf(port)}, err
+	return pair{ours: ours, peer: s.iperf(port), warm: s.warm}, err
 }
 
 func besidePread(ctx context.Context, s *stage) (pair, error) {
@@ -70,7 +70,8 @@ func besidePread(ctx context.Context, s *stage) (pair, error) {
 		return pair{}, err
 	}
 	peer, err := s.pread(inFlight)
-	return pair{ours: s.fetchCold(m), peer: peer, note: fmt.Sprintf("%d threads read into a region of the same kind and size", inFlight)}, err
+	return pair{ours: s.fetchCold(m), peer: peer, warm: s.warm,
+		note: fmt.Sprintf("%d threads read into a region of the same kind and size", inFlight)}, err
 }
 
 func besideNoop(ctx context.Context, s *stage) (pair, error) {
@@ -101,7 +102,7 @@ func (s *stage) besideNBDFuse(ctx context.Context, read func(context.Context, st
 		return pair{}, err
 	}
 	uri, err := s.startNBDKit(ctx)
-	return pair{ours: s.onHbmfs(target+"/bench", fileName, read), peer: s.onNBDFuse(uri, read),
+	return pair{ours: s.onHbmfs(target+"/bench", fileName, read), peer: s.onNBDFuse(uri, read), warm: s.warm,
 		note: "default mount options of both, hbmfs with checksums on; each measurement on a fresh mount"}, err
 }
 
@@ -110,7 +111,7 @@ func findBesideSSHFS(ctx context.Context, s *stage) (pair, error) {
 	if err != nil {
 		return pair{}, err
 	}
-	entries, err := countEntries(tree)
+	entries, err := walkTree(tree)
 	if err != nil {
 		return pair{}, err
 	}
@@ -121,5 +122,9 @@ func findBesideSSHFS(ctx context.Context, s *stage) (pair, error) {
 	port, err := s.serveSFTP()
 	list := listTree(entries)
 	return pair{ours: s.onHbmfs(target+"/tree", "", list), peer: s.onSSHFS(port, tree, list),
+		warm: func(context.Context) error {
+			_, err := walkTree(tree)
+			return err
+		},
 		note: "each measurement on a fresh mount; sshfs speaks to sftp-server over loopback TCP, without ssh"}, err
 }

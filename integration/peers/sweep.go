@@ -45,6 +45,9 @@ func (b *bench) sweep(ctx context.Context) ([]line, error) {
 	for round := range b.rounds {
 		for i, p := range sweptPaths {
 			b.say(fmt.Sprintf("round %d of %d: %s", round+1, b.rounds, p.name))
+			if err := b.warm(ctx); err != nil {
+				return nil, err
+			}
 			if err := b.sweepPath(ctx, p, lines[i].points); err != nil {
 				return nil, fmt.Errorf("%s: %w", p.name, err)
 			}
