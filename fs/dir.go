@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -123,6 +124,10 @@ func (h *dirHandle) load(ctx context.Context) syscall.Errno {
 	entries, err := h.n.t.cfg.Target.List(ctx, h.n.ds.Name, h.n.at())
 	if err != nil {
 		return h.n.t.errno("readdir", h.n.at(), err)
+	}
+	if h.n.IsRoot() {
+		// The target refuses a dataset that has the name, but may get it later.
+		entries = slices.DeleteFunc(entries, func(e remote.Entry) bool { return e.Name == ctlDirName })
 	}
 	h.entries, h.loaded = entries, true
 	return 0

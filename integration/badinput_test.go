@@ -48,8 +48,8 @@ func anyFetchArg(head uapi.Fetch, segments int) []byte {
 	return buf
 }
 
-// rawFetch takes a lease without the client.
-func rawFetch(f *os.File, off, n int64) (uapi.Fetch, error) {
+// ioctlFetch takes a lease without the client.
+func ioctlFetch(f *os.File, off, n int64) (uapi.Fetch, error) {
 	buf := fetchArg(uapi.Fetch{Offset: uint64(off), Length: uint64(n)}, 16)
 	if err := ioctlBytes(f, uapi.IocFetch(16), buf); err != nil {
 		return uapi.Fetch{}, err
@@ -57,7 +57,7 @@ func rawFetch(f *os.File, off, n int64) (uapi.Fetch, error) {
 	return uapi.DecodeFetchReply(buf)
 }
 
-func rawRelease(f *os.File, handle uint64) (uint64, error) {
+func ioctlRelease(f *os.File, handle uint64) (uint64, error) {
 	buf := make([]byte, uapi.ReleaseSize)
 	uapi.EncodeRelease(buf, &uapi.Release{Size: uint32(uapi.ReleaseSize), Handle: handle})
 	err := ioctlBytes(f, uapi.IocRelease, buf)
@@ -208,7 +208,7 @@ func TestEmptyFetch(t *testing.T) {
 	f := mustOpen(t, m.path("1"), os.O_RDONLY)
 	defer f.Close()
 	for _, off := range []int64{0, 100, 1 << 40} {
-		r, err := rawFetch(f, off, off/100) // length 0 at 0
+		r, err := ioctlFetch(f, off, off/100) // length 0 at 0
 		must(t, err)
 		if r.Handle != 0 || r.Fetched != 0 || r.SegmentCount != 0 || r.Cursor != 0 || r.FileSize != 100 {
 			t.Errorf("FETCH at %d: %+v", off, r)
@@ -349,7 +349,7 @@ func TestBadPointer(t *testing.T) {
 	faults(unix.PROT_READ)
 	faults(unix.PROT_READ)
 	m.awaitLeases(2)
-	if n, err := rawRelease(f, 0); n != 2 || err != nil {
+	if n, err := ioctlRelease(f, 0); n != 2 || err != nil {
 		t.Errorf("release all: %d, %v, want 2", n, err)
 	}
 	m.awaitLeases(0)

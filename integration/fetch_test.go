@@ -485,7 +485,7 @@ func hold(args []string) error {
 // both, until it ends too.
 func testInherited(t *testing.T, m *mount) {
 	file := mustOpen(t, m.path("1"), os.O_RDONLY)
-	ours, err := rawFetch(file, 0, extent)
+	ours, err := ioctlFetch(file, 0, extent)
 	must(t, err)
 	cmd := child(t, "inherit", 0, strconv.FormatUint(ours.Handle, 10))
 	cmd.ExtraFiles = []*os.File{file}
@@ -497,7 +497,7 @@ func testInherited(t *testing.T, m *mount) {
 
 	// Its close is told to the daemon before a later one is.
 	later := mustOpen(t, m.path("1"), os.O_RDONLY)
-	_, err = rawFetch(later, 0, extent)
+	_, err = ioctlFetch(later, 0, extent)
 	must(t, err)
 	if n := m.stats().Cache.Leases; n != 3 {
 		t.Errorf("%d leases, want one of the parent, one of the child and one later", n)
@@ -516,7 +516,7 @@ func testInherited(t *testing.T, m *mount) {
 // own, and when standard input ends, releases its parent's and ends.
 func inherit(args []string) error {
 	file := os.NewFile(3, "inherited")
-	if _, err := rawFetch(file, extent, extent); err != nil {
+	if _, err := ioctlFetch(file, extent, extent); err != nil {
 		return err
 	}
 	fmt.Println("holding")
@@ -527,7 +527,7 @@ func inherit(args []string) error {
 	if err != nil {
 		return err
 	}
-	if n, err := rawRelease(file, parents); err != nil || n != 1 {
+	if n, err := ioctlRelease(file, parents); err != nil || n != 1 {
 		return fmt.Errorf("release the parent's handle: %d, %w", n, err)
 	}
 	return nil

@@ -195,18 +195,7 @@ func startMountAt(t *testing.T, source, dir string, flags ...string) *mount {
 	p := start(t, exec.Command(bin, append(args, source, dir)...))
 	m := &mount{process: p, dir: dir}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }) // if still there
-	eventually(t, "mount answers", func() error {
-		select {
-		case <-p.done:
-			t.Fatalf("mount ended: %v\n%s", p.err, p.output())
-		default:
-		}
-		probe, err := client.OpenMount(dir)
-		if err != nil {
-			return err
-		}
-		return probe.Close()
-	})
+	p.line("mounted ")
 	return m
 }
 

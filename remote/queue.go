@@ -140,8 +140,8 @@ func (t *Target) handOver(s *session) (all bool, err error) {
 	n, stale := t.fill(s)
 	q := &t.waiting
 	t.mu.Unlock()
-	for _, o := range stale {
-		o.finish(transport.Result{Err: o.file.errStale()})
+	if len(stale) > 0 {
+		go endStale(stale) // the caller of Submit may hold what Done takes
 	}
 	accepted, err := s.link.Submit(q.reqs[:n])
 	if err != nil && needsSession(err) {
@@ -151,6 +151,12 @@ func (t *Target) handOver(s *session) (all bool, err error) {
 	t.queued.Add(-int64(accepted))
 	q.pushFront(q.batch[accepted:n])
 	return accepted == n, err
+}
+
+func endStale(ops []*op) {
+	for _, o := range ops {
+		o.finish(transport.Result{Err: o.file.errStale()})
+	}
 }
 
 // fill takes a batch out of the queue and names its files in the session s.

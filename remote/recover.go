@@ -53,6 +53,15 @@ func (t *Target) recoverSessions() {
 	}
 }
 
+// retireLost is for a session that was lost when nobody was left to replace it.
+func (t *Target) retireLost() {
+	select {
+	case s := <-t.lost:
+		t.retire(s)
+	default:
+	}
+}
+
 func (t *Target) whyLost() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

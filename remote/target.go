@@ -156,6 +156,7 @@ func (t *Target) Close() error {
 	}
 	t.cancel()
 	t.workers.Wait()
+	t.retireLost()
 	t.detachAll()
 	t.drain()
 	return t.conn.Close()

@@ -68,6 +68,14 @@ func (d daemonProc) close() {
 	}
 }
 
+// terminate asks the process to end in order.
+func (d daemonProc) terminate() error {
+	if !d.found() {
+		return os.ErrProcessDone
+	}
+	return unix.PidfdSendSignal(int(d.pidfd.Fd()), unix.SIGTERM, nil, 0)
+}
+
 // awaitEnd returns once the process has ended, or an error if that takes longer
 // than limit.
 func (d daemonProc) awaitEnd(limit time.Duration) error {

@@ -64,7 +64,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // complain tells of an error, whose text may begin with the program's name.
 func complain(stderr io.Writer, err error) {
-	fmt.Fprintf(stderr, "hbmfs: %s\n", strings.TrimPrefix(err.Error(), "hbmfs: "))
+	text := strings.TrimPrefix(strings.TrimSpace(err.Error()), "hbmfs: ")
+	fmt.Fprintf(stderr, "hbmfs: %s\n", text)
 }
 
 func exitCode(err error) int {

@@ -124,10 +124,10 @@ func (m *mounter) explainConnect(err error) error {
 
 // explainMount adds what to do where a mount is refused for want of privilege.
 func (m *mounter) explainMount(err error) error {
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("%w; without root a mount needs fusermount3 (Debian's fuse3), and --allow-other needs user_allow_other in /etc/fuse.conf", err)
+	if os.Geteuid() == 0 {
+		return err
 	}
-	return err
+	return fmt.Errorf("without root, a mount needs fusermount3 and access to /dev/fuse ('hbmfs doctor' tells), and --allow-other needs user_allow_other in /etc/fuse.conf: %w", err)
 }
 
 // remoteConfig says how to reach the source. For a local one it starts the

@@ -33,7 +33,7 @@ func checks() []check {
 		{"transport", "tcp", false, probeTCP, "bring up the loopback interface: ip link set lo up"},
 		{"transport", "rdma", false, refusal(probeRDMA), "use --transport auto or tcp"},
 		{"transport", "devmem-tcp", false, refusal(probeDevmemTCP), "use --transport auto or tcp"},
-		{"mount", "/dev/fuse", true, probeFuseDevice, "load the module (modprobe fuse), or pass /dev/fuse into the container"},
+		{"mount", "/dev/fuse", true, probeFuseDevice, "load the module (modprobe fuse), pass /dev/fuse into the container, or give this user access to it"},
 		{"mount", "mount", os.Geteuid() == 0, probeMount, "run as root (in a container: with CAP_SYS_ADMIN), or use fusermount3"},
 		{"mount", "fusermount3", os.Geteuid() != 0, probeFusermount, "install Debian's fuse3; root does without"},
 		{"mount", "read-ahead", false, probeReadAhead, "mount as root with a writable /sys, or else buffered reads over a network are slow"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -52,10 +53,12 @@ func runUmount(ctx context.Context, arg string) error {
 	switch {
 	case err == nil:
 		return daemon.awaitEnd(finishWait)
-	case errors.Is(err, errBusy) && !daemon.found() && isDead(place):
+	case !errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("unmount %s: %w", place, err)
+	case !daemon.found() && isDead(place):
 		return cleanUp(place)
 	}
-	return err
+	return resolveBusy(place, daemon)
 }
 
 // ourMount returns the hbmfs mount whose top place is, or an error wrapping
@@ -75,6 +78,7 @@ func ourMount(place string) (mountEntry, error) {
 
 // detachPatiently unmounts place. It tries again for a moment while the mount
 // is busy, since closing a file takes effect a little later than close returns.
+// The error wraps EBUSY if that is not enough.
 func detachPatiently(ctx context.Context, place string) error {
 	ctx, cancel := context.WithTimeout(ctx, busyWait)
 	defer cancel()
@@ -82,24 +86,27 @@ func detachPatiently(ctx context.Context, place string) error {
 	defer retry.Stop()
 	for {
 		err := detach(place, 0)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, unix.EBUSY) {
-			return fmt.Errorf("unmount %s: %w", place, err)
+		if err == nil || !errors.Is(err, unix.EBUSY) {
+			return err
 		}
 		select {
 		case <-retry.C:
 		case <-ctx.Done():
-			return busy(place)
+			return err
 		}
 	}
 }
 
-func busy(place string) error {
-	users := usersOf(place)
-	if len(users) == 0 {
-		return fmt.Errorf("%w: %s; end what uses it (fuser -m %s)", errBusy, place, place)
+// resolveBusy names who uses the mount. Without root, the daemon's own socket
+// in the mount keeps it busy; if nothing else does, the daemon is told to end,
+// and unmounts.
+func resolveBusy(place string, daemon daemonProc) error {
+	users := usersOf(place, daemon.pid)
+	if len(users) > 0 {
+		return fmt.Errorf("%w: %s is in use by %s; end them first", errBusy, place, strings.Join(users, ", "))
 	}
-	return fmt.Errorf("%w: %s is in use by %s; end them first", errBusy, place, strings.Join(users, ", "))
+	if os.Geteuid() == 0 || daemon.terminate() != nil {
+		return fmt.Errorf("%w: %s; end what uses it ('fuser -m %s' may tell)", errBusy, place, place)
+	}
+	return daemon.awaitEnd(finishWait)
 }

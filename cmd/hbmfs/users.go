@@ -8,15 +8,16 @@ import (
 	"strings"
 )
 
-// usersOf names processes that have the mount at place open, as far as this
-// user may see: at most a few, such as "bash (pid 71)". It never touches the mount.
-func usersOf(place string) []string {
+// usersOf names processes, but for the daemon, that have the mount at place
+// open, as far as this user may see: at most a few, such as "bash (pid 71)". It
+// never touches the mount.
+func usersOf(place string, daemon int) []string {
 	const enough = 5
 	var users []string
 	procs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range procs {
 		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil || pid == os.Getpid() || !usesMount(dir, place) {
+		if err != nil || pid == os.Getpid() || pid == daemon || !usesMount(dir, place) {
 			continue
 		}
 		comm, _ := os.ReadFile(dir + "/comm")

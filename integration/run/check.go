@@ -131,12 +131,13 @@ func (c *checker) fetch(ctx context.Context, name string, visit visitor) (r row,
 		if err := f.FetchInto(ctx, &part, r.bytes, c.window, opts); err != nil {
 			return r, err
 		}
-		if part.Fetched == 0 {
-			return r, nil
-		}
 		r.add(&part)
 		if err := c.visit(&part, original, visit); err != nil {
 			return r, fmt.Errorf("%s: %w", name, err)
+		}
+		if part.Fetched == 0 || r.bytes >= part.FileSize {
+			_, err := f.Release(part.Handle)
+			return r, err
 		}
 	}
 }

@@ -58,8 +58,12 @@ func runChecker(ctx context.Context, place, src string) error {
 	}
 	fmt.Printf("checker  pid %d\n", checker.Process.Pid)
 	defer context.AfterFunc(ctx, func() { _ = checker.Process.Signal(unix.SIGTERM) })()
-	if err := checker.Wait(); err != nil {
-		return errors.Join(fmt.Errorf("checker: %w", err), context.Cause(ctx))
+	err := checker.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return errInterrupted
+	case err != nil:
+		return fmt.Errorf("checker: %w", err)
 	}
 	return nil
 }

@@ -53,9 +53,14 @@ func listBoth(place, src string) ([]file, error) {
 
 func firstDifference(shown, original []file) error {
 	for i, f := range original {
-		if i >= len(shown) || shown[i] != f {
-			return fmt.Errorf("%s of %d bytes is missing, or has another size", f.name, f.size)
+		if i >= len(shown) {
+			return fmt.Errorf("%s is missing", f)
+		}
+		if shown[i] != f {
+			return fmt.Errorf("where the original has %s, the mount has %s", f, shown[i])
 		}
 	}
-	return fmt.Errorf("%s is not in the original", shown[len(original)].name)
+	return fmt.Errorf("%s is not in the original", shown[len(original)])
 }
+
+func (f file) String() string { return fmt.Sprintf("%s (%d bytes)", f.name, f.size) }

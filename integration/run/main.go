@@ -24,8 +24,12 @@ import (
 // checkCommand makes the driver be the client process.
 const checkCommand = "check"
 
-// errMismatch: device memory does not hold what the original has.
-var errMismatch = errors.New("mismatch")
+var (
+	// errMismatch: device memory does not hold what the original has.
+	errMismatch = errors.New("mismatch")
+	// errInterrupted: a signal came before the end.
+	errInterrupted = errors.New("interrupted")
+)
 
 func main() {
 	// Children are told to end when the thread that started them does.
@@ -40,7 +44,11 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 3 && args[0] == checkCommand {
-		return check(ctx, args[1], args[2])
+		err := check(ctx, args[1], args[2])
+		if ctx.Err() != nil {
+			return errInterrupted
+		}
+		return err
 	}
 	flags := flag.NewFlagSet("run", flag.ExitOnError)
 	hbmfs := flags.String("hbmfs", "bin/hbmfs", "the `program`")

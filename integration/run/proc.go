@@ -2,10 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -21,6 +21,7 @@ const (
 type proc struct {
 	cmd    *exec.Cmd
 	lines  chan string   // of standard output; closed at its end
+	log    bytes.Buffer  // its standard error; valid once exited is closed
 	exited chan struct{} // closed after Wait
 	err    error         // of Wait; valid once exited is closed
 }
@@ -33,10 +34,11 @@ func command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// start runs a program until stop. Its errors show on the driver's own.
+// start runs a program until stop. Its log is kept for errors.
 func start(name string, args ...string) (*proc, error) {
 	cmd := command(name, args...)
-	cmd.Stderr = os.Stderr
+	p := &proc{cmd: cmd, lines: make(chan string, 16), exited: make(chan struct{})}
+	cmd.Stderr = &p.log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -44,7 +46,6 @@ func start(name string, args ...string) (*proc, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s %s: %w", name, args[0], err)
 	}
-	p := &proc{cmd: cmd, lines: make(chan string, 16), exited: make(chan struct{})}
 	go p.follow(out)
 	return p, nil
 }
@@ -72,7 +73,7 @@ func (p *proc) line(ctx context.Context, prefix string) (string, error) {
 		case line, ok := <-p.lines:
 			if !ok {
 				<-p.exited
-				return "", fmt.Errorf("%s ended before it was ready: %v", p, p.err)
+				return "", fmt.Errorf("%s ended before it was ready: %v\n%s", p, p.err, &p.log)
 			}
 			if strings.HasPrefix(line, prefix) {
 				return line, nil
@@ -91,10 +92,10 @@ func (p *proc) stop() error {
 	case <-time.After(stopTimeout):
 		_ = p.cmd.Process.Kill()
 		<-p.exited
-		return fmt.Errorf("%s did not end within %v of SIGTERM, and was killed", p, stopTimeout)
+		return fmt.Errorf("%s did not end within %v of SIGTERM, and was killed\n%s", p, stopTimeout, &p.log)
 	}
 	if p.err != nil {
-		return fmt.Errorf("%s: %w", p, p.err)
+		return fmt.Errorf("%s: %w\n%s", p, p.err, &p.log)
 	}
 	return nil
 }

@@ -31,6 +31,9 @@ type row struct {
 
 // add counts a part of a file. The file's way is the least direct of its parts'.
 func (r *row) add(part *client.Fetch) {
+	if part.Fetched == 0 {
+		return
+	}
 	if r.bytes == 0 || part.Path < r.path {
 		r.way = way{part.Path, part.Why.String()}
 	}

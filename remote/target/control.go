@@ -38,6 +38,7 @@ type control struct {
 func newControl(t *Target) *grpc.Server {
 	srv := grpc.NewServer(
 		grpc.Creds(acceptedCreds{}),
+		grpc.ConnectionTimeout(greetTimeout),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),

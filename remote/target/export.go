@@ -25,7 +25,8 @@ type Export struct {
 	Path string
 }
 
-// ParseExport parses NAME=PATH. NAME is one path component of 1 to 255 bytes.
+// ParseExport parses NAME=PATH. NAME is one path component of 1 to 255 bytes,
+// and not .hbmfs.
 func ParseExport(arg string) (Export, error) {
 	name, path, found := strings.Cut(arg, "=")
 	if !found || path == "" {
@@ -41,6 +42,9 @@ func ParseExport(arg string) (Export, error) {
 func (e Export) check() error {
 	if err := checkName(e.Name); err != nil {
 		return fmt.Errorf("export %q: bad name: %w", e.Name, err)
+	}
+	if e.Name == reserved {
+		return fmt.Errorf("export %q: a mount needs this name for itself", e.Name)
 	}
 	if strings.IndexByte(e.Path, 0) >= 0 {
 		return fmt.Errorf("export %q: its path has a zero byte", e.Name)

@@ -31,6 +31,7 @@ func TestParseExport(t *testing.T) {
 		{"a=", Export{}, false},
 		{"=/b", Export{}, false},
 		{"..=/b", Export{}, false},
+		{".hbmfs=/b", Export{}, false},
 		{"a/b=/b", Export{}, false},
 		{strings.Repeat("n", 256) + "=/b", Export{}, false},
 		{"a=/b\x00", Export{}, false},

@@ -44,12 +44,21 @@ func (t *fileTable) open(ctx context.Context, d *dataset, path []byte) (*openFil
 	if f := t.get(transport.Version(attr.Version)); f != nil {
 		return f, attr, nil
 	}
+	f, attr, err := t.openNew(ctx, d, path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return t.put(f), attr, nil
+}
+
+func (t *fileTable) openNew(ctx context.Context, d *dataset, path []byte) (*openFile, *wire.Attr, error) {
 	fd, err := d.openRead(path)
 	if err != nil {
 		return nil, nil, os.NewSyscallError("openat2", err)
 	}
 	f := &openFile{fd: fd, table: t}
 	f.refs.Store(1)
+	var attr *wire.Attr
 	if d.kind == wire.Dataset_BLOCK_DEVICE {
 		f.guard = guardReadOnly
 		attr, err = statDevice(fd)
@@ -57,7 +66,7 @@ func (t *fileTable) open(ctx context.Context, d *dataset, path []byte) (*openFil
 		attr, err = f.settle(ctx)
 	}
 	if err == nil {
-		err = checkType(attr.Mode)
+		err = checkType(attr.Mode) // of what is open now
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -65,7 +74,7 @@ func (t *fileTable) open(ctx context.Context, d *dataset, path []byte) (*openFil
 	}
 	f.version = transport.Version(attr.Version)
 	f.size = int64(attr.Size)
-	return t.put(f), attr, nil
+	return f, attr, nil
 }
 
 func checkType(mode uint32) error {

@@ -35,7 +35,7 @@ func NewServer(sessions transport.Sessions, log *slog.Logger) *Server {
 // the connection.
 //
 // It takes one goroutine, 10 seconds at most, until the client has proved
-// itself, and after that up to 17, and [stagingLimit] bytes of staging.
+// itself, and after that up to 17, and 32 MiB of staging.
 func (s *Server) ServeConn(ctx context.Context, c net.Conn) {
 	bottom := raw(c)
 	if !s.track(bottom) {
