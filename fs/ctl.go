@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -24,6 +25,10 @@ const (
 	ctlDirName  = ".hbmfs"
 	ctlSockName = "ctl"
 )
+
+// acceptPause is how long to leave clients waiting when no more can be taken,
+// such as for want of descriptors.
+const acceptPause = 100 * time.Millisecond
 
 // ctlDir is the unlisted directory. The daemon makes the socket in it by
 // bind(2), once; nobody else may make anything.
@@ -194,6 +199,7 @@ func (s *ctlServer) accept() {
 		}
 		if err != nil {
 			s.log.Warn("accept on the control socket", "error", err)
+			time.Sleep(acceptPause)
 			continue
 		}
 		if s.enter(c) {

@@ -220,17 +220,21 @@ func TestEmptyFetch(t *testing.T) {
 }
 
 // TestReplyHidesOthers: what an answer does not fill is zero, not what a buffer
-// of the daemon held before.
+// of the daemon held before: here, many segments.
 func TestReplyHidesOthers(t *testing.T) {
+	const room, unit = 400, 4096
 	src := t.TempDir()
-	writeNumbered(t, src, 1, extent)
-	m := startMount(t, src, small(8)...)
+	writeNumbered(t, src, 1, room*unit)
+	m := startMount(t, src, "--extent", "4KiB", "--pool", "4MiB")
 	f := mustOpen(t, m.path("1"), os.O_RDONLY)
 	defer f.Close()
-	const room = 400
 	for range 20 {
-		buf := bytes.Repeat([]byte{0xa5}, uapi.FetchLen(room))
-		copy(buf, fetchArg(uapi.Fetch{Length: extent}, 0))
+		buf := fetchArg(uapi.Fetch{Length: room * unit}, room)
+		must(t, ioctlBytes(f, uapi.IocFetch(room), buf))
+		if all, err := uapi.DecodeFetchReply(buf); err != nil || all.SegmentCount != room {
+			t.Fatalf("%+v, %v", all, err)
+		}
+		buf = fetchArg(uapi.Fetch{Length: unit}, room)
 		must(t, ioctlBytes(f, uapi.IocFetch(room), buf))
 		if rest := bytes.TrimLeft(buf[uapi.FetchLen(1):], "\x00"); len(rest) > 0 {
 			t.Fatalf("%d bytes behind the one segment are not zero", len(rest))

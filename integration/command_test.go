@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -189,7 +190,7 @@ func TestStat(t *testing.T) {
 			t.Errorf("%+v", tr)
 		}
 	}
-	if _, err := ioctlFetch(mustOpen(t, m.path("1"), os.O_RDONLY), -1, 1); err == nil {
+	if _, err := f.Fetch(context.Background(), -1, 1, client.FetchOptions{}); err == nil {
 		t.Error("a FETCH at -1 was granted")
 	}
 	if n := m.stats().Errors["EINVAL"]; n != 1 {

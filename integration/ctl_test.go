@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -356,6 +357,46 @@ func descriptorsOf(t *testing.T, m *mount) int {
 	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", m.Process.Pid))
 	must(t, err)
 	return len(all)
+}
+
+// TestCtlCrowd: more clients than the daemon has descriptors for wait, without
+// keeping it busy, and are served once others have gone.
+func TestCtlCrowd(t *testing.T) {
+	src := t.TempDir()
+	writeNumbered(t, src, 1, 10)
+	m := startMount(t, src)
+	limit := unix.Rlimit{Cur: uint64(descriptorsOf(t, m) + 5), Max: 1 << 10}
+	must(t, unix.Prlimit(m.Process.Pid, unix.RLIMIT_NOFILE, &limit, nil))
+	const clients = 20
+	var crowd []*net.UnixConn
+	for range clients {
+		crowd = append(crowd, mustDialCtl(t, m.dir))
+	}
+	var complaints [][]string
+	eventually(t, "the daemon is out of descriptors", func() error {
+		complaints = regexp.MustCompile(`time=(\S+) .*accept on the control socket`).FindAllStringSubmatch(m.output(), -1)
+		if len(complaints) < 3 {
+			return fmt.Errorf("it complained %d times", len(complaints))
+		}
+		return nil
+	})
+	if paused := timeOf(t, complaints[2][1]).Sub(timeOf(t, complaints[0][1])); paused < 50*time.Millisecond {
+		t.Errorf("it tried again and again, three times in %v", paused)
+	}
+	for _, c := range crowd {
+		r, text, _, err := exchangeCtl(c, ctlMessage(uapi.CtlRequest{Size: uint32(uapi.CtlRequestSize), Op: uapi.CtlStats}))
+		if err != nil || r.Error != 0 || len(text) == 0 {
+			t.Fatalf("one of the crowd: %+v, %v", r, err)
+		}
+		must(t, c.Close())
+	}
+}
+
+func timeOf(t *testing.T, text string) time.Time {
+	t.Helper()
+	at, err := time.Parse(time.RFC3339Nano, text)
+	must(t, err)
+	return at
 }
 
 // TestCtlIsTheDaemons: nobody else makes or removes anything beside the socket,

@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"hbmfs/fs/client"
@@ -289,5 +291,37 @@ func TestDamagedTransfer(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestConcurrentReads: many readers at once, with a request of each under way at
+// any time, get their own bytes.
+func TestConcurrentReads(t *testing.T) {
+	const readers, size, chunk = 16, 8 << 20, 64 << 10
+	src := t.TempDir()
+	for via, source := range sources(t, src) {
+		t.Run(via, func(t *testing.T) {
+			m := startMount(t, source)
+			var g errgroup.Group
+			for file := range readers {
+				name := via + strconv.Itoa(file)
+				writeTagged(t, filepath.Join(src, name), file, 1, size)
+				f := mustOpen(t, m.path(name), os.O_RDONLY|unix.O_DIRECT)
+				defer f.Close()
+				g.Go(func() error {
+					b := aligned(chunk)
+					for off := int64(0); off < 4*size; off += chunk {
+						if _, err := f.ReadAt(b, off%size); err != nil {
+							return err
+						}
+						if err := wrongWord(b, file, 1, off%size); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			}
+			must(t, g.Wait())
+		})
 	}
 }

@@ -68,6 +68,7 @@ func run(m *testing.M) int {
 func buildArgs(to string) []string {
 	args := []string{"build", "-o", to}
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		os.Setenv("GORACE", "atexit_sleep_ms=0") // or each process ends a second late
 		args = append(args, "-race")
 	}
 	return append(args, "hbmfs/cmd/hbmfs")

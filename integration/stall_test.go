@@ -289,7 +289,11 @@ func TestTerminatedInFetch(t *testing.T) {
 	b.fetch()
 	await(t, "a transfer under way", struck, slack)
 	began := time.Now()
-	r.checkEnds(func() { must(t, r.Process.Signal(unix.SIGTERM)) })
-	t.Logf("ended after %v", time.Since(began))
-	b.line("errno ")
+	r.checkEnds(func() {
+		must(t, r.Process.Signal(unix.SIGTERM))
+		b.line("errno ")
+		t.Logf("FETCH ended after %v", time.Since(began))
+		b.kill(unix.SIGKILL)
+	})
+	t.Logf("the daemon ended after %v", time.Since(began))
 }

@@ -55,7 +55,7 @@ func startDaemon(ctx context.Context, place string) error {
 	if err != nil {
 		return fmt.Errorf("start the daemon: %w", err)
 	}
-	defer context.AfterFunc(ctx, func() { cmd.Process.Signal(unix.SIGTERM) })()
+	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(unix.SIGTERM) })()
 	return awaitStart(cmd, r, log.Name())
 }
 

@@ -74,7 +74,8 @@ func (m *mounter) run(ctx context.Context, ready func()) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.Close()) }()
+	// The cache waits for its transfers, which the target ends.
+	defer func() { err = errors.Join(err, t.Close(), c.Close()) }()
 	return m.show(ctx, provider, t, c, ready)
 }
 
@@ -146,7 +147,7 @@ func (m *mounter) remoteConfig(provider device.Provider) (remote.Config, func() 
 		var err error
 		local, err = target.New(target.Config{
 			Exports: []target.Export{{Name: localDataset, Path: m.src.path}},
-			Log:     m.log, Version: version(), Transports: []string{inproc.Name},
+			Version: version(), Transports: []string{inproc.Name},
 		})
 		if err != nil {
 			return cfg, nil, err

@@ -54,6 +54,8 @@ func preparePlace(place string) error {
 	}
 }
 
+// checkDirectory refuses what can't be mounted on, and a directory whose content
+// the mount would hide.
 func checkDirectory(place string) error {
 	info, err := os.Stat(place)
 	if err != nil {
@@ -61,6 +63,13 @@ func checkDirectory(place string) error {
 	}
 	if !info.IsDir() {
 		return fmt.Errorf("mount point %s is not a directory; make one to mount on", place)
+	}
+	entries, err := os.ReadDir(place)
+	if err != nil {
+		return fmt.Errorf("mount point: %w", err)
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("mount point %s is not empty: it has %s; mount on an empty directory", place, entries[0].Name())
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func newRootCommand() *cobra.Command {
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usageError{err.Error()}
+			return usagef("%v; usage: %s", err, cmd.UseLine())
 		}
 		return nil
 	}

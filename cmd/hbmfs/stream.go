@@ -101,7 +101,7 @@ func (s *stream) run(ctx context.Context, result *readResult) error {
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		s.bar = progressbar.NewOptions64(want, progressbar.OptionSetDescription(s.file.Name()), progressbar.OptionShowBytes(true),
 			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
-		defer s.bar.Finish()
+		defer func() { _ = s.bar.Finish() }()
 	}
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)

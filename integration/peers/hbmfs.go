@@ -66,8 +66,9 @@ func (m *hbmfsMount) close() error {
 	return errors.Join(err, unmount(m.dir, m.proc))
 }
 
-// mountTCP serves the bench's files and mounts them over tcp.
-func (s *stage) mountTCP(ctx context.Context, checksums bool) (*hbmfsMount, error) {
+// mountTCP serves the bench's files and mounts them over tcp. Flags override
+// the bench's own.
+func (s *stage) mountTCP(ctx context.Context, checksums bool, flags ...string) (*hbmfsMount, error) {
 	target, err := s.startTarget(ctx, "bench="+s.data)
 	if err != nil {
 		return nil, err
@@ -76,7 +77,7 @@ func (s *stage) mountTCP(ctx context.Context, checksums bool) (*hbmfsMount, erro
 	if checksums {
 		flag = "--checksums=on"
 	}
-	return s.mountHbmfs(ctx, target+"/bench", poolSize, flag)
+	return s.mountHbmfs(ctx, target+"/bench", poolSize, append(flags, flag)...)
 }
 
 // mountHbmfs mounts a source until the end of the row.

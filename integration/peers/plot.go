@@ -19,13 +19,13 @@ const (
 // Hues that colour-blind readers can tell apart (Okabe and Ito).
 var lineColours = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"}
 
-// plot is throughput against request size: a line for each path.
+// plot is throughput against request size: a line for each path. Both axes are
+// logarithmic.
 type plot struct {
 	title, subtitle string
-	requests        []int64 // bytes, ascending: the x axis, logarithmic
+	requests        []int64 // bytes, ascending: the x axis
 	lines           []line
-	top             float64 // bytes a second at the end of the y axis
-	step            float64 // and between its marks
+	marks           []float64 // bytes a second, ascending: the y axis
 }
 
 // line is one path's samples, one for each request size, in bytes a second.
@@ -54,48 +54,67 @@ func writePlot(w io.Writer, title, subtitle, note string, requests []int64, line
 	return err
 }
 
-// scale chooses round marks for the y axis: 1, 2 or 5 times a power of ten, at
-// most eight of them.
+// scale chooses the marks of the y axis: 1, 2 and 5 times powers of ten, from
+// below the least sample to above the greatest.
 func (p *plot) scale() {
-	most := 0.0
+	least, most := math.Inf(1), 0.0
 	for _, l := range p.lines {
 		for _, s := range l.points {
-			most = max(most, s.max())
+			least, most = min(least, s.min()), max(most, s.max())
 		}
 	}
-	if most == 0 {
-		most = 1e9
+	p.marks = []float64{markBelow(least)}
+	for p.marks[len(p.marks)-1] < most {
+		p.marks = append(p.marks, markAbove(p.marks[len(p.marks)-1]))
 	}
-	decade := math.Pow(10, math.Floor(math.Log10(most/8)))
-	for _, m := range []float64{1, 2, 5, 10} {
-		if p.step = m * decade; most/p.step <= 8 {
-			break
+}
+
+// markBelow is the greatest mark that is at most v, which is positive.
+func markBelow(v float64) float64 {
+	mark := math.Pow(10, math.Floor(math.Log10(v)))
+	for next := markAbove(mark); next <= v; next = markAbove(mark) {
+		mark = next
+	}
+	return mark
+}
+
+// markAbove is the mark that follows one.
+func markAbove(mark float64) float64 {
+	decade := math.Pow(10, math.Floor(math.Log10(mark)+1e-9))
+	for _, m := range []float64{2, 5} {
+		if next := m * decade; next > mark*1.01 {
+			return next
 		}
 	}
-	p.top = math.Ceil(most/p.step) * p.step
+	return 10 * decade
 }
 
 func (p *plot) x(i int) float64 {
-	first, last := math.Log2(float64(p.requests[0])), math.Log2(float64(p.requests[len(p.requests)-1]))
-	if first == last {
-		return plotLeft
-	}
 	const margin = 20
-	at := (math.Log2(float64(p.requests[i])) - first) / (last - first)
+	at := position(float64(p.requests[i]), float64(p.requests[0]), float64(p.requests[len(p.requests)-1]))
 	return plotLeft + margin + at*(plotRight-plotLeft-2*margin)
 }
 
 func (p *plot) y(rate float64) float64 {
-	return plotBottom - rate/p.top*(plotBottom-plotTop)
+	return plotBottom - position(rate, p.marks[0], p.marks[len(p.marks)-1])*(plotBottom-plotTop)
+}
+
+// position is where v lies on a logarithmic axis: 0 at its first value, 1 at its
+// last.
+func position(v, first, last float64) float64 {
+	if first == last {
+		return 0
+	}
+	return math.Log(v/first) / math.Log(last/first)
 }
 
 func (p *plot) axes(b *strings.Builder) {
 	text(b, plotLeft, 24, `font-size="15" font-weight="bold"`, p.title)
 	text(b, plotLeft, 44, `fill="#666"`, p.subtitle)
-	for mark := 0.0; mark <= p.top+p.step/2; mark += p.step {
+	for _, mark := range p.marks {
 		y := p.y(mark)
 		fmt.Fprintf(b, `<path d="M%d %.1fH%d" stroke="#ddd"/>`+"\n", plotLeft, y, plotRight)
-		text(b, plotLeft-8, y+4, `text-anchor="end"`, fmt.Sprintf("%g", mark/1e9))
+		text(b, plotLeft-8, y+4, `text-anchor="end"`, fmt.Sprintf("%.3g", mark/1e9))
 	}
 	for i, request := range p.requests {
 		x := p.x(i)

@@ -52,9 +52,12 @@ func run(ctx context.Context, args []string) error {
 	}
 	flags := flag.NewFlagSet("run", flag.ExitOnError)
 	hbmfs := flags.String("hbmfs", "bin/hbmfs", "the `program`")
-	src := flags.String("src", runtime.GOROOT(), "the `directory` to serve")
+	src := flags.String("src", "", "the `directory` to serve")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *src == "" || flags.NArg() > 0 {
+		return errors.New("usage: run --src DIR [--hbmfs PROGRAM]")
 	}
 	return drive(ctx, *hbmfs, *src)
 }

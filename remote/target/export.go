@@ -70,11 +70,11 @@ func openExport(e Export) (*dataset, error) {
 		path, err = filepath.Abs(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("export %q: %w", e.Name, err)
+		return nil, fmt.Errorf("export %q of %s: %w", e.Name, e.Path, err)
 	}
 	d, err := newDataset(e.Name, path)
 	if err != nil {
-		return nil, fmt.Errorf("export %q: %w", e.Name, err)
+		return nil, fmt.Errorf("export %q of %s: %w", e.Name, e.Path, err)
 	}
 	return d, nil
 }
