@@ -105,7 +105,7 @@ func (n *fileNode) changed() {
 	go func() {
 		n.t.cfg.Cache.Forget(cache.FileKey{Dataset: n.ds.index, Ino: n.ino, Version: n.attr.Version})
 		if name, parent := n.Parent(); parent != nil {
-			parent.NotifyEntry(name) // a name that the kernel does not hold is no error
+			_ = parent.NotifyEntry(name) // a name that the kernel does not hold is no error
 		}
 	}()
 }

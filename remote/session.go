@@ -160,7 +160,7 @@ func (s *session) abandon() {
 
 // sayGoodbye ends the session at the target, if that answers, and its events.
 func (s *session) sayGoodbye() {
-	s.events.CloseSend()
+	_ = s.events.CloseSend() // the stream may have ended
 	timer := time.NewTimer(goodbyeTimeout)
 	defer timer.Stop()
 	select {

@@ -98,8 +98,7 @@ func (t *Target) connect(ctx context.Context) error {
 		s.abandon()
 		return err
 	}
-	t.install(s, nil)
-	return nil
+	return t.install(s, nil)
 }
 
 // keepAlive finds out about a target that is gone while no call is under way.

@@ -147,7 +147,7 @@ func takeLease(fd int) string {
 
 func dropLease(fd int) {
 	// It fails if the kernel took the lease away first, which is as well.
-	unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
+	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
 }
 
 // remoteFS reports whether a lease that the local kernel grants says nothing

@@ -78,8 +78,8 @@ func New(cfg Config) (*Target, error) {
 	leases.start()
 	t.data = tcp.NewServer(t, cfg.Log)
 	t.control = newControl(t)
-	t.serving.Go(func() { t.control.Serve(t.remote) })
-	t.serving.Go(func() { t.control.Serve(t.local) })
+	t.serving.Go(func() { _ = t.control.Serve(t.remote) })
+	t.serving.Go(func() { _ = t.control.Serve(t.local) })
 	return t, nil
 }
 

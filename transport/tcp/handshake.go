@@ -122,7 +122,7 @@ func parseVerdict(b *[verdictSize]byte) ([]byte, error) {
 
 func proof(secret transport.Secret, label string, h hello, server nonce) []byte {
 	mac := hmac.New(sha256.New, secret[:])
-	io.WriteString(mac, label)
+	_, _ = io.WriteString(mac, label)
 	mac.Write(h.nonce[:])
 	mac.Write(server[:])
 	mac.Write(h.session[:])
@@ -173,7 +173,7 @@ func admit(c io.ReadWriter, sessions transport.Sessions) (transport.Source, erro
 	h, err := parseHello(&hb)
 	if err != nil {
 		if [4]byte(hb[:4]) == Magic {
-			c.Write(appendChallenge(nil, nonce{})) // tells it our version; it is refused either way
+			_, _ = c.Write(appendChallenge(nil, nonce{})) // tells it our version; it is refused either way
 		}
 		return nil, err
 	}
@@ -190,7 +190,7 @@ func admit(c io.ReadWriter, sessions transport.Sessions) (transport.Source, erro
 		rand.Read(secret[:]) // nobody can prove this one
 	}
 	if !hmac.Equal(theirs[:], proof(secret, clientLabel, h, server)) || !known {
-		c.Write(appendVerdict(nil, verdictRefused, make([]byte, proofSize))) // it is refused either way
+		_, _ = c.Write(appendVerdict(nil, verdictRefused, make([]byte, proofSize))) // it is refused either way
 		return nil, transport.ErrSession
 	}
 	_, err = c.Write(appendVerdict(nil, verdictAccepted, proof(secret, serverLabel, h, server)))

@@ -151,7 +151,7 @@ func (v *serving) work(r request) {
 // too much is staged, so the reader must not hold one then.
 func (v *serving) stage(size int) *batch {
 	buf := landing.GetBuffer(size - replySize)
-	v.budget.Acquire(context.Background(), int64(len(buf.B))) // others always give theirs back
+	_ = v.budget.Acquire(context.Background(), int64(len(buf.B))) // others always give theirs back
 	b := batches.Get().(*batch)
 	*b = batch{buf: buf, start: landing.Room - replySize, end: landing.Room - replySize}
 	return b

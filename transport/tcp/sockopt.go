@@ -34,7 +34,7 @@ func raw(c net.Conn) net.Conn {
 // connection works without it.
 func tune(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
-		t.SetWriteBuffer(sendBuffer)
+		_ = t.SetWriteBuffer(sendBuffer)
 		setUserTimeout(t)
 	}
 }
@@ -42,9 +42,9 @@ func tune(c net.Conn) {
 // tuneServer sets the options of the server's side.
 func tuneServer(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
-		t.SetNoDelay(true)
-		t.SetWriteBuffer(replyBuffer)
-		t.SetKeepAliveConfig(keepAlive)
+		_ = t.SetNoDelay(true)
+		_ = t.SetWriteBuffer(replyBuffer)
+		_ = t.SetKeepAliveConfig(keepAlive)
 		setUserTimeout(t)
 	}
 }
@@ -55,6 +55,6 @@ func setUserTimeout(t *net.TCPConn) {
 		return
 	}
 	rc.Control(func(fd uintptr) {
-		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
 	})
 }
