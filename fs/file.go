@@ -118,8 +118,12 @@ func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadRes
 	}
 	h.n.t.count.plainReads.Add(1)
 	h.n.t.count.plainBytes.Add(int64(len(buf.Bytes())))
+	if len(buf.Bytes()) == 0 {
+		buf.Release()
+		return fuse.ReadResultData(nil), 0
+	}
 	r := readResults.Get().(*readResult)
-	r.buf = buf
+	r.buf, r.slices[0] = buf, buf.Bytes()
 	return r, 0
 }
 
@@ -134,13 +138,18 @@ func (h *handle) Release(context.Context) syscall.Errno {
 var readResults = sync.Pool{New: func() any { return new(readResult) }}
 
 // readResult lends a transfer's buffer to go-fuse until the reply is written.
-type readResult struct{ buf *remote.Buffer }
+// That takes Slices: with a result that has none, go-fuse calls Done first.
+type readResult struct {
+	buf    *remote.Buffer
+	slices [1][]byte // of buf
+}
 
-func (r *readResult) Bytes([]byte) ([]byte, fuse.Status) { return r.buf.Bytes(), fuse.OK }
-func (r *readResult) Size() int                          { return len(r.buf.Bytes()) }
+func (r *readResult) Bytes([]byte) ([]byte, fuse.Status) { return r.slices[0], fuse.OK }
+func (r *readResult) Slices() ([][]byte, fuse.Status)    { return r.slices[:], fuse.OK }
+func (r *readResult) Size() int                          { return len(r.slices[0]) }
 
 func (r *readResult) Done() {
 	r.buf.Release()
-	r.buf = nil
+	*r = readResult{}
 	readResults.Put(r)
 }

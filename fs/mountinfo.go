@@ -16,7 +16,7 @@ type mountWatch struct {
 	// id and dev are as mountinfo has them. Ids of mounts are used again at
 	// once, device numbers not before the file system is gone.
 	id, dev string
-	stop    int // eventfd
+	stop    int // eventfd; closed by close alone
 	once    sync.Once
 	done    chan struct{}
 }
@@ -54,7 +54,6 @@ const watchPollMillis = 500
 // run polls mountinfo, which is readable for POLLPRI whenever the mount table
 // changed (Documentation/filesystems/proc.rst, Linux 6.12).
 func (w *mountWatch) run() {
-	defer unix.Close(w.stop)
 	defer unix.Close(w.info)
 	defer close(w.done)
 	fds := []unix.PollFd{{Fd: int32(w.info), Events: unix.POLLPRI}, {Fd: int32(w.stop), Events: unix.POLLIN}}
@@ -87,15 +86,11 @@ func (w *mountWatch) wait() { <-w.done }
 
 func (w *mountWatch) close() {
 	w.once.Do(func() {
-		select {
-		case <-w.done:
-			return
-		default:
-		}
 		one := [8]byte{1}
 		_, _ = unix.Write(w.stop, one[:]) // an eventfd takes it
+		<-w.done
+		unix.Close(w.stop)
 	})
-	<-w.done
 }
 
 // setReadAhead sets the kernel's read-ahead window of a mount, in bytes. FUSE's

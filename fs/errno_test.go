@@ -1,0 +1,46 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+
+	"hbmfs/cache"
+	"hbmfs/fs/uapi"
+	"hbmfs/transport"
+)
+
+// TestErrno: what hbmfs.h promises for each kind of failure, also when it is
+// wrapped, and EIO for what nobody expected.
+func TestErrno(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want syscall.Errno
+	}{
+		{context.Canceled, syscall.EINTR},
+		{context.DeadlineExceeded, syscall.EIO},
+		{uapi.ErrCommand, syscall.ENOTTY},
+		{uapi.ErrSize, syscall.EINVAL},
+		{uapi.ErrFlags, syscall.EINVAL},
+		{uapi.ErrZero, syscall.EINVAL},
+		{uapi.ErrRange, syscall.EINVAL},
+		{transport.ErrStale, syscall.ESTALE},
+		{transport.ErrRange, syscall.EINVAL},
+		{transport.ErrRevoked, syscall.ENODEV},
+		{transport.ErrConnLost, syscall.EIO},
+		{transport.ErrStalled, syscall.EIO},
+		{transport.ErrChecksum, syscall.EIO},
+		{fmt.Errorf("%w: %w", transport.ErrSource, syscall.EACCES), syscall.EIO},
+		{cache.ErrNoSpace, syscall.ENOSPC},
+		{cache.ErrOverdue, syscall.EIO},
+		{syscall.ENOENT, syscall.ENOENT},
+		{syscall.EACCES, syscall.EACCES},
+		{errors.New("unexpected"), syscall.EIO},
+	} {
+		if got := errnoOf(fmt.Errorf("reading f: %w", c.err)); got != c.want {
+			t.Errorf("%v: %v, want %v", c.err, got, c.want)
+		}
+	}
+}
