@@ -28,7 +28,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -123,7 +125,8 @@ type Cache struct {
 	mu      sync.Mutex
 	closed  bool
 	pools   map[transport.Domain]*pool // open, or being made
-	regions []*pool                    // by id-1; the revoked ones too
+	firstID uint32                     // of regions; another one in each process
+	regions []*pool                    // by id-firstID; the revoked ones too
 	filling list[extent]               // transfers that are not overdue, oldest first
 	timer   *time.Timer                // runs expire
 	armed   bool                       // timer will fire
@@ -147,6 +150,7 @@ func New(cfg Config) (*Cache, error) {
 		cfg:        cfg,
 		extentBits: bits.TrailingZeros64(uint64(cfg.Extent)),
 		pools:      make(map[transport.Domain]*pool),
+		firstID:    1 + rand.Uint32N(math.MaxUint32/2),
 	}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.close = sync.OnceValue(c.shut)
@@ -161,10 +165,11 @@ func New(cfg Config) (*Cache, error) {
 func (c *Cache) Region(id uint32) (r device.Region, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || id == 0 || int64(id) > int64(len(c.regions)) {
+	i := int64(id) - int64(c.firstID)
+	if c.closed || i < 0 || i >= int64(len(c.regions)) {
 		return nil, false
 	}
-	p := c.regions[id-1]
+	p := c.regions[i]
 	if p.isRevoked() {
 		return nil, false
 	}

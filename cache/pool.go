@@ -119,8 +119,8 @@ func (c *Cache) makePool(p *pool) {
 		delete(c.pools, p.dom)
 		return
 	}
+	p.id, p.region, p.revoked = c.firstID+uint32(len(c.regions)), region, region.Revoked()
 	c.regions = append(c.regions, p)
-	p.id, p.region, p.revoked = uint32(len(c.regions)), region, region.Revoked()
 	p.frames = newFrames(region.Size(), c.extentBits)
 	p.files = make(map[FileKey]*file)
 	p.table = make(map[place]*extent, len(p.frames.all))

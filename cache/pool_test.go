@@ -38,7 +38,7 @@ func oneRegionForAll(t *testing.T) {
 	g := newRig(t, 2, att.use)
 	src := autoSource(3, testExtent)
 	a, b := g.await(t.Context(), src, 0, 1), g.await(t.Context(), src, 0, 1)
-	if _, ok := g.Region(1); ok {
+	if _, ok := g.Region(g.firstID); ok {
 		t.Error("the region is known before it is attached")
 	}
 	g.Forget(src.key)
@@ -51,8 +51,8 @@ func oneRegionForAll(t *testing.T) {
 		if o.err != nil {
 			t.Fatal(o.err)
 		}
-		if id := o.lease.Segments()[0].Region; id != 1 {
-			t.Errorf("region %d, want 1", id)
+		if id := o.lease.Segments()[0].Region; id != g.firstID {
+			t.Errorf("region %d, want %d", id, g.firstID)
 		}
 		o.lease.Release()
 	}
@@ -92,8 +92,8 @@ func attachFailureLeavesNothing(t *testing.T) {
 	again := g.await(t.Context(), src, 0, 1)
 	att.gate <- nil
 	l := (<-again).lease
-	if id := l.Segments()[0].Region; id != 1 {
-		t.Errorf("region %d, want 1", id)
+	if id := l.Segments()[0].Region; id != g.firstID {
+		t.Errorf("region %d, want %d", id, g.firstID)
 	}
 	l.Release()
 }
@@ -191,7 +191,7 @@ func closeWhileBusy(t *testing.T) {
 	if _, err := g.Fetch(t.Context(), src, bob, 0, 10, 1); !errors.Is(err, ErrClosed) {
 		t.Errorf("a domain's first fetch after Close: %v", err)
 	}
-	if _, ok := g.Region(1); ok {
+	if _, ok := g.Region(g.firstID); ok {
 		t.Error("a region is known after Close")
 	}
 	held.Release()
@@ -215,7 +215,7 @@ func revocation(t *testing.T) {
 	if err := held.Err(); !errors.Is(err, transport.ErrRevoked) {
 		t.Errorf("who holds a lease: %v", err)
 	}
-	if _, ok := g.Region(1); ok {
+	if _, ok := g.Region(g.firstID); ok {
 		t.Error("the revoked region is known")
 	}
 	if s := g.Stats(); s.Regions != 0 {
@@ -223,7 +223,7 @@ func revocation(t *testing.T) {
 	}
 
 	l := g.get(kept, 0, 10)
-	if s := l.Segments()[0]; s.Region != 2 || s.Hit {
+	if s := l.Segments()[0]; s.Region != g.firstID+1 || s.Hit {
 		t.Errorf("after the revocation: %+v", s)
 	}
 	l.Release()

@@ -30,6 +30,9 @@ const (
 // such as for want of descriptors.
 const acceptPause = 100 * time.Millisecond
 
+// ctlConnsPerUser is how many clients one user can have on the control socket.
+const ctlConnsPerUser = 256
+
 // ctlDir is the unlisted directory. The daemon makes the socket in it by
 // bind(2), once; nobody else may make anything.
 type ctlDir struct {
@@ -124,7 +127,7 @@ type ctlServer struct {
 	wg       sync.WaitGroup
 
 	mu     sync.Mutex
-	conns  map[*net.UnixConn]struct{} // guarded by mu; nil once closed
+	conns  map[*net.UnixConn]uint32 // guarded by mu; with the user of each
 	closed bool                       // guarded by mu
 }
 
@@ -132,7 +135,7 @@ type ctlServer struct {
 // would keep the mount busy for ever, so it binds through a detached clone of
 // the mount, and the clone is dropped once the mount is no longer visible.
 func startCtl(mountpoint string, t *tree, log *slog.Logger) (*ctlServer, error) {
-	s := &ctlServer{t: t, log: log, conns: make(map[*net.UnixConn]struct{})}
+	s := &ctlServer{t: t, log: log, conns: make(map[*net.UnixConn]uint32)}
 	base, err := s.cloneMount(mountpoint)
 	if err != nil {
 		log.Warn("the control socket will keep the mount busy: umount needs -l", "error", err, "remedy", "mount as root")
@@ -202,20 +205,36 @@ func (s *ctlServer) accept() {
 			time.Sleep(acceptPause)
 			continue
 		}
-		if s.enter(c) {
-			s.wg.Go(func() { s.serve(c) })
-		}
+		s.admit(c)
 	}
 }
 
-func (s *ctlServer) enter(c *net.UnixConn) bool {
+func (s *ctlServer) admit(c *net.UnixConn) {
+	uid, err := peerUID(c)
+	switch {
+	case err != nil:
+		s.log.Warn("credentials of a client of the control socket", "error", err)
+	case s.enter(c, uid):
+		s.wg.Go(func() { s.serve(c, uid) })
+		return
+	}
+	c.Close()
+}
+
+// enter admits a client, unless its user has too many connections already.
+func (s *ctlServer) enter(c *net.UnixConn, uid uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		c.Close()
+	n := 0
+	for _, u := range s.conns {
+		if u == uid {
+			n++
+		}
+	}
+	if s.closed || n >= ctlConnsPerUser {
 		return false
 	}
-	s.conns[c] = struct{}{}
+	s.conns[c] = uid
 	return true
 }
 

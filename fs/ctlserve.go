@@ -11,13 +11,8 @@ import (
 )
 
 // serve answers one client until it hangs up or sends what is no request.
-func (s *ctlServer) serve(c *net.UnixConn) {
+func (s *ctlServer) serve(c *net.UnixConn, uid uint32) {
 	defer s.leave(c)
-	uid, err := peerUID(c)
-	if err != nil {
-		s.log.Warn("credentials of a client of the control socket", "error", err)
-		return
-	}
 	var in [64]byte
 	for {
 		n, err := c.Read(in[:])

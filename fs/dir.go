@@ -25,21 +25,18 @@ type dirNode struct {
 	last atomic.Pointer[remote.Attr] // of a dataset's root: what the target said last
 }
 
-func newDirNode(t *tree, ds *dataset, path string) *dirNode {
-	n := &dirNode{}
-	n.init(t, ds, path)
-	return n
-}
-
 // Getattr asks the target: a directory's attributes change under its node.
 func (n *dirNode) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	stat := n.stat
 	if n.IsRoot() {
 		stat = n.statRoot
 	}
-	a, err := stat(ctx)
+	a, err := patient(ctx, stat)
 	if err != nil {
 		return n.t.errno("stat", n.at(), err)
+	}
+	if ino := n.t.ino(n.ds, &a); ino != n.StableAttr().Ino {
+		return syscall.ESTALE // another directory has taken its name
 	}
 	fillAttr(&out.Attr, &a, n.StableAttr().Ino)
 	return 0
@@ -58,7 +55,9 @@ func (n *dirNode) statRoot(ctx context.Context) (remote.Attr, error) {
 	case err == nil:
 		n.last.Store(&a)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return *n.last.Load(), nil
+		if last := n.last.Load(); last != nil {
+			return *last, nil
+		}
 	}
 	return a, err
 }
@@ -69,11 +68,13 @@ func (n *dirNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (
 		return n.t.ctlDir.attach(ctx, &n.Inode, out), 0
 	}
 	path := join(n.at(), name)
-	a, err := n.t.cfg.Target.Stat(ctx, n.ds.Name, path)
+	a, err := patient(ctx, func(ctx context.Context) (remote.Attr, error) {
+		return n.t.cfg.Target.Stat(ctx, n.ds.Name, path)
+	})
 	if err != nil {
 		return nil, n.t.errno("lookup", path, err)
 	}
-	return n.t.addChild(ctx, &n.Inode, n.ds, path, &a, out), 0
+	return n.addChild(ctx, &a, out), 0
 }
 
 // OpendirHandle opens the directory; it is listed at the first readdir.
@@ -150,7 +151,7 @@ func (h *dirHandle) Seekdir(_ context.Context, off uint64) syscall.Errno {
 func (h *dirHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 	for i := min(h.next, len(h.entries)+2) - 1; i >= 2; i-- {
 		if e := &h.entries[i-2]; e.Name == name {
-			return h.n.t.addChild(ctx, &h.n.Inode, h.n.ds, join(h.n.at(), name), &e.Attr, out), 0
+			return h.n.addChild(ctx, &e.Attr, out), 0
 		}
 	}
 	return nil, syscall.ENOENT

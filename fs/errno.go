@@ -16,6 +16,7 @@ var errnos = []struct {
 	err   error
 	errno syscall.Errno
 }{
+	{transport.ErrConnLost, syscall.EIO}, // also if it wraps the end of a context
 	{context.Canceled, syscall.EINTR},
 	{uapi.ErrCommand, syscall.ENOTTY},
 	{uapi.ErrSize, syscall.EINVAL},
@@ -26,7 +27,14 @@ var errnos = []struct {
 	{transport.ErrRange, syscall.EINVAL},
 	{transport.ErrRevoked, syscall.ENODEV},
 	{cache.ErrNoSpace, syscall.ENOSPC},
+	// These wrap errnos of the network or the target, which are not the caller's.
 	{transport.ErrSource, syscall.EIO},
+	{transport.ErrProtocol, syscall.EIO},
+	{transport.ErrChecksum, syscall.EIO},
+	{transport.ErrSession, syscall.EIO},
+	{transport.ErrClosed, syscall.EIO},
+	{cache.ErrOverdue, syscall.EIO},
+	{cache.ErrClosed, syscall.EIO},
 }
 
 func errnoOf(err error) syscall.Errno {
@@ -42,8 +50,8 @@ func errnoOf(err error) syscall.Errno {
 	return syscall.EIO
 }
 
-// errno is the one way out for errors: it counts them, and logs those that the
-// caller's errno does not explain.
+// errno is the one way out for errors. It counts those that are no everyday
+// answer, and logs those that the caller's errno does not explain.
 func (t *tree) errno(op, what string, err error) syscall.Errno {
 	errno := errnoOf(err)
 	switch errno {

@@ -12,6 +12,7 @@ import (
 
 	"hbmfs/cache"
 	"hbmfs/remote"
+	"hbmfs/transport"
 )
 
 // fileNode is one version of a regular file (or a block device).
@@ -22,12 +23,6 @@ type fileNode struct {
 	// unsettled is set once the version was open while a writer may have had it
 	// open too: what the page cache holds of it since is not to be trusted.
 	unsettled atomic.Bool
-}
-
-func newFileNode(t *tree, ds *dataset, path string, a *remote.Attr, ino uint64) *fileNode {
-	n := &fileNode{attr: *a, ino: ino}
-	n.init(t, ds, path)
-	return n
 }
 
 // Getattr never asks the target: the node is one version.
@@ -44,7 +39,9 @@ func (n *fileNode) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY || flags&syscall.O_TRUNC != 0 {
 		return nil, 0, syscall.EROFS
 	}
-	f, err := n.t.cfg.Target.Open(ctx, n.ds.Name, n.at(), &n.attr.Version)
+	f, err := patient(ctx, func(ctx context.Context) (*remote.File, error) {
+		return n.t.cfg.Target.Open(ctx, n.ds.Name, n.at(), &n.attr.Version)
+	})
 	if errors.Is(err, syscall.ENOENT) {
 		return nil, 0, syscall.ESTALE
 	}
@@ -56,13 +53,14 @@ func (n *fileNode) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 }
 
 // openFlags keeps the page cache of a version that cannot have changed, and
-// keeps the bytes of one that can out of it.
+// keeps the bytes of one that can out of it. A version that was unsettled once
+// may have left pages behind, by mmap: those go at each open.
 func (n *fileNode) openFlags(settled bool) uint32 {
 	if !settled {
 		n.unsettled.Store(true)
 		return fuse.FOPEN_DIRECT_IO
 	}
-	if n.unsettled.Swap(false) {
+	if n.unsettled.Load() {
 		return 0
 	}
 	return fuse.FOPEN_KEEP_CACHE
@@ -79,40 +77,39 @@ type handle struct {
 
 // source is a remote file as the cache wants it.
 type source struct {
-	*remote.File
+	file    *remote.File
 	key     cache.FileKey
 	settled bool
 }
 
-func (s *source) Key() cache.FileKey { return s.key }
-func (s *source) Settled() bool      { return s.settled }
+func (s *source) Key() cache.FileKey               { return s.key }
+func (s *source) Size() int64                      { return s.file.Size() }
+func (s *source) Settled() bool                    { return s.settled }
+func (s *source) Submit(reqs []*transport.Request) { s.file.Submit(reqs) }
+
+func (n *fileNode) key() cache.FileKey {
+	return cache.FileKey{Dataset: n.ds.index, Ino: n.ino, Version: n.attr.Version}
+}
 
 func newHandle(n *fileNode, f *remote.File) *handle {
 	settled, _ := f.Settled()
-	h := &handle{n: n, leases: make(map[uint64]*cache.Lease), src: source{
-		File:    f,
-		settled: settled,
-		key:     cache.FileKey{Dataset: n.ds.index, Ino: n.ino, Version: n.attr.Version},
-	}}
+	h := &handle{n: n, leases: make(map[uint64]*cache.Lease), src: source{file: f, settled: settled, key: n.key()}}
 	f.OnStale(n.changed)
 	return h
 }
 
-// changed drops what the kernel and the cache hold of a version that is no more.
-// It is called on a goroutine of the connection to the target, which must not
-// wait for the kernel.
+// changed drops what the cache and the kernel hold of a version that is no more.
+// A writer waits for it, so it must not wait for the kernel.
 func (n *fileNode) changed() {
-	go func() {
-		n.t.cfg.Cache.Forget(cache.FileKey{Dataset: n.ds.index, Ino: n.ino, Version: n.attr.Version})
-		if name, parent := n.Parent(); parent != nil {
-			_ = parent.NotifyEntry(name) // a name that the kernel does not hold is no error
-		}
-	}()
+	n.t.cfg.Cache.Forget(n.key())
+	n.t.forgetName(n)
 }
 
 // Read is a plain read: a host copy straight from the target, past the cache.
 func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	buf, err := h.src.Read(ctx, off, len(dest))
+	buf, err := patient(ctx, func(ctx context.Context) (*remote.Buffer, error) {
+		return h.src.file.Read(ctx, off, len(dest))
+	})
 	if err != nil {
 		return nil, h.n.t.errno("read", h.n.at(), err)
 	}
@@ -131,7 +128,7 @@ func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadRes
 // death.
 func (h *handle) Release(context.Context) syscall.Errno {
 	h.releaseAll()
-	h.src.Close()
+	h.src.file.Close()
 	return 0
 }
 

@@ -68,7 +68,7 @@ func (h *handle) ioctlFetch(ctx context.Context, cmd uint32, in, out []byte) err
 		return err
 	}
 	f.FileSize = uint64(h.src.Size())
-	f.Flags = 0
+	f.Flags, f.Handle = 0, 0 // whatever the caller left there
 	if !h.src.settled {
 		f.Flags = uapi.FetchUnsettled
 	}
@@ -83,7 +83,7 @@ func (h *handle) ioctlFetch(ctx context.Context, cmd uint32, in, out []byte) err
 // fetch pins the extents that cover a range, for the caller's domain. What it
 // returns is of the version that this file was opened as.
 func (h *handle) fetch(ctx context.Context, off, length int64, capacity int) (*cache.Lease, error) {
-	if h.src.Stale() {
+	if h.src.file.Stale() {
 		return nil, transport.ErrStale
 	}
 	if !h.src.settled && h.n.t.cfg.Strict {
@@ -97,7 +97,7 @@ func (h *handle) fetch(ctx context.Context, off, length int64, capacity int) (*c
 	switch {
 	case err != nil:
 		return nil, err
-	case h.src.Stale():
+	case h.src.file.Stale():
 		lease.Release()
 		return nil, transport.ErrStale
 	case h.n.t.cfg.RequireDirect && lease.Covered() > 0 && !lease.Path().Direct():
@@ -182,7 +182,7 @@ func (h *handle) ioctlDigest(ctx context.Context, cmd uint32, in, out []byte) er
 	if err != nil {
 		return err
 	}
-	d.SHA256, err = h.src.Digest(ctx, int64(d.Offset), int64(d.Length))
+	d.SHA256, err = h.src.file.Digest(ctx, int64(d.Offset), int64(d.Length))
 	if err != nil {
 		return err
 	}

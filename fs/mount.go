@@ -62,7 +62,8 @@ type Config struct {
 	Pool, Extent int64
 	// AllowOther lets users other than the daemon's use the mount.
 	AllowOther bool
-	// Strict refuses files that a writer may have open.
+	// Strict refuses to fetch files that a writer may have open; plain reads of
+	// them work.
 	Strict bool
 	// RequireDirect refuses bytes that passed through host memory.
 	RequireDirect bool
@@ -160,29 +161,44 @@ func (s *Server) Wait() {
 
 // Unmount unmounts the file system. While it is in use, Unmount waits a little
 // and then detaches it: it disappears from the name space at once, and those who
-// use it get ENOTCONN when the process ends.
+// use it, there or where it was mounted a second time, get ENOTCONN when the
+// process ends.
 func (s *Server) Unmount() error {
 	s.closeCtl()
-	deadline := time.Now().Add(unmountGrace)
-	var err error
-	for wait := 10 * time.Millisecond; ; wait *= 2 {
-		if err = s.fuse.Unmount(); err == nil {
-			<-s.gone
+	grace := time.NewTimer(unmountGrace)
+	defer grace.Stop()
+	err := s.tryUnmount(grace.C)
+	if errors.Is(err, unix.EBUSY) {
+		s.cfg.Log.Warn("the mount is in use; detaching it", "mountpoint", s.mountpoint)
+		if err = Detach(s.mountpoint, unix.MNT_DETACH); err == nil {
 			return nil
 		}
-		if s.ended() {
-			return nil
-		}
-		if time.Now().Add(wait).After(deadline) {
-			break
-		}
-		time.Sleep(wait)
 	}
-	s.cfg.Log.Warn("the mount is in use; detaching it", "mountpoint", s.mountpoint, "error", err)
-	if derr := detach(s.mountpoint); derr != nil {
-		return fmt.Errorf("unmount %s: %w (%v)", s.mountpoint, err, derr)
+	if err != nil && !s.ended() {
+		return fmt.Errorf("unmount %s: %w", s.mountpoint, err)
+	}
+	select {
+	case <-s.gone:
+	case <-grace.C:
 	}
 	return nil
+}
+
+// tryUnmount tries until the mount is not busy, or the time is over.
+func (s *Server) tryUnmount(over <-chan time.Time) error {
+	for wait := 10 * time.Millisecond; ; wait *= 2 {
+		err := Detach(s.mountpoint, 0)
+		if !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		select {
+		case <-s.gone:
+			return nil
+		case <-over:
+			return err
+		case <-time.After(wait):
+		}
+	}
 }
 
 func (s *Server) ended() bool {

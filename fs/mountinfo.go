@@ -103,7 +103,3 @@ func setReadAhead(mountpoint string, size int) error {
 	path := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(st.Dev), unix.Minor(st.Dev))
 	return os.WriteFile(path, []byte(strconv.Itoa(size>>10)), 0)
 }
-
-func detach(mountpoint string) error {
-	return unix.Unmount(mountpoint, unix.MNT_DETACH)
-}

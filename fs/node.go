@@ -3,7 +3,6 @@ package fs
 import (
 	"context"
 	"encoding/binary"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,23 +17,17 @@ import (
 // that stands for one version of a file: they never change.
 const versionTimeout = time.Hour
 
-// node is what every node of a dataset has: where to find it at the target. A
-// directory that was renamed there keeps its node and gets its new path when it
-// is looked up by it.
+// node is what every node of a dataset has.
 type node struct {
 	fusefs.Inode
 	readOnly
-	t    *tree
-	ds   *dataset
-	path atomic.Pointer[string]
+	t  *tree
+	ds *dataset
 }
 
-func (n *node) at() string       { return *n.path.Load() }
-func (n *node) setPath(p string) { n.path.Store(&p) }
-func (n *node) init(t *tree, ds *dataset, path string) {
-	n.t, n.ds = t, ds
-	n.setPath(path)
-}
+// at is where the target has the node: by the name that it was last looked up
+// by, since what was renamed there keeps its node.
+func (n *node) at() string { return n.Path(&n.ds.top.Inode) }
 
 func join(dir, name string) string {
 	if dir == "" {
@@ -56,30 +49,26 @@ func (n *node) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
 	return 0
 }
 
-// addChild makes the node for a, or finds the one that stands for the same
-// version already, and fills in out.
-func (t *tree) addChild(ctx context.Context, parent *fusefs.Inode, ds *dataset, path string, a *remote.Attr, out *fuse.EntryOut) *fusefs.Inode {
-	ino := t.ino(ds, a)
+// addChild makes a node for a and fills in out. go-fuse takes the node that
+// stands for the same version already in its place, if there is one.
+func (n *node) addChild(ctx context.Context, a *remote.Attr, out *fuse.EntryOut) *fusefs.Inode {
+	ino := n.t.ino(n.ds, a)
 	fillAttr(&out.Attr, a, ino)
 	id := fusefs.StableAttr{Mode: a.Mode & syscall.S_IFMT, Ino: ino}
 	var ops fusefs.InodeEmbedder
 	switch id.Mode {
 	case syscall.S_IFDIR:
-		ops = newDirNode(t, ds, path)
+		ops = &dirNode{node: node{t: n.t, ds: n.ds}}
 	case syscall.S_IFREG:
-		ops = newFileNode(t, ds, path, a, ino)
+		ops = &fileNode{node: node{t: n.t, ds: n.ds}, attr: *a, ino: ino}
 	default:
-		ops = newLeafNode(t, ds, path, a, ino)
+		ops = &leafNode{node: node{t: n.t, ds: n.ds}, attr: *a, ino: ino}
 	}
 	if id.Mode != syscall.S_IFDIR {
 		id.Gen = generation(a.Version)
 		out.SetAttrTimeout(versionTimeout)
 	}
-	child := parent.NewInode(ctx, ops, id)
-	if n, ok := child.Operations().(interface{ setPath(string) }); ok {
-		n.setPath(path)
-	}
-	return child
+	return n.NewInode(ctx, ops, id)
 }
 
 // generation tells the versions of one inode apart.
@@ -94,18 +83,12 @@ func fillAttr(out *fuse.Attr, a *remote.Attr, ino uint64) {
 	out.SetTimes(&atime, &mtime, &ctime)
 }
 
-// leafNode is a symbolic link, or a FIFO, socket or device that is shown and
-// cannot be opened.
+// leafNode is a symbolic link, or a FIFO, socket or device: the kernel opens the
+// mount's own of that kind, if any, and the target's is out of reach.
 type leafNode struct {
 	node
 	attr remote.Attr
 	ino  uint64
-}
-
-func newLeafNode(t *tree, ds *dataset, path string, a *remote.Attr, ino uint64) *leafNode {
-	n := &leafNode{attr: *a, ino: ino}
-	n.init(t, ds, path)
-	return n
 }
 
 // Getattr never asks the target: the node is one version.

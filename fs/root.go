@@ -35,24 +35,14 @@ func (r *datasetsRoot) Lookup(ctx context.Context, name string, out *fuse.EntryO
 		if d.Name != name {
 			continue
 		}
-		if child := r.GetChild(name); child != nil {
-			return child, r.describe(ctx, child, out)
-		}
-		ops, ino, err := r.t.datasetRoot(ctx, d)
+		ino, err := r.t.openTop(ctx, d)
 		if err != nil {
 			return nil, r.t.errno("lookup", name, err)
 		}
-		child := r.NewInode(ctx, ops, fusefs.StableAttr{Mode: syscall.S_IFDIR, Ino: ino})
-		return child, r.describe(ctx, child, out)
+		fillAttr(&out.Attr, d.top.last.Load(), ino)
+		return r.NewPersistentInode(ctx, d.top, fusefs.StableAttr{Mode: syscall.S_IFDIR, Ino: ino}), 0
 	}
 	return nil, syscall.ENOENT
-}
-
-func (r *datasetsRoot) describe(ctx context.Context, child *fusefs.Inode, out *fuse.EntryOut) syscall.Errno {
-	var a fuse.AttrOut
-	errno := child.Operations().(fusefs.NodeGetattrer).Getattr(ctx, nil, &a)
-	out.Attr = a.Attr
-	return errno
 }
 
 // Readdir lists the datasets.
@@ -62,6 +52,12 @@ func (r *datasetsRoot) Readdir(context.Context) (fusefs.DirStream, syscall.Errno
 		entries = append(entries, fuse.DirEntry{Name: d.Name, Mode: syscall.S_IFDIR})
 	}
 	return fusefs.NewListDirStream(entries), 0
+}
+
+// Statfs has only a name length to tell: each dataset has its own space.
+func (r *datasetsRoot) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
+	*out = fuse.StatfsOut{Bsize: 4096, Frsize: 4096, NameLen: 255}
+	return 0
 }
 
 // Ioctl answers INFO.

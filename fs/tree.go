@@ -21,9 +21,11 @@ type tree struct {
 	ctlDir  *ctlDir
 	handles atomic.Uint64 // the last handle given out
 	count   counters
+	names   names
 
-	mu   sync.Mutex
-	devs map[devKey]uint64 // guarded by mu; source file system to prefix of inode numbers
+	firstPrefix int
+	mu          sync.Mutex
+	devs        map[devKey]uint64 // guarded by mu; source file system to prefix of inode numbers
 }
 
 type devKey struct {
@@ -35,6 +37,7 @@ type devKey struct {
 type dataset struct {
 	remote.Dataset
 	index uint32
+	top   *dirNode
 }
 
 func newTree(cfg Config) (*tree, fusefs.InodeEmbedder, error) {
@@ -42,15 +45,16 @@ func newTree(cfg Config) (*tree, fusefs.InodeEmbedder, error) {
 	t.ctlDir = newCtlDir(t)
 	all := t.datasets()
 	if cfg.Dataset == "" {
+		t.firstPrefix = 1 // the number of the mount's root is no dataset's
 		return t, &datasetsRoot{t: t, all: all}, nil
 	}
 	for _, d := range all {
 		if d.Name != cfg.Dataset {
 			continue
 		}
-		root, ino, err := t.datasetRoot(context.Background(), d)
+		ino, err := t.openTop(context.Background(), d)
 		t.rootIno = ino
-		return t, root, err
+		return t, d.top, err
 	}
 	return nil, nil, fmt.Errorf("dataset %q: the target does not serve it: %w", cfg.Dataset, syscall.ENOENT)
 }
@@ -58,19 +62,23 @@ func newTree(cfg Config) (*tree, fusefs.InodeEmbedder, error) {
 func (t *tree) datasets() []*dataset {
 	var all []*dataset
 	for i, d := range t.cfg.Target.Datasets() {
-		all = append(all, &dataset{Dataset: d, index: uint32(i)})
+		ds := &dataset{Dataset: d, index: uint32(i)}
+		ds.top = &dirNode{node: node{t: t, ds: ds}}
+		all = append(all, ds)
 	}
 	return all
 }
 
-// datasetRoot makes the node of a dataset's top. One that is a file is shown by
-// the target as a directory that holds it.
-func (t *tree) datasetRoot(ctx context.Context, d *dataset) (*dirNode, uint64, error) {
+// openTop asks for a dataset's top, which has no name to be looked up by, and
+// returns its inode number. One that is a file is shown by the target as a
+// directory that holds it.
+func (t *tree) openTop(ctx context.Context, d *dataset) (uint64, error) {
 	a, err := t.cfg.Target.Stat(ctx, d.Name, "")
 	if err != nil {
-		return nil, 0, fmt.Errorf("dataset %q: %w", d.Name, err)
+		return 0, fmt.Errorf("dataset %q: %w", d.Name, err)
 	}
-	return newDirNode(t, d, ""), t.ino(d, &a), nil
+	d.top.last.Store(&a)
+	return t.ino(d, &a), nil
 }
 
 // Inode numbers of a dataset's first file system are its own; those of further
@@ -83,7 +91,7 @@ func (t *tree) ino(d *dataset, a *remote.Attr) uint64 {
 	key := devKey{d.index, a.Dev}
 	prefix, ok := t.devs[key]
 	if !ok {
-		prefix = uint64(len(t.devs)) << inoBits
+		prefix = uint64(len(t.devs)+t.firstPrefix) << inoBits
 		t.devs[key] = prefix
 	}
 	return prefix ^ a.Ino

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,7 +13,10 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"hbmfs/fs/client"
 )
@@ -231,5 +235,39 @@ func TestDoctor(t *testing.T) {
 		if _, told := usable[name]; !told {
 			t.Errorf("doctor does not tell of %s", name)
 		}
+	}
+}
+
+// TestLogReaderGone: a mount and a target outlive whoever read their log, and
+// still end in order.
+func TestLogReaderGone(t *testing.T) {
+	src, mnt := t.TempDir(), t.TempDir()
+	for sign, args := range map[string][]string{
+		"mounted ": {"mount", "--foreground", src, mnt},
+		"serving ": {"serve", "--listen", "127.0.0.1:0", "data=" + src},
+	} {
+		r, w, err := os.Pipe()
+		must(t, err)
+		cmd := exec.Command(bin, args...)
+		cmd.Stdout, cmd.Stderr = w, w
+		must(t, cmd.Start())
+		t.Cleanup(func() { cmd.Process.Kill() }) // if still there
+		must(t, w.Close())
+		lines := bufio.NewScanner(r)
+		for lines.Scan() && !strings.HasPrefix(lines.Text(), sign) {
+			continue
+		}
+		must(t, r.Close())
+		if _, addr, ok := strings.Cut(lines.Text(), " on 127.0.0.1:"); ok {
+			startMount(t, "127.0.0.1:"+addr+"/data") // which the target logs
+		}
+		must(t, cmd.Process.Signal(unix.SIGTERM))
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	if bytes.Contains(mustRead(t, "/proc/self/mountinfo"), []byte(" "+mnt+" ")) {
+		t.Error("the mount is still there")
+		must(t, unix.Unmount(mnt, unix.MNT_DETACH))
 	}
 }

@@ -297,7 +297,7 @@ func TestDamagedTransfer(t *testing.T) {
 // TestConcurrentReads: many readers at once, with a request of each under way at
 // any time, get their own bytes.
 func TestConcurrentReads(t *testing.T) {
-	const readers, size, chunk = 16, 8 << 20, 64 << 10
+	const readers, size, chunk = 16, 4 << 20, 64 << 10
 	src := t.TempDir()
 	for via, source := range sources(t, src) {
 		t.Run(via, func(t *testing.T) {

@@ -256,7 +256,7 @@ func background(t *testing.T, source string, run func(*exec.Cmd)) *mount {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "mnt")
 	must(t, os.Mkdir(dir, 0o755))
-	log := "/var/log/hbmfs-" + strings.ReplaceAll(strings.Trim(dir, "/"), "/", "-") + ".log"
+	log := logOf(dir) + ".log"
 	t.Cleanup(func() {
 		if isMounted(t, dir) {
 			if out, code := hbmfs(t, "umount", dir); code != 0 {
@@ -272,6 +272,22 @@ func background(t *testing.T, source string, run func(*exec.Cmd)) *mount {
 	})
 	run(exec.Command(bin, "mount", source, dir))
 	return &mount{process: &process{t: t}, dir: dir}
+}
+
+// logOf is the log of a background mount of root's, without its ending.
+func logOf(dir string) string {
+	return "/var/log/hbmfs-" + strings.ReplaceAll(strings.Trim(dir, "/"), "/", "-")
+}
+
+// removeLogs removes what background mounts in directories of this test logged.
+func removeLogs(t *testing.T) {
+	t.Helper()
+	test, _, _ := strings.Cut(t.Name(), "/")
+	logs, err := filepath.Glob(logOf(filepath.Join(os.TempDir(), test)) + "*")
+	must(t, err)
+	for _, log := range logs {
+		must(t, os.Remove(log))
+	}
 }
 
 // TestBackground: the command returns when the mount answers.
@@ -385,6 +401,7 @@ func checkRefused(t *testing.T, cmd *exec.Cmd, code int, words ...string) {
 	t.Helper()
 	began := time.Now()
 	out, got := exitOf(t, cmd)
+	removeLogs(t)
 	if got != code || !strings.Contains("\n"+out, "\nhbmfs: ") {
 		t.Errorf("%v: status %d, want %d: %s", cmd.Args, got, code, out)
 	}

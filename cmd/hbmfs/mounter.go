@@ -43,6 +43,7 @@ func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, n
 // run mounts, calls ready, and returns once the mount is gone: because of a
 // signal, or because somebody unmounted it.
 func (m *mounter) run(ctx context.Context, ready func()) (err error) {
+	outliveReaders()
 	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
 	defer stop()
 	if err := preparePlace(m.place); err != nil {
@@ -194,3 +195,7 @@ func endSignals() []os.Signal {
 	}
 	return end
 }
+
+// outliveReaders has writes to standard output and error fail, and not end this
+// process, once nobody reads them: a mount or a target outlives who read its log.
+func outliveReaders() { signal.Ignore(unix.SIGPIPE) }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"hbmfs/fs"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -96,7 +98,7 @@ func isDead(place string) bool {
 
 // cleanUp detaches what a daemon that died left at place.
 func cleanUp(place string) error {
-	if err := detach(place, unix.MNT_DETACH); err != nil {
+	if err := fs.Detach(place, unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("clean up the dead mount at %s: %w", place, err)
 	}
 	return nil

@@ -76,6 +76,7 @@ func runServe(ctx context.Context, o serveOptions, args []string, stdout, stderr
 	if err != nil {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
+	outliveReaders()
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, os.Interrupt)
 	defer stop()
 	return serve(ctx, t, listener, args, stdout)

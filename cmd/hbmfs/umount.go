@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"hbmfs/fs"
 	"hbmfs/fs/client"
 )
 
@@ -85,7 +86,7 @@ func detachPatiently(ctx context.Context, place string) error {
 	retry := time.NewTicker(50 * time.Millisecond)
 	defer retry.Stop()
 	for {
-		err := detach(place, 0)
+		err := fs.Detach(place, 0)
 		if err == nil || !errors.Is(err, unix.EBUSY) {
 			return err
 		}

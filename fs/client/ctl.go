@@ -84,20 +84,34 @@ func (c *ctl) ask(req uapi.CtlRequest) (answer, error) {
 	if c.closed {
 		return answer{}, ErrClosed
 	}
-	if c.conn == nil {
-		conn, err := c.dial()
-		if err != nil {
-			return answer{}, err
-		}
-		c.conn = conn
-	}
-	msg, err := exchange(c.conn, req)
+	msg, err := c.exchange(req)
 	if err != nil {
-		c.conn.Close()
-		c.conn = nil
 		return answer{}, err
 	}
 	return msg.answerTo(req)
+}
+
+// exchange tries a second time if a connection of earlier has ended: another
+// daemon may serve the mount by now. With mu.
+func (c *ctl) exchange(req uapi.CtlRequest) (message, error) {
+	for reused := c.conn != nil; ; reused = false {
+		if c.conn == nil {
+			conn, err := c.dial()
+			if err != nil {
+				return message{}, err
+			}
+			c.conn = conn
+		}
+		msg, err := exchange(c.conn, req)
+		if err == nil {
+			return msg, nil
+		}
+		c.conn.Close()
+		c.conn = nil
+		if !reused {
+			return message{}, err
+		}
+	}
 }
 
 func (c *ctl) close() error {

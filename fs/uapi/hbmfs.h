@@ -171,7 +171,8 @@ struct hbmfs_digest {
  * MOUNT/.hbmfs/ctl is a SOCK_SEQPACKET socket. Each request is answered by one
  * reply, of HBMFS_CTL_MAX bytes at most. CTL_REGION passes the region's
  * descriptor, to be mapped read-only, by SCM_RIGHTS; a region belongs to one
- * user. CTL_STATS is followed, in the same message, by `length` bytes of JSON. A
+ * user. Regions of the next daemon that serves a mount have other numbers, so
+ * what is mapped by number stays right. CTL_STATS is followed, in the same message, by `length` bytes of JSON. A
  * reply with an error is only the structure. Bad sizes and zeros are EINVAL, an
  * unknown op is ENOTTY.
  */

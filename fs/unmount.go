@@ -1,4 +1,4 @@
-package main
+package fs
 
 import (
 	"errors"
@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// detach unmounts place: itself where it may, and otherwise by fusermount3.
-// flags is 0 or MNT_DETACH. It returns an error wrapping EBUSY if the mount is
-// in use.
-func detach(place string, flags int) error {
+// Detach takes the mount at place out of the name space: itself where it may, and
+// otherwise by fusermount3. flags is 0 or MNT_DETACH. It returns an error
+// wrapping EBUSY if the mount is in use.
+func Detach(place string, flags int) error {
 	err := unix.Unmount(place, flags|unix.UMOUNT_NOFOLLOW)
 	if errors.Is(err, unix.EPERM) {
 		return fusermount(place, flags)
