@@ -74,7 +74,7 @@ func (n *dirNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (
 	if err != nil {
 		return nil, n.t.errno("lookup", path, err)
 	}
-	return n.addChild(ctx, &a, out), 0
+	return n.addChild(ctx, &a, 0, out), 0
 }
 
 // OpendirHandle opens the directory; it is listed at the first readdir.
@@ -93,7 +93,8 @@ type dirHandle struct {
 	n       *dirNode
 	loaded  bool
 	entries []remote.Entry
-	next    int // 0 and 1 are "." and ".."
+	age     time.Duration // of entries, when they came
+	next    int           // 0 and 1 are "." and ".."
 }
 
 // Readdirent returns the next entry, or nil at the end.
@@ -122,7 +123,7 @@ func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Err
 }
 
 func (h *dirHandle) load(ctx context.Context) syscall.Errno {
-	entries, err := h.n.t.cfg.Target.List(ctx, h.n.ds.Name, h.n.at())
+	entries, age, err := h.n.t.cfg.Target.List(ctx, h.n.ds.Name, h.n.at())
 	if err != nil {
 		return h.n.t.errno("readdir", h.n.at(), err)
 	}
@@ -130,7 +131,7 @@ func (h *dirHandle) load(ctx context.Context) syscall.Errno {
 		// The target refuses a dataset that has the name, but may get it later.
 		entries = slices.DeleteFunc(entries, func(e remote.Entry) bool { return e.Name == ctlDirName })
 	}
-	h.entries, h.loaded = entries, true
+	h.entries, h.age, h.loaded = entries, age, true
 	return 0
 }
 
@@ -151,7 +152,7 @@ func (h *dirHandle) Seekdir(_ context.Context, off uint64) syscall.Errno {
 func (h *dirHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 	for i := min(h.next, len(h.entries)+2) - 1; i >= 2; i-- {
 		if e := &h.entries[i-2]; e.Name == name {
-			return h.n.addChild(ctx, &e.Attr, out), 0
+			return h.n.addChild(ctx, &e.Attr, h.age, out), 0
 		}
 	}
 	return nil, syscall.ENOENT

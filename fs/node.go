@@ -49,9 +49,11 @@ func (n *node) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
 	return 0
 }
 
-// addChild makes a node for a and fills in out. go-fuse takes the node that
-// stands for the same version already in its place, if there is one.
-func (n *node) addChild(ctx context.Context, a *remote.Attr, out *fuse.EntryOut) *fusefs.Inode {
+// addChild makes a node for a, which was age old when it came, and fills in out.
+// go-fuse takes the node that stands for the same version already in its place,
+// if there is one.
+func (n *node) addChild(ctx context.Context, a *remote.Attr, age time.Duration, out *fuse.EntryOut) *fusefs.Inode {
+	believe(out, age)
 	ino := n.t.ino(n.ds, a)
 	fillAttr(&out.Attr, a, ino)
 	id := fusefs.StableAttr{Mode: a.Mode & syscall.S_IFMT, Ino: ino}
@@ -69,6 +71,14 @@ func (n *node) addChild(ctx context.Context, a *remote.Attr, out *fuse.EntryOut)
 		out.SetAttrTimeout(versionTimeout)
 	}
 	return n.NewInode(ctx, ops, id)
+}
+
+// believe lets the kernel believe a name and attributes until they are as old as
+// nameTimeout. No time-out at all would mean the mount's default.
+func believe(out *fuse.EntryOut, age time.Duration) {
+	left := max(nameTimeout-age, time.Nanosecond)
+	out.SetEntryTimeout(left)
+	out.SetAttrTimeout(left)
 }
 
 // generation tells the versions of one inode apart.

@@ -20,10 +20,10 @@ import (
 func FuzzPage(f *testing.F) {
 	for _, page := range []*wire.ListPage{
 		{},
-		{Entries: []*wire.Entry{nil}},
-		{Entries: []*wire.Entry{{Name: []byte("a"), Attr: &wire.Attr{Size: 1 << 63, Version: make([]byte, 16)}}}},
-		{Entries: []*wire.Entry{{Name: []byte("../up"), Attr: &wire.Attr{Version: make([]byte, 15)}}}},
-		{Entries: []*wire.Entry{{Name: []byte("\xff"), Attr: &wire.Attr{Version: make([]byte, 16), Symlink: []byte("to")}}}},
+		{Listings: []*wire.Listing{nil, {Entries: []*wire.Entry{nil}}}},
+		{Listings: []*wire.Listing{{Entries: []*wire.Entry{{Name: []byte("a"), Attr: &wire.Attr{Size: 1 << 63, Version: make([]byte, 16)}}}}}},
+		{Listings: []*wire.Listing{{Entries: []*wire.Entry{{Name: []byte("../up"), Attr: &wire.Attr{Version: make([]byte, 15)}}}}}},
+		{Listings: []*wire.Listing{{Entries: []*wire.Entry{{Name: []byte("\xff"), Attr: &wire.Attr{Version: make([]byte, 16), Symlink: []byte("to")}}}}}},
 	} {
 		b, err := proto.Marshal(page)
 		if err != nil {
@@ -36,19 +36,25 @@ func FuzzPage(f *testing.F) {
 		if proto.Unmarshal(b, &page) != nil {
 			return
 		}
-		for _, e := range page.Entries {
-			got, err := newEntry(e)
-			if err != nil {
-				if !errors.Is(err, transport.ErrProtocol) {
-					t.Error(err)
-				}
-				continue
-			}
-			if got.Name == "" || got.Name == "." || got.Name == ".." || strings.ContainsAny(got.Name, "/\x00") || int64(got.Attr.Size) < 0 {
-				t.Errorf("let pass: %+v", got)
+		for _, l := range page.Listings {
+			for _, e := range l.Entries {
+				checkEntry(t, e)
 			}
 		}
 	})
+}
+
+func checkEntry(t *testing.T, e *wire.Entry) {
+	got, err := newEntry(e)
+	if err != nil {
+		if !errors.Is(err, transport.ErrProtocol) {
+			t.Error(err)
+		}
+		return
+	}
+	if got.Name == "" || got.Name == "." || got.Name == ".." || strings.ContainsAny(got.Name, "/\x00") || int64(got.Attr.Size) < 0 {
+		t.Errorf("let pass: %+v", got)
+	}
 }
 
 // FuzzSession takes any bytes for the reply that starts a session.

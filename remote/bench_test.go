@@ -55,7 +55,7 @@ func BenchmarkTree(b *testing.B) {
 }
 
 func walk(b *testing.B, r *remote.Target, dir string) int {
-	entries, err := r.List(b.Context(), "d", dir)
+	entries, _, err := r.List(b.Context(), "d", dir)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -2,9 +2,7 @@ package remote
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"hbmfs/remote/wire"
@@ -107,45 +105,4 @@ func (t *Target) Statfs(ctx context.Context, dataset string) (Statfs, error) {
 		return nil
 	})
 	return st, err
-}
-
-// List returns the entries of a directory, in no order. Its errors are those of
-// [Target.Stat]. The time-out is per page.
-func (t *Target) List(ctx context.Context, dataset, path string) ([]Entry, error) {
-	var entries []Entry
-	err := t.longCall(ctx, func(ctx context.Context, s *session, idle *time.Timer) (err error) {
-		entries, err = t.listOnce(ctx, s, dataset, path, func() { idle.Reset(t.cfg.Timeout) })
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return entries, nil
-}
-
-func (t *Target) listOnce(ctx context.Context, s *session, dataset, path string, progress func()) ([]Entry, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // a stream that is not read to its end
-	stream, err := t.control.List(ctx, &wire.ListRequest{Session: s.id, Dataset: []byte(dataset), Path: []byte(path)})
-	if err != nil {
-		return nil, err
-	}
-	var entries []Entry
-	for {
-		page, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return entries, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		progress()
-		for _, e := range page.Entries {
-			entry, err := newEntry(e)
-			if err != nil {
-				return nil, err
-			}
-			entries = append(entries, entry)
-		}
-	}
 }

@@ -60,6 +60,8 @@ func (t *Target) Open(ctx context.Context, dataset, path string, want *transport
 
 func (f *File) open(ctx context.Context, want *transport.Version) error {
 	return f.t.call(ctx, func(ctx context.Context, s *session) error {
+		f.t.opens(s, 1)
+		defer f.t.opens(s, -1)
 		reply, err := f.t.control.Open(ctx, f.openRequest(s, want))
 		if err != nil {
 			return err

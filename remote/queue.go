@@ -15,6 +15,7 @@ type op struct {
 	done     func(transport.Result)
 	deadline time.Duration // since Target.started; it is not issued again after that
 	session  *session      // that it was issued in
+	err      error         // why it was set aside
 	next     *op           // in the queue
 }
 
@@ -39,12 +40,13 @@ type queue struct {
 	pumping    bool // someone hands requests to the link
 	again      bool // a credit came back meanwhile
 	nudge      *time.Timer
+	nudging    bool // nudge will fire
 	batch      [batchSize]*op
 	reqs       [batchSize]*transport.Request
 }
 
-// nudgeEvery is how often requests that wait for the target are looked at: tried
-// again, or given up.
+// nudgeEvery is how often requests that wait, for the target or for credits, are
+// looked at: tried again, or given up.
 const nudgeEvery = 20 * time.Millisecond
 
 func (q *queue) push(o *op) {
@@ -77,10 +79,11 @@ func (q *queue) pushFront(batch []*op) {
 	}
 }
 
-// Submit starts requests, in order, and never blocks. Each Done is called once:
-// with bytes of this version, or with an error wrapping [transport.ErrStale],
-// another of package transport's, or [transport.ErrConnLost] if the target did
-// not come back in time. Request.File is not looked at.
+// Submit starts requests, in order, and never blocks. Each Done is called once,
+// possibly before Submit returns: with bytes of this version, or with an error
+// wrapping [transport.ErrStale], another of package transport's, or
+// [transport.ErrConnLost] if no link took the request within the time-out.
+// Request.File is not looked at.
 func (f *File) Submit(reqs []*transport.Request) {
 	t := f.t
 	deadline := time.Since(t.started) + t.cfg.Timeout
@@ -88,7 +91,7 @@ func (f *File) Submit(reqs []*transport.Request) {
 	t.mu.Lock()
 	if t.closed || f.closed.Load() {
 		t.mu.Unlock()
-		go f.refuse(reqs)
+		f.refuse(reqs)
 		return
 	}
 	for _, r := range reqs {
@@ -115,21 +118,22 @@ func (t *Target) pump() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	q := &t.waiting
-	if q.pumping {
+	if q.pumping || t.closed {
 		q.again = true
 		return
 	}
 	q.pumping = true
-	var down error
+	t.pumps.Add(1)
+	defer t.pumps.Done()
 	for t.cur != nil && q.head != nil {
 		q.again = false
-		var all bool
-		if all, down = t.handOver(t.cur); down != nil || !all && !q.again {
+		if all, err := t.handOver(t.cur); err != nil || !all && !q.again {
 			break
 		}
 	}
 	q.pumping = false
-	if q.head != nil && !t.closed && (t.cur == nil || down != nil) {
+	if q.head != nil && !q.nudging && !t.closed {
+		q.nudging = true
 		q.nudge.Reset(nudgeEvery)
 	}
 }
@@ -137,12 +141,10 @@ func (t *Target) pump() {
 // handOver gives the link one batch, and reports whether it took all of it. t.mu
 // is held, but for the time of the submission.
 func (t *Target) handOver(s *session) (all bool, err error) {
-	n, stale := t.fill(s)
+	n, aside := t.fill(s)
 	q := &t.waiting
 	t.mu.Unlock()
-	if len(stale) > 0 {
-		go endStale(stale) // the caller of Submit may hold what Done takes
-	}
+	endAll(aside)
 	accepted, err := s.link.Submit(q.reqs[:n])
 	if err != nil && needsSession(err) {
 		t.fail(s, err)
@@ -153,21 +155,22 @@ func (t *Target) handOver(s *session) (all bool, err error) {
 	return accepted == n, err
 }
 
-func endStale(ops []*op) {
-	for _, o := range ops {
-		o.finish(transport.Result{Err: o.file.errStale()})
-	}
-}
-
-// fill takes a batch out of the queue and names its files in the session s.
-// Requests of stale files are returned apart. t.mu is held.
-func (t *Target) fill(s *session) (n int, stale []*op) {
+// fill takes a batch out of the queue and names its files in the session s. It
+// sets aside requests that are overdue, or whose file is stale. t.mu is held.
+func (t *Target) fill(s *session) (n int, aside []*op) {
 	q := &t.waiting
+	now := time.Since(t.started)
 	for n < batchSize && q.head != nil {
 		o := q.pop()
-		if o.file.Stale() || o.file.session != s {
+		switch {
+		case o.file.Stale() || o.file.session != s:
+			o.err = o.file.errStale()
+		case now >= o.deadline:
+			o.err = t.errLate()
+		}
+		if o.err != nil {
 			t.queued.Add(-1)
-			stale = append(stale, o)
+			aside = append(aside, o)
 			continue
 		}
 		o.session = s
@@ -175,7 +178,14 @@ func (t *Target) fill(s *session) (n int, stale []*op) {
 		q.batch[n], q.reqs[n] = o, &o.req
 		n++
 	}
-	return n, stale
+	return n, aside
+}
+
+// endAll ends requests that were set aside. No lock may be held.
+func endAll(aside []*op) {
+	for _, o := range aside {
+		o.finish(transport.Result{Err: o.err})
+	}
 }
 
 // ended is the Done of every request that a link sees.
@@ -216,7 +226,7 @@ func (t *Target) retry(o *op, err error) bool {
 func (o *op) finish(res transport.Result) {
 	file, done := o.file, o.done
 	file.t.counters.ended(&res, o.req.Dst.Len)
-	o.file, o.done, o.session, o.req.Dst = nil, nil, nil, transport.Span{}
+	o.file, o.done, o.session, o.err, o.req.Dst = nil, nil, nil, nil, transport.Span{}
 	ops.Put(o)
 	done(res)
 	file.release()
@@ -224,28 +234,34 @@ func (o *op) finish(res transport.Result) {
 
 // nudged gives up requests that have waited too long, and tries the others.
 func (t *Target) nudged() {
-	now := time.Since(t.started)
 	t.mu.Lock()
-	cause := t.cause
-	overdue := t.takeIf(func(o *op) bool { return now >= o.deadline })
-	t.mu.Unlock()
-	for _, o := range overdue {
-		o.finish(transport.Result{Err: t.errAway(cause)})
+	if t.closed {
+		t.mu.Unlock()
+		return
 	}
+	t.pumps.Add(1)
+	defer t.pumps.Done()
+	t.waiting.nudging = false
+	now := time.Since(t.started)
+	overdue := t.takeIf(t.errLate(), func(o *op) bool { return now >= o.deadline })
+	t.mu.Unlock()
+	endAll(overdue)
 	t.pump()
 }
 
-// errAway says that the target did not come back in time.
-func (t *Target) errAway(cause error) error {
-	err := fmt.Errorf("target %s: %w: not back within %v", t.cfg.Addr, transport.ErrConnLost, t.cfg.Timeout)
-	if cause != nil {
-		err = fmt.Errorf("%w: %v", err, cause)
+// errLate says that no link took a request in time, and why there is no link if
+// that is so. t.mu is held.
+func (t *Target) errLate() error {
+	err := fmt.Errorf("target %s: %w: no answer within %v", t.cfg.Addr, transport.ErrConnLost, t.cfg.Timeout)
+	if t.cause != nil {
+		err = fmt.Errorf("%w: %v", err, t.cause)
 	}
 	return err
 }
 
-// takeIf takes those requests out of the queue that match. t.mu is held.
-func (t *Target) takeIf(match func(*op) bool) (taken []*op) {
+// takeIf takes those requests out of the queue that match, to end with err. t.mu
+// is held.
+func (t *Target) takeIf(err error, match func(*op) bool) (taken []*op) {
 	q := &t.waiting
 	all := q.head
 	q.head, q.tail = nil, nil
@@ -253,7 +269,7 @@ func (t *Target) takeIf(match func(*op) bool) (taken []*op) {
 		o := all
 		all = o.next
 		if match(o) {
-			o.next = nil
+			o.next, o.err = nil, err
 			taken = append(taken, o)
 		} else {
 			q.push(o)
@@ -266,9 +282,7 @@ func (t *Target) takeIf(match func(*op) bool) (taken []*op) {
 // drain ends what waits when the target is closed.
 func (t *Target) drain() {
 	t.mu.Lock()
-	all := t.takeIf(func(*op) bool { return true })
+	all := t.takeIf(fmt.Errorf("target %s: %w", t.cfg.Addr, transport.ErrClosed), func(*op) bool { return true })
 	t.mu.Unlock()
-	for _, o := range all {
-		o.finish(transport.Result{Err: fmt.Errorf("target %s: %w", t.cfg.Addr, transport.ErrClosed)})
-	}
+	endAll(all)
 }

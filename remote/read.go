@@ -93,6 +93,13 @@ func (f *File) Read(ctx context.Context, off int64, n int) (*Buffer, error) {
 	if b.n == 0 {
 		return b, nil
 	}
+	if res, ok := f.exchange(ctx, off, b.Bytes()); ok {
+		if res.Err != nil {
+			b.Release()
+			return nil, res.Err
+		}
+		return b, nil
+	}
 	b.req.Off, b.req.Dst.Len = off, int64(b.n)
 	b.state.Store(bufferWaiting)
 	f.Submit(b.reqs[:])
@@ -104,6 +111,31 @@ func (f *File) Read(ctx context.Context, off int64, n int) (*Buffer, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// exchange reads at once, without a request, where the link can. It reports
+// false if it can't.
+func (f *File) exchange(ctx context.Context, off int64, dst []byte) (transport.Result, bool) {
+	t := f.t
+	t.mu.Lock()
+	s := t.cur
+	if s == nil || f.session != s || t.closed || f.closed.Load() || f.Stale() {
+		t.mu.Unlock()
+		return transport.Result{}, false
+	}
+	ref := transport.FileRef{Handle: f.handle, Version: f.attr.Version}
+	f.refs.Add(1)
+	t.mu.Unlock()
+	defer f.release()
+	x, ok := s.link.(transport.Exchanger)
+	if !ok {
+		return transport.Result{}, false
+	}
+	res, ok := x.Exchange(ctx, ref, off, dst)
+	if ok {
+		t.counters.ended(&res, int64(len(dst)))
+	}
+	return res, ok
 }
 
 // wait returns nil once the transfer has ended, or why it was given up.

@@ -3,7 +3,10 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"slices"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -81,8 +84,9 @@ func (t *Target) retire(s *session) {
 // reconnect tries until there is a session, or returns false at the end.
 func (t *Target) reconnect() bool {
 	wait := minBackoff
+	var r recovery
 	for t.pause(wait/2 + rand.N(wait/2)) {
-		err := t.replace()
+		err := t.replace(&r)
 		if err == nil {
 			return true
 		}
@@ -107,48 +111,79 @@ func (t *Target) pause(d time.Duration) bool {
 	}
 }
 
-// replace makes a session with the link, memories and files of the last one.
-func (t *Target) replace() error {
-	ctx, cancel := context.WithTimeout(t.ctx, t.cfg.Timeout)
-	defer cancel()
+// recovery is the attempts to replace one session.
+type recovery struct {
+	reached time.Time // when the target first gave a session; zero before
+	patient bool      // a file that can't be opened now fails the attempt
+	extend  func()    // something was answered: the attempt may go on
+}
+
+// replace makes a session with the link, memories and files of the last one. It
+// goes on as long as no answer takes longer than the time-out.
+func (t *Target) replace(r *recovery) error {
+	ctx, cancel := context.WithCancelCause(t.ctx)
+	defer cancel(nil)
+	idle := time.AfterFunc(t.cfg.Timeout, func() {
+		cancel(fmt.Errorf("target %s: %w: no answer within %v", t.cfg.Addr, transport.ErrConnLost, t.cfg.Timeout))
+	})
+	defer idle.Stop()
+	r.extend = func() { idle.Reset(t.cfg.Timeout) }
+	err := t.replaceOnce(ctx, r)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func (t *Target) replaceOnce(ctx context.Context, r *recovery) error {
 	t.conn.ResetConnectBackoff()
 	s, err := t.openSession(ctx)
 	if err != nil {
 		return err
 	}
-	handles, err := t.reopenAll(ctx, s)
+	if r.reached.IsZero() {
+		r.reached = time.Now()
+	}
+	r.patient = time.Since(r.reached) < t.cfg.Timeout/2 // so that requests that wait live on
+	t.opens(s, 1)
+	defer t.opens(s, -1)
+	handles, err := t.reopenAll(ctx, s, r)
 	if err == nil {
+		r.extend()
 		err = t.dial(ctx, s)
 	}
+	var changed []*File
 	if err == nil {
-		err = t.adopt(ctx, s, handles)
+		r.extend()
+		changed, err = t.adopt(ctx, s, handles)
 	}
 	if err != nil {
 		s.abandon()
 		t.detachAll()
+		return err
 	}
-	return err
+	t.installed(s, changed)
+	return nil
 }
 
 // adopt gives the link its memories, and makes the session the current one.
-func (t *Target) adopt(ctx context.Context, s *session, handles map[*File]uint64) error {
+func (t *Target) adopt(ctx context.Context, s *session, handles map[*File]uint64) (changed []*File, err error) {
 	t.attaching.Lock()
 	defer t.attaching.Unlock()
 	if err := t.attachAll(ctx, s.link); err != nil {
-		return err
+		return nil, err
 	}
 	return t.install(s, handles)
 }
 
 // install makes s the current session. The files that handles does not have are
-// stale by now, or closed.
-func (t *Target) install(s *session, handles map[*File]uint64) error {
+// stale by now, or closed; those that changed are yet to turn stale.
+func (t *Target) install(s *session, handles map[*File]uint64) (changed []*File, err error) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.closed {
-		t.mu.Unlock()
-		return transport.ErrClosed
+		return nil, transport.ErrClosed
 	}
-	var changed []*File
 	for f, handle := range handles {
 		if _, open := t.files[f]; !open {
 			s.closing = append(s.closing, handle)
@@ -159,7 +194,11 @@ func (t *Target) install(s *session, handles map[*File]uint64) error {
 	t.cur = s
 	t.cause = nil
 	t.wake()
-	t.mu.Unlock()
+	return changed, nil
+}
+
+// installed tells those who wait for the new session. No lock may be held.
+func (t *Target) installed(s *session, changed []*File) {
 	t.askCloser()
 	for _, f := range changed {
 		f.expire()
@@ -170,18 +209,17 @@ func (t *Target) install(s *session, handles map[*File]uint64) error {
 	default:
 	}
 	t.pump()
-	return nil
 }
 
 // reopenAll opens every file again. One that changed turns stale.
-func (t *Target) reopenAll(ctx context.Context, s *session) (map[*File]uint64, error) {
+func (t *Target) reopenAll(ctx context.Context, s *session, r *recovery) (map[*File]uint64, error) {
 	files := t.liveFiles()
 	handles := make([]uint64, len(files))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(reopenConcurrency)
 	for i, f := range files {
 		g.Go(func() (err error) {
-			handles[i], err = t.reopen(ctx, s, f)
+			handles[i], err = t.reopen(ctx, s, f, r)
 			return err
 		})
 	}
@@ -212,9 +250,13 @@ func (t *Target) liveFiles() []*File {
 // reopen returns the handle of f's version in the session s, or 0 if f has
 // turned stale. A settled file that can't be leased any more counts as changed:
 // nobody watched it while the target was away.
-func (t *Target) reopen(ctx context.Context, s *session, f *File) (uint64, error) {
+func (t *Target) reopen(ctx context.Context, s *session, f *File, r *recovery) (uint64, error) {
 	reply, err := t.control.Open(ctx, f.openRequest(s, &f.attr.Version))
 	err = fromStatus(err)
+	if err != nil && (ctx.Err() != nil || isLost(err) && !errors.Is(err, transport.ErrUnknownFile)) {
+		return 0, err
+	}
+	r.extend()
 	switch {
 	case err == nil && (reply.Settled || !f.settled):
 		t.counters.roundTrips.Add(1)
@@ -223,9 +265,22 @@ func (t *Target) reopen(ctx context.Context, s *session, f *File) (uint64, error
 		t.mu.Lock()
 		s.closing = append(s.closing, reply.Handle)
 		t.mu.Unlock()
-	case isLost(err) && !errors.Is(err, transport.ErrUnknownFile), errors.Is(err, context.Canceled):
+	case r.patient && !isGone(err):
 		return 0, err
 	}
+	t.cfg.Log.Debug("file not found again", "dataset", f.dataset, "path", f.path, "err", err)
 	f.expire()
 	return 0, nil
+}
+
+// gone is what opening a version fails with for good.
+var gone = []error{
+	transport.ErrStale, syscall.ENOENT, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.ENXIO,
+	syscall.EACCES, syscall.EPERM, syscall.EXDEV, syscall.ETXTBSY,
+}
+
+// isGone reports whether err says that a version is not to be had any more,
+// rather than that the target is short of something.
+func isGone(err error) bool {
+	return slices.ContainsFunc(gone, func(g error) bool { return errors.Is(err, g) })
 }

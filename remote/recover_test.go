@@ -136,7 +136,7 @@ func TestTargetStaysAway(t *testing.T) {
 	if _, err := r.Stat(t.Context(), "d", name(1)); !errors.Is(err, transport.ErrConnLost) {
 		t.Errorf("stat: %v", err)
 	}
-	if _, err := r.List(t.Context(), "d", ""); !errors.Is(err, transport.ErrConnLost) {
+	if _, _, err := r.List(t.Context(), "d", ""); !errors.Is(err, transport.ErrConnLost) {
 		t.Errorf("list: %v", err)
 	}
 	if _, err := files[0].Digest(t.Context(), 0, 1); !errors.Is(err, transport.ErrConnLost) {
@@ -242,5 +242,51 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 	}
 	if err := r.Attach(t.Context(), mem); !errors.Is(err, transport.ErrClosed) {
 		t.Errorf("attach after Close: %v", err)
+	}
+}
+
+// slowConn passes a few bytes at a time to its reader, once slow is set.
+type slowConn struct {
+	net.Conn
+	slow *atomic.Bool
+}
+
+func (c slowConn) Read(p []byte) (int, error) {
+	if c.slow.Load() {
+		p = p[:min(len(p), 64)]
+		time.Sleep(2 * time.Millisecond)
+	}
+	return c.Conn.Read(p)
+}
+
+// TestManyFilesComeBack opens files again over a control connection on which that
+// takes longer than the time-out, while each answer comes soon.
+func TestManyFilesComeBack(t *testing.T) {
+	const files = 200
+	n := startNode(t, nil)
+	for i := 1; i <= files; i++ {
+		n.write(name(i), uint64(i), 1)
+	}
+	var slow atomic.Bool
+	cfg := n.config()
+	cfg.Timeout = 500 * time.Millisecond
+	cfg.DialControl = func(ctx context.Context) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", cfg.Addr)
+		return slowConn{c, &slow}, err
+	}
+	r := connect(t, cfg)
+	var all []*remote.File
+	for i := range files {
+		all = append(all, open(t, r, i+1))
+	}
+	before := r.Stats().Sessions
+	n.kill()
+	n.start()
+	slow.Store(true)
+	began := time.Now()
+	until(t, "the files are back", func() bool { return read(t.Context(), all[0], 1, 1, 0, 4096) == nil })
+	t.Logf("back after %v", time.Since(began))
+	if got := r.Stats().Sessions - before; got != 1 {
+		t.Errorf("it took %d sessions", got)
 	}
 }

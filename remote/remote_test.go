@@ -68,7 +68,7 @@ func checkNames(t *testing.T, r *remote.Target) {
 	if err != nil || attr.Size != fileSize || attr.Mode&syscall.S_IFMT != syscall.S_IFREG {
 		t.Errorf("stat: %+v, %v", attr, err)
 	}
-	entries, err := r.List(t.Context(), "d", "")
+	entries, _, err := r.List(t.Context(), "d", "")
 	if err != nil || len(entries) != 2 {
 		t.Errorf("list: %+v, %v", entries, err)
 	}

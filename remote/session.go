@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,12 +24,17 @@ type session struct {
 	events     grpc.BidiStreamingClient[wire.EventsRequest, wire.Event]
 	cancel     context.CancelFunc // ends events
 	ended      chan struct{}      // closed when events have ended
+	sending    sync.Mutex         // held to send on events, and for nothing else
 
 	// Guarded by Target.mu.
 	files   map[uint64]*File
-	early   map[uint64]string // changes of handles whose open is not answered yet
-	closing []uint64          // handles to close
+	opening int                 // opens under way, whose handles are not known
+	early   map[uint64]struct{} // handles that changed and may be of those
+	closing []uint64            // handles to close
 }
+
+// maxEarly is how many handles an honest target changes before it has told them.
+const maxEarly = 64 << 10
 
 // goodbyeTimeout bounds how long Close waits for the target to end the session.
 const goodbyeTimeout = time.Second
@@ -78,7 +84,7 @@ func newSession(reply *wire.OpenSessionReply) (*session, error) {
 		transports: reply.Transports,
 		ended:      make(chan struct{}),
 		files:      make(map[uint64]*File),
-		early:      make(map[uint64]string),
+		early:      make(map[uint64]struct{}),
 	}, nil
 }
 
@@ -115,24 +121,50 @@ func (t *Target) receiveEvents(s *session) error {
 		if err != nil {
 			return err
 		}
-		if f := t.eventFile(s, e); f != nil {
+		f, err := t.eventFile(s, e.Handle)
+		if err != nil {
+			return err
+		}
+		if f != nil {
+			t.cfg.Log.Debug("file changed", "dataset", f.dataset, "path", f.path, "why", e.Reason)
 			f.expire()
 		}
-		if err := s.events.Send(&wire.EventsRequest{Ack: e.Id}); err != nil {
+		if err := s.acknowledge(e.Id); err != nil {
 			return err
 		}
 	}
 }
 
-// eventFile returns the file of an event, if it is still open.
-func (t *Target) eventFile(s *session, e *wire.Event) *File {
+func (s *session) acknowledge(event uint64) error {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	return s.events.Send(&wire.EventsRequest{Ack: event})
+}
+
+// eventFile returns the file that has the handle, if it is still open. If it may
+// be about to be, the handle is remembered.
+func (t *Target) eventFile(s *session, handle uint64) (*File, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f := s.files[e.Handle]
-	if f == nil {
-		s.early[e.Handle] = e.Reason
+	f := s.files[handle]
+	if f != nil || s.opening == 0 {
+		return f, nil
 	}
-	return f
+	if len(s.early) == maxEarly {
+		return nil, fmt.Errorf("%w: changes of %d files that are not open", transport.ErrProtocol, maxEarly)
+	}
+	s.early[handle] = struct{}{}
+	return nil, nil
+}
+
+// opens counts opens that begin in s, or with -1 one whose handle is bound, or
+// never will be.
+func (t *Target) opens(s *session, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.opening += n; s.opening == 0 {
+		clear(s.early)
+	}
 }
 
 // dial makes the session's link, with the transport that was chosen.
@@ -160,13 +192,11 @@ func (s *session) abandon() {
 
 // sayGoodbye ends the session at the target, if that answers, and its events.
 func (s *session) sayGoodbye() {
-	_ = s.events.CloseSend() // the stream may have ended
-	timer := time.NewTimer(goodbyeTimeout)
+	timer := time.AfterFunc(goodbyeTimeout, s.cancel)
 	defer timer.Stop()
-	select {
-	case <-s.ended:
-	case <-timer.C:
-	}
-	s.cancel()
+	s.sending.Lock()
+	_ = s.events.CloseSend() // the stream may have ended
+	s.sending.Unlock()
 	<-s.ended
+	s.cancel()
 }

@@ -29,12 +29,15 @@ type Target struct {
 	datasets  []Dataset
 	counters  counters
 	started   time.Time // what deadlines count from
+	walks     *walks
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
+	close   func() error
 	workers sync.WaitGroup
-	lost    chan *session // sessions to replace
-	closer  chan struct{} // capacity 1: handles wait to be closed
+	pumps   sync.WaitGroup // hand over or end waiting requests; grows under mu, until closed
+	lost    chan *session  // sessions to replace
+	closer  chan struct{}  // capacity 1: handles wait to be closed
 
 	attaching sync.Mutex // guards mems; see the package's locking rule
 	mems      []*memory
@@ -58,6 +61,7 @@ func Connect(ctx context.Context, cfg Config) (*Target, error) {
 	t := &Target{
 		cfg:     cfg.withDefaults(),
 		started: time.Now(),
+		walks:   newWalks(),
 		lost:    make(chan *session, 1),
 		closer:  make(chan struct{}, 1),
 		changed: make(chan struct{}),
@@ -69,6 +73,7 @@ func Connect(ctx context.Context, cfg Config) (*Target, error) {
 	}
 	t.control = wire.NewControlClient(t.conn)
 	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.close = sync.OnceValue(t.shut)
 	t.waiting.nudge = time.AfterFunc(time.Hour, t.nudged)
 	t.waiting.nudge.Stop()
 	if err := t.connect(ctx); err != nil {
@@ -98,7 +103,11 @@ func (t *Target) connect(ctx context.Context) error {
 		s.abandon()
 		return err
 	}
-	return t.install(s, nil)
+	changed, err := t.install(s, nil)
+	if err == nil {
+		t.installed(s, changed)
+	}
+	return err
 }
 
 // keepAlive finds out about a target that is gone while no call is under way.
@@ -134,13 +143,12 @@ func (t *Target) Datasets() []Dataset { return t.datasets }
 // Selection returns the transport that was chosen, and why.
 func (t *Target) Selection() transport.Selection { return t.selection }
 
-// Close ends the session. When it returns, every request is Done.
-func (t *Target) Close() error {
+// Close ends the session. When it returns, every request is Done. Every call
+// returns what the first one did.
+func (t *Target) Close() error { return t.close() }
+
+func (t *Target) shut() error {
 	t.mu.Lock()
-	if t.closed {
-		t.mu.Unlock()
-		return nil
-	}
 	t.closed = true
 	t.cause = transport.ErrClosed
 	s := t.cur
@@ -149,6 +157,7 @@ func (t *Target) Close() error {
 	t.mu.Unlock()
 
 	t.waiting.nudge.Stop()
+	t.walks.close()
 	if s != nil {
 		t.retire(s)
 		s.sayGoodbye()
@@ -157,6 +166,7 @@ func (t *Target) Close() error {
 	t.workers.Wait()
 	t.retireLost()
 	t.detachAll()
+	t.pumps.Wait()
 	t.drain()
 	return t.conn.Close()
 }

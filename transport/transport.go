@@ -177,6 +177,18 @@ type Link interface {
 	Close() error
 }
 
+// Exchanger is an optional power of a [Link]: a small read by a caller that has
+// nothing to do but wait for it. It costs less than a request, since no one else
+// has to be woken.
+type Exchanger interface {
+	// Exchange reads len(dst) bytes of a file, from off, on the caller's
+	// goroutine, which blocks in the kernel for it. It reports false where it
+	// can't, or something went wrong: then the same is to be submitted as a
+	// request. Otherwise the result is as a request's; its error is ctx's, or
+	// wraps [ErrStalled]. Nothing writes dst afterwards in any case.
+	Exchange(ctx context.Context, file FileRef, off int64, dst []byte) (Result, bool)
+}
+
 // Attachment is a memory's registration with a link.
 type Attachment interface {
 	// Close undoes it. No request into the memory may be under way.

@@ -124,6 +124,7 @@ func mountHere(ctx context.Context, o mountOptions, from, at string, parent *sta
 			return err
 		}
 	}
+	widen()
 	m := &mounter{o: o, src: src, place: place, tls: tlsConfig, log: newLog(stderr)}
 	return m.run(ctx, func() {
 		parent.report(nil)

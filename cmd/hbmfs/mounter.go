@@ -147,8 +147,8 @@ func (m *mounter) remoteConfig(provider device.Provider) (remote.Config, func() 
 	if m.src.local() {
 		var err error
 		local, err = target.New(target.Config{
-			Exports: []target.Export{{Name: localDataset, Path: m.src.path}},
-			Version: version(), Transports: []string{inproc.Name},
+			Exports:    []target.Export{{Name: localDataset, Path: m.src.path}},
+			Transports: []string{inproc.Name},
 		})
 		if err != nil {
 			return cfg, nil, err
@@ -183,6 +183,9 @@ func (m *mounter) selectPath(provider device.Provider, served []string, candidat
 		return transport.Selection{}, fmt.Errorf("device memory: %w", err)
 	}
 	s, err := transport.Select(m.o.transport, m.o.requireDirect, served, probe, candidates)
+	if largest := byteSize(s.Plan.MaxLen); err == nil && m.o.extent > largest {
+		err = usagef("--extent %s: transport %s carries %s at a time; give that or less", &m.o.extent, s.Transport.Name(), &largest)
+	}
 	return s, errors.Join(err, probe.Close())
 }
 

@@ -31,7 +31,8 @@ When the target answers, one line says so and at which address; port 0 takes any
 free one. The log goes to standard error. SIGTERM or Ctrl-C ends it.
 
 Without TLS, a target listens on loopback addresses only, unless --insecure is
-given: then whoever reaches the port can read the datasets.`
+given: then whoever reaches the port can read the datasets. On loopback, that is
+any user of this host, whatever the permissions of the files.`
 
 func newServeCommand() *cobra.Command {
 	var o serveOptions
@@ -65,7 +66,6 @@ func runServe(ctx context.Context, o serveOptions, args []string, stdout, stderr
 		TLS:        tlsConfig,
 		Insecure:   o.insecure,
 		Log:        slog.New(slog.NewTextHandler(stderr, nil)),
-		Version:    version(),
 		Transports: []string{tcp.Name},
 	})
 	if err != nil {

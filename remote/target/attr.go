@@ -3,8 +3,6 @@ package target
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -113,10 +111,15 @@ func (d *dataset) stat(path []byte) (*wire.Attr, error) {
 		return nil, os.NewSyscallError("openat2", err)
 	}
 	defer unix.Close(fd)
+	return d.attr(fd)
+}
+
+// attr describes what name, an O_PATH descriptor, is of.
+func (d *dataset) attr(name int) (*wire.Attr, error) {
 	if d.kind == wire.Dataset_BLOCK_DEVICE {
-		return d.statDevice()
+		return statDevice(name)
 	}
-	return statAt(fd, "")
+	return statAt(name, "")
 }
 
 // statRoot makes up the directory that a single file is shown in.
@@ -132,57 +135,4 @@ func (d *dataset) statRoot() (*wire.Attr, error) {
 	attr.Nlink = 2
 	attr.Size, attr.Blocks = 0, 0
 	return attr, nil
-}
-
-func (d *dataset) statDevice() (*wire.Attr, error) {
-	fd, err := d.openRead([]byte(d.base))
-	if err != nil {
-		return nil, os.NewSyscallError("openat2", err)
-	}
-	defer unix.Close(fd)
-	return statDevice(fd)
-}
-
-// statDevice describes an open block device as the regular file that a mount
-// shows. The disk's sequence number tells one disk from the next in its place.
-func statDevice(fd int) (*wire.Attr, error) {
-	var st unix.Statx_t
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, statMask, &st); err != nil {
-		return nil, os.NewSyscallError("statx", err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
-		return nil, unix.ENOTBLK
-	}
-	if err := checkReadOnly(fd); err != nil {
-		return nil, err
-	}
-	size, err := unix.Seek(fd, 0, unix.SEEK_END)
-	if err != nil {
-		return nil, os.NewSyscallError("lseek", err)
-	}
-	seq, err := unix.IoctlGetInt(fd, unix.BLKGETDISKSEQ)
-	if err != nil {
-		seq = 0 // before Linux 5.15
-	}
-	st.Size = uint64(size)
-	version := versionOf(&st, binary.LittleEndian.AppendUint64(nil, uint64(seq)))
-	attr := newAttr(&st)
-	attr.Version = version[:]
-	attr.Mode = unix.S_IFREG | uint32(st.Mode)&0o444
-	attr.Rdev = 0
-	attr.Blocks = attr.Size / 512
-	return attr, nil
-}
-
-var errWritable = errors.New("the block device is writable, and its changes would go unnoticed: make it read-only first (blockdev --setro), for everyone")
-
-func checkReadOnly(fd int) error {
-	ro, err := unix.IoctlGetUint32(fd, unix.BLKROGET)
-	if err != nil {
-		return fmt.Errorf("asking whether the block device is read-only: %w", err)
-	}
-	if ro == 0 {
-		return errWritable
-	}
-	return nil
 }

@@ -17,7 +17,6 @@ import (
 
 	"hbmfs/remote/wire"
 	"hbmfs/transport"
-	"hbmfs/transport/tcp"
 )
 
 // Limits on what one call may ask for.
@@ -67,10 +66,7 @@ func (c *control) openSession(req *wire.OpenSessionRequest) (*wire.OpenSessionRe
 		return nil, err
 	}
 	reply := &wire.OpenSessionReply{
-		Encrypted:  c.t.cfg.TLS != nil,
 		Transports: c.t.cfg.Transports,
-		Version:    c.t.cfg.Version,
-		MaxRequest: tcp.MaxLen,
 	}
 	byName := make(map[string]*dataset, len(chosen))
 	for _, d := range chosen {
@@ -161,25 +157,36 @@ func (c *control) Events(stream grpc.BidiStreamingServer[wire.EventsRequest, wir
 	if err != nil {
 		return err
 	}
-	if err := s.attach(); err != nil {
+	if err := c.t.attach(s); err != nil {
 		return asStatus("attach events", err)
 	}
-	defer s.detach()
 	if err := stream.SendHeader(nil); err != nil { // from here on the mount is told
+		s.end("its mount is gone")
 		return err
 	}
-	gone := make(chan error, 1)
-	go func() { gone <- s.receiveAcks(stream) }()
+	failed := make(chan error, 2)
+	go func() { failed <- s.receiveAcks(stream) }()
+	go func() { failed <- s.sendEvents(stream) }()
+	select {
+	case <-c.t.ctx.Done():
+		return asStatus("events", errClosing)
+	case <-s.ended:
+		return asStatus("events", errNoSession)
+	case err = <-failed:
+	}
+	if err == io.EOF {
+		s.end("its mount closed it")
+		return nil
+	}
+	s.end("its mount is gone")
+	return err
+}
+
+func (s *session) sendEvents(stream grpc.BidiStreamingServer[wire.EventsRequest, wire.Event]) error {
 	for {
 		select {
-		case <-c.t.ctx.Done():
-			return asStatus("events", errClosing)
-		case err := <-gone:
-			if err == io.EOF {
-				c.t.endSession(s, "its mount closed it")
-				return nil
-			}
-			return err
+		case <-stream.Context().Done():
+			return stream.Context().Err()
 		case <-s.out.ready:
 		}
 		for _, e := range s.out.take() {
@@ -220,7 +227,7 @@ func (c *control) List(req *wire.ListRequest, stream grpc.ServerStreamingServer[
 	if err != nil {
 		return err
 	}
-	return asStatus("list", d.list(req.Path, stream.Send))
+	return asStatus("list", d.list(req, stream.Send))
 }
 
 // Open implements [wire.ControlServer].
@@ -329,12 +336,4 @@ func (s *session) digest(ctx context.Context, ref transport.FileRef, off, n uint
 		n -= uint64(len(piece))
 	}
 	return hash.Sum(nil), nil
-}
-
-// Ping implements [wire.ControlServer].
-func (c *control) Ping(_ context.Context, req *wire.PingRequest) (*wire.PingReply, error) {
-	if _, err := c.findSession(req.Session); err != nil {
-		return nil, err
-	}
-	return &wire.PingReply{}, nil
 }

@@ -15,7 +15,16 @@
 // not tell two contents apart while someone writes, so an open file is held
 // under a read lease: writers wait, for a bounded time, until every mount that
 // has the file open was told. A file that can't be leased is served unsettled,
-// with the reason.
+// with the reason; so is one of a file system that has writers which break no
+// lease: only local ones that are known not to are trusted.
+//
+// Two changes are noticed by the next read, or within a second, without a writer
+// that waits: a truncation by open(O_RDONLY|O_TRUNC), and writes to a block
+// device that was made writable for a while. Writes below a block device, to
+// the disk that it is a partition of or to a loop device's file, are not.
+//
+// A session lasts as long as its events stream. One whose mount does not
+// acknowledge an event in time is ended, so that it holds writers once only.
 //
 // Locking: the fields of a type are guarded by the mutex above them. The order
 // is session, then file table, then lease watch, then open file, then outbox.

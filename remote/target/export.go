@@ -121,16 +121,11 @@ func (d *dataset) probe() error {
 	if err != nil {
 		return err
 	}
-	unix.Close(fd)
-	if d.kind != wire.Dataset_BLOCK_DEVICE {
-		return nil
-	}
-	fd, err = d.openRead([]byte(d.base))
-	if err != nil {
-		return err
-	}
 	defer unix.Close(fd)
-	_, err = statDevice(fd)
+	if _, err := os.Stat(procFD); err != nil {
+		return fmt.Errorf("files are opened through /proc, which is not mounted: %w", err)
+	}
+	_, err = d.attr(fd)
 	return err
 }
 

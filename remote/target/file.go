@@ -2,6 +2,7 @@ package target
 
 import (
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -18,18 +19,19 @@ const (
 	guardLease guard = iota
 	// guardStat: only size and times are compared, which misses some changes.
 	guardStat
-	// guardReadOnly: the block device is read-only.
+	// guardReadOnly: the block device is read-only, and counts its writes.
 	guardReadOnly
 )
 
 // openFile is one version of a file, open for reading. Sessions share it.
 type openFile struct {
-	fd      int // closed with the last reference
-	version transport.Version
-	size    int64
-	stamp   stamp
-	guard   guard
-	why     string // guardStat: why there is no lease
+	fd       int // closed with the last reference
+	counters int // a block device's I/O counters, or -1
+	version  transport.Version
+	size     int64
+	stamp    stamp
+	guard    guard
+	why      string // guardStat: why there is no lease
 
 	table  *fileTable
 	refs   atomic.Int64
@@ -46,15 +48,25 @@ type holder struct {
 	handle  uint64
 }
 
-// stamp is what tells a change of a file that is not leased.
-type stamp struct{ size, mtimeNs, ctimeNs int64 }
+// stamp is what tells that a file changed, where a guard can miss that.
+type stamp struct {
+	size, mtimeNs, ctimeNs int64
+	disk, writes           uint64 // of a block device
+}
 
-func stampOf(fd int) (stamp, error) {
+func (f *openFile) stampNow() (stamp, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return stamp{}, err
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return stamp{}, os.NewSyscallError("fstat", err)
 	}
-	return stamp{size: st.Size, mtimeNs: st.Mtim.Nano(), ctimeNs: st.Ctim.Nano()}, nil
+	now := stamp{size: st.Size, mtimeNs: st.Mtim.Nano(), ctimeNs: st.Ctim.Nano()}
+	if f.counters < 0 {
+		return now, nil
+	}
+	var err error
+	now.disk = diskSequence(f.fd)
+	now.writes, err = readWrites(f.counters)
+	return now, err
 }
 
 // settled reports whether a change can't go unnoticed.
@@ -129,10 +141,21 @@ func (f *openFile) read(off int64, dst []byte, wait bool) error {
 }
 
 // unchanged reports whether every byte read before the call is of this version.
+// A lease alone does not tell: open(O_RDONLY|O_TRUNC) leaves it as it is. Nor
+// does a device that is read-only, which it may not have been for a while.
 func (f *openFile) unchanged() bool {
-	if f.stale.Load() {
+	if f.stale.Load() || !f.guarded() {
 		return false
 	}
+	now, err := f.stampNow()
+	if f.settled() {
+		now.ctimeNs = f.stamp.ctimeNs // new attributes leave the bytes as they are
+	}
+	return err == nil && now == f.stamp
+}
+
+// guarded reports whether writers are still kept away.
+func (f *openFile) guarded() bool {
 	switch f.guard {
 	case guardLease:
 		kind, err := unix.FcntlInt(uintptr(f.fd), unix.F_GETLEASE, 0)
@@ -140,13 +163,21 @@ func (f *openFile) unchanged() bool {
 	case guardReadOnly:
 		return checkReadOnly(f.fd) == nil
 	}
-	now, err := stampOf(f.fd)
-	return err == nil && now == f.stamp
+	return true
+}
+
+// close ends the lease.
+func (f *openFile) close() {
+	for _, fd := range [...]int{f.fd, f.counters} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
 }
 
 func (f *openFile) changed() error {
 	f.stale.Store(true)
-	if f.guard == guardLease {
+	if f.settled() {
 		leases.look()
 	}
 	return fmt.Errorf("%w while it was open", transport.ErrStale)

@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"os"
-	"os/exec"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -164,47 +162,6 @@ func TestSingleFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.holds(refOf(reply), 3, 2, fileSize)
-}
-
-func TestBlockDevice(t *testing.T) {
-	asRoot(t)
-	image := t.TempDir() + "/image"
-	if err := os.WriteFile(image, content(4, 1, 1<<20), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command("losetup", "--find", "--show", image).CombinedOutput()
-	if err != nil {
-		unsupported(t, "no loop devices: "+strings.TrimSpace(string(out)))
-	}
-	dev := strings.TrimSpace(string(out))
-	t.Cleanup(func() { exec.Command("losetup", "--detach", dev).Run() })
-
-	if _, err := New(Config{Exports: []Export{{"disk", dev}}}); !errors.Is(err, errWritable) {
-		t.Fatalf("a writable device: %v", err)
-	}
-	setReadOnly(t, dev, "--setro")
-	m := newRig(t, Export{"disk", dev}).mount()
-	name := strings.TrimPrefix(dev, "/dev/")
-	attr, err := m.stat("disk", name)
-	if err != nil || attr.Mode&unix.S_IFMT != unix.S_IFREG || attr.Size != 1<<20 {
-		t.Fatalf("%v, %v", attr, err)
-	}
-	reply, err := m.tryOpen("disk", name, nil)
-	if err != nil || !reply.Settled {
-		t.Fatalf("%v, %v", reply, err)
-	}
-	m.holds(refOf(reply), 4, 1, 1<<20)
-	setReadOnly(t, dev, "--setrw")
-	if _, err := m.read(refOf(reply), 0, 8); !errors.Is(err, transport.ErrStale) {
-		t.Errorf("read of a device that was made writable: %v", err)
-	}
-}
-
-func setReadOnly(t *testing.T, dev, how string) {
-	t.Helper()
-	if out, err := exec.Command("blockdev", how, dev).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 }
 
 func TestDigest(t *testing.T) {

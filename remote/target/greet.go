@@ -21,17 +21,16 @@ const (
 	alpnControl = "h2"
 )
 
-// greet finds out what conn carries and hands it on. identified is called as
-// soon as that is known.
+// greet finds out what conn carries and hands it on. It calls identified in
+// between.
 func (t *Target) greet(ctx context.Context, conn net.Conn, identified func()) {
-	defer identified()
 	conn, data, err := t.identify(ctx, conn)
+	identified()
 	if err != nil {
 		t.cfg.Log.Debug("connection refused", "peer", conn.RemoteAddr(), "err", err)
 		conn.Close()
 		return
 	}
-	identified()
 	if data {
 		t.data.ServeConn(ctx, conn)
 		return

@@ -1,24 +1,33 @@
 package target
 
 import (
+	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// leases watches every read lease of this process: the kernel tells the process
-// of a broken one by SIGIO, without saying which.
+// leases watches every settled file of this process: the kernel tells the
+// process of a broken lease by SIGIO, without saying which.
 var leases leaseWatch
 
-// lookEvery bounds how long a lost signal can hold a writer.
-const lookEvery = time.Second
+const (
+	// lookEvery bounds how long a lost signal can hold a writer, and how long a
+	// change that comes without a signal goes unnoticed.
+	lookEvery = time.Second
+	// lookAtOnce is how many files are looked at while opens and closes wait.
+	lookAtOnce = 64
+)
 
 type leaseWatch struct {
 	mu    sync.Mutex
-	files map[*openFile]struct{} // leased, not yet broken
+	files map[*openFile]struct{} // settled, not seen to have changed
 	users int                    // targets
 	kick  chan struct{}          // nil while there are no users
 	quit  chan struct{}
@@ -86,29 +95,34 @@ func (w *leaseWatch) watch(broken chan os.Signal, kick, quit, done chan struct{}
 	}
 }
 
-// takeBroken removes the files whose lease is being broken. It gives each with a
-// reference, and each table with its revoking counted.
+// takeBroken removes the files that changed or whose lease is being broken. It
+// gives each with a reference, and counted in its table's revoking.
 func (w *leaseWatch) takeBroken() map[*fileTable][]*openFile {
 	w.mu.Lock()
+	files := slices.Collect(maps.Keys(w.files))
+	w.mu.Unlock()
+	found := make(map[*fileTable][]*openFile)
+	for some := range slices.Chunk(files, lookAtOnce) {
+		w.takeBrokenOf(some, found)
+	}
+	return found
+}
+
+func (w *leaseWatch) takeBrokenOf(files []*openFile, found map[*fileTable][]*openFile) {
+	w.mu.Lock()
 	defer w.mu.Unlock()
-	var found map[*fileTable][]*openFile
-	for f := range w.files {
-		if kind, err := unix.FcntlInt(uintptr(f.fd), unix.F_GETLEASE, 0); err == nil && kind == unix.F_RDLCK {
+	for _, f := range files {
+		if _, watched := w.files[f]; !watched || f.unchanged() {
 			continue
 		}
 		delete(w.files, f)
-		if !f.acquire() {
-			continue // being closed, which ends the lease
-		}
-		if found == nil {
-			found = make(map[*fileTable][]*openFile)
-		}
-		if len(found[f.table]) == 0 {
-			f.table.revoking.Add(1)
+		f.table.revoking.Add(1)
+		if !f.acquire() { // being closed, which ends the lease
+			f.table.revoking.Done()
+			continue
 		}
 		found[f.table] = append(found[f.table], f)
 	}
-	return found
 }
 
 func (w *leaseWatch) add(f *openFile) {
@@ -123,42 +137,36 @@ func (w *leaseWatch) remove(f *openFile) {
 	delete(w.files, f)
 }
 
-// takeLease takes a read lease on fd. It returns "" or why there is none.
-func takeLease(fd int) string {
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err == nil && remoteFS(int64(fs.Type)) {
-		return "its file system is not local, and changes on other hosts go unnoticed"
+// takeLease takes a read lease on fd, a file in fs. It returns "" or why there is
+// none.
+func takeLease(fd int, fs uint32) string {
+	if !leasesCover(fs) {
+		return fmt.Sprintf("its file system (%#x) can have writers that break no lease: serve from a local one, not a network file system or an overlay", fs)
 	}
 	// Without an owner the kernel would signal one thread, by a wrong id.
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETOWN, os.Getpid()); err != nil {
 		return "fcntl F_SETOWN: " + err.Error()
 	}
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		return ""
-	case unix.EAGAIN:
+	case err == unix.EAGAIN:
 		return "a writer has it open"
-	case unix.EACCES:
+	case err == unix.EACCES:
 		return "read leases on others' files need CAP_LEASE"
+	case leasesOff():
+		return "read leases are off on this host: sysctl fs.leases-enable=1 turns them on"
 	}
 	return "its file system gives no read leases: " + err.Error()
+}
+
+func leasesOff() bool {
+	value, err := os.ReadFile("/proc/sys/fs/leases-enable")
+	return err == nil && strings.TrimSpace(string(value)) == "0"
 }
 
 func dropLease(fd int) {
 	// It fails if the kernel took the lease away first, which is as well.
 	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
-}
-
-// remoteFS reports whether a lease that the local kernel grants says nothing
-// about writers on other hosts, or behind a FUSE server.
-func remoteFS(magic int64) bool {
-	switch uint32(magic) {
-	case unix.NFS_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC,
-		unix.SMB2_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC, unix.V9FS_MAGIC,
-		unix.CEPH_SUPER_MAGIC, unix.AFS_SUPER_MAGIC, unix.AFS_FS_MAGIC,
-		unix.CODA_SUPER_MAGIC, unix.OCFS2_SUPER_MAGIC:
-		return true
-	}
-	return false
 }

@@ -2,6 +2,12 @@ package target
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -72,15 +78,57 @@ func (d *dataset) openPath(path []byte) (int, error) {
 	return d.open(path, unix.O_PATH|unix.O_NOFOLLOW)
 }
 
-// openRead opens a file for reading. It does not wait for the other end of a
-// FIFO, but callers check the type first all the same.
-func (d *dataset) openRead(path []byte) (int, error) {
-	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
-	fd, err := d.open(path, flags|unix.O_NOATIME)
-	if err == unix.EPERM { // not the owner
-		fd, err = d.open(path, flags)
+// procFD has this process's descriptors.
+const procFD = "/proc/self/fd/"
+
+// reopen opens for reading what name, an O_PATH descriptor, is of. Callers have
+// checked its type: opening a device or a FIFO can have effects. It fails with
+// EAGAIN while another program holds a write lease, and asks for that back.
+func reopen(name int) (int, error) {
+	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	path := procFD + strconv.Itoa(name)
+	for {
+		fd, err := unix.Open(path, flags|unix.O_NOATIME, 0)
+		if err == unix.EPERM { // not the owner
+			fd, err = unix.Open(path, flags, 0)
+		}
+		if err != unix.EINTR {
+			return fd, os.NewSyscallError("open", err)
+		}
 	}
-	return fd, err
+}
+
+const (
+	// writeLeaseWait bounds how long an open waits for a write lease to end.
+	writeLeaseWait  = time.Second
+	writeLeasePause = 5 * time.Millisecond
+)
+
+// openRead is reopen, and waits a while for the holder of a write lease.
+func openRead(ctx context.Context, name int) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeLeaseWait)
+	defer cancel()
+	for {
+		fd, err := reopen(name)
+		if !errors.Is(err, unix.EAGAIN) {
+			return fd, err
+		}
+		if !pause(ctx, writeLeasePause) {
+			return -1, fmt.Errorf("another program holds a write lease: %w", err)
+		}
+	}
+}
+
+// pause returns false if ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 func (d *dataset) openDir(path []byte) (int, error) {

@@ -178,7 +178,7 @@ func TestRacingSwap(t *testing.T) {
 	}()
 	var opened, refused int
 	for opened < 200 || refused < 200 {
-		fd, err := d.openRead([]byte("dir/f"))
+		fd, err := readable(d, "dir/f")
 		if err != nil {
 			refused++
 			continue
@@ -196,4 +196,72 @@ func TestRacingSwap(t *testing.T) {
 	}
 	close(stop)
 	<-stopped
+}
+
+func readable(d *dataset, path string) (int, error) {
+	name, err := d.openPath([]byte(path))
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(name)
+	return reopen(name)
+}
+
+// TestSwapForFIFO exchanges a file with a FIFO while it is opened: the FIFO is
+// never opened, which a writer of it would notice.
+func TestSwapForFIFO(t *testing.T) {
+	r := newRig(t)
+	r.write("f", 1, 1, 64)
+	if err := unix.Mkfifo(r.path("fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	opens, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(opens)
+	if _, err := unix.InotifyAddWatch(opens, r.path("fifo"), unix.IN_OPEN); err != nil {
+		t.Fatal(err)
+	}
+	d := r.target.datasets[0]
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				unix.Renameat2(d.root, "f", d.root, "fifo", unix.RENAME_EXCHANGE)
+			}
+		}
+	}()
+	var opened, refused int
+	for opened < 20 || refused < 20 {
+		f, _, err := r.target.files.open(t.Context(), d, []byte("f"))
+		switch {
+		case err == nil:
+			r.target.files.release(f)
+			opened++
+		case errors.Is(err, unix.ENXIO):
+			refused++
+		default:
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	<-stopped
+	if n, err := unix.Read(opens, make([]byte, 4096)); err != unix.EAGAIN {
+		t.Errorf("the FIFO was opened: %d bytes of events, %v", n, err)
+	}
+}
+
+func TestKernelsFilesAreRefused(t *testing.T) {
+	m := newRig(t, Export{"proc", "/proc"}).mount()
+	if _, err := m.stat("proc", "version"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.tryOpen("proc", "version", nil); errno(err) != uint32(unix.EACCES) {
+		t.Errorf("open of a file in /proc: %v", err)
+	}
 }

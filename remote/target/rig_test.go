@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -128,7 +129,12 @@ func (r *rig) session(datasets ...string) *mount {
 // wait.
 func (m *mount) attach(answer bool) {
 	m.t.Helper()
-	stream, err := m.client.Events(m.t.Context())
+	m.attachIn(m.t.Context(), answer)
+}
+
+func (m *mount) attachIn(ctx context.Context, answer bool) {
+	m.t.Helper()
+	stream, err := m.client.Events(ctx)
 	if err == nil {
 		err = stream.Send(&wire.EventsRequest{Session: m.id})
 	}
@@ -205,6 +211,17 @@ func (m *mount) openSettled(path string) transport.FileRef {
 	return ref
 }
 
+func (m *mount) close(refs ...transport.FileRef) {
+	m.t.Helper()
+	req := &wire.CloseRequest{Session: m.id}
+	for _, ref := range refs {
+		req.Handles = append(req.Handles, ref.Handle)
+	}
+	if _, err := m.client.Close(m.t.Context(), req); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
 func refOf(reply *wire.OpenReply) transport.FileRef {
 	return transport.FileRef{Handle: reply.Handle, Version: transport.Version(reply.Attr.Version)}
 }
@@ -215,25 +232,54 @@ func (m *mount) stat(dataset, path string) (*wire.Attr, error) {
 }
 
 func (m *mount) list(dataset, path string) (map[string]*wire.Attr, error) {
-	stream, err := m.client.List(m.t.Context(), &wire.ListRequest{Session: m.id, Dataset: []byte(dataset), Path: []byte(path)})
-	if err != nil {
-		return nil, err
+	listed, order, err := m.listAhead(&wire.ListRequest{Dataset: []byte(dataset), Path: []byte(path)})
+	if len(order) > 1 || err == nil && len(order) == 0 {
+		m.t.Errorf("asked for %q, listed %q", path, order)
 	}
-	found := make(map[string]*wire.Attr)
+	return listed[path], err
+}
+
+// listAhead returns all directories that are listed, and in which order they
+// were complete.
+func (m *mount) listAhead(req *wire.ListRequest) (listed map[string]map[string]*wire.Attr, order []string, err error) {
+	req.Session = m.id
+	stream, err := m.client.List(m.t.Context(), req)
+	if err != nil {
+		return nil, nil, err
+	}
+	listed = make(map[string]map[string]*wire.Attr)
 	for {
 		page, err := stream.Recv()
 		if err != nil {
 			if isEOF(err) {
 				err = nil
 			}
-			return found, err
+			return listed, order, err
 		}
-		for _, e := range page.Entries {
-			if found[string(e.Name)] != nil {
-				m.t.Errorf("%q is listed twice", e.Name)
+		for _, l := range page.Listings {
+			path := string(l.Path)
+			if slices.Contains(order, path) {
+				m.t.Errorf("more of %q after its end", path)
 			}
-			found[string(e.Name)] = e.Attr
+			m.addTo(listed, l)
+			if l.Last {
+				order = append(order, path)
+			}
 		}
+	}
+}
+
+func (m *mount) addTo(listed map[string]map[string]*wire.Attr, l *wire.Listing) {
+	found := listed[string(l.Path)]
+	if found == nil {
+		found = make(map[string]*wire.Attr)
+		listed[string(l.Path)] = found
+	}
+	for _, e := range l.Entries {
+		if found[string(e.Name)] != nil {
+			m.t.Errorf("%q is listed twice", e.Name)
+		}
+		found[string(e.Name)] = e.Attr
 	}
 }
 

@@ -5,13 +5,37 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 )
 
-// maxGreeting bounds how many connections have not said yet what they are.
+// maxGreeting bounds how many connections have not said yet what they are. The
+// oldest makes room.
 const maxGreeting = 256
+
+// greetings are such connections, oldest first.
+type greetings struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (g *greetings) add(conn net.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.conns) == maxGreeting {
+		g.conns[0].Close()
+		g.conns = slices.Delete(g.conns, 0, 1)
+	}
+	g.conns = append(g.conns, conn)
+}
+
+func (g *greetings) remove(conn net.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.conns = slices.DeleteFunc(g.conns, func(c net.Conn) bool { return c == conn })
+}
 
 // Serve serves control and data connections from l, which it closes, until ctx
 // ends or the target is closed; then it returns nil. Control connections stay
@@ -30,14 +54,14 @@ func (t *Target) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	defer context.AfterFunc(t.ctx, cancel)()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
-	greeting := make(chan struct{}, maxGreeting)
+	var greeting greetings
 	for {
 		conn, err := accept(ctx, l)
 		if conn == nil {
 			return err
 		}
-		greeting <- struct{}{}
-		conns.Go(func() { t.greet(ctx, conn, sync.OnceFunc(func() { <-greeting })) })
+		greeting.add(conn)
+		conns.Go(func() { t.greet(ctx, conn, func() { greeting.remove(conn) }) })
 	}
 }
 

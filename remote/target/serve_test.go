@@ -66,3 +66,25 @@ func TestStrangers(t *testing.T) {
 		t.Errorf("a connection that said nothing is left open: %v", err)
 	}
 }
+
+func TestOldestGreetingMakesRoom(t *testing.T) {
+	var g greetings
+	var peers []net.Conn
+	for i := range maxGreeting + 2 {
+		conn, peer := net.Pipe()
+		defer conn.Close()
+		defer peer.Close()
+		peers = append(peers, peer)
+		g.add(conn)
+		if i == 0 {
+			g.remove(conn)
+		}
+	}
+	for i, peer := range peers {
+		peer.SetReadDeadline(time.Unix(1, 0))
+		_, err := peer.Read(make([]byte, 1))
+		if closed := errors.Is(err, io.EOF); closed != (i == 1) {
+			t.Errorf("connection %d of %d: %v", i, len(peers), err)
+		}
+	}
+}

@@ -14,10 +14,11 @@ import (
 )
 
 const (
-	// sessionGrace is how long a session outlives its events stream.
-	sessionGrace = 10 * time.Second
-	maxSessions  = 1024
-	maxHandles   = 1 << 20 // of a session
+	// freshGrace is how long a session waits for its events stream.
+	freshGrace  = 2 * time.Second
+	maxFresh    = 64 // sessions that wait so
+	maxSessions = 1024
+	maxHandles  = 1 << 20 // of a session
 	// openAttempts bounds how often an open is tried again because a writer
 	// came between.
 	openAttempts = 3
@@ -31,12 +32,14 @@ type session struct {
 	client   string
 	datasets map[string]*dataset
 	files    *fileTable
-	out      outbox
+	out      *outbox
+	end      func(why string) // takes the session from its target, and closes it
+	grace    *time.Timer      // ends the session, unless its stream begins first
+	ended    chan struct{}
 
 	mu      sync.RWMutex
 	handles map[uint64]*openFile // nil once the session is closed
 	last    uint64
-	grace   *time.Timer // closes the session; stopped while a stream is attached
 }
 
 func newSession(files *fileTable, datasets map[string]*dataset, client string) *session {
@@ -44,7 +47,8 @@ func newSession(files *fileTable, datasets map[string]*dataset, client string) *
 		client:   client,
 		datasets: datasets,
 		files:    files,
-		out:      outbox{ready: make(chan struct{}, 1)},
+		out:      newOutbox(),
+		ended:    make(chan struct{}),
 		handles:  make(map[uint64]*openFile),
 	}
 	rand.Read(s.id[:])
@@ -152,42 +156,14 @@ func (s *session) drop(f *openFile, handle uint64) {
 
 // close closes every handle; there are no new ones after it.
 func (s *session) close() {
+	s.grace.Stop()
+	s.out.close()
+	close(s.ended)
 	s.mu.Lock()
 	handles := s.handles
 	s.handles = nil
-	s.grace.Stop()
 	s.mu.Unlock()
 	for h, f := range handles {
 		s.drop(f, h)
-	}
-}
-
-// attach begins the events stream: the session lives on until [session.detach].
-// Events that no stream was there for are posted again.
-func (s *session) attach() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.handles == nil {
-		return errNoSession
-	}
-	if !s.out.attach() {
-		return errSecondStream
-	}
-	s.grace.Stop()
-	for h, f := range s.handles {
-		if f.stale.Load() {
-			s.out.post(h, "it changed while the connection was down")
-		}
-	}
-	return nil
-}
-
-// detach ends the events stream, and lets the session live for its grace.
-func (s *session) detach() {
-	s.out.detach()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.handles != nil {
-		s.grace.Reset(sessionGrace)
 	}
 }

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -66,40 +67,82 @@ func TestSessionGrace(t *testing.T) {
 		target := &Target{
 			cfg:      Config{Log: slog.New(slog.DiscardHandler)},
 			sessions: make(map[transport.SessionID]*session),
-			files:    fileTable{shared: make(map[transport.Version]*openFile)},
 		}
-		s, err := target.startSession(nil, "test")
-		if err != nil {
-			t.Fatal(err)
+		start := func() *session {
+			s, err := target.startSession(nil, "test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
 		}
-		alive := func() bool {
+		alive := func(s *session) bool {
 			synctest.Wait()
 			return target.session(s.id) == s
 		}
-		time.Sleep(sessionGrace - time.Millisecond)
-		if err := s.attach(); err != nil {
+		attached, fresh := start(), start()
+		time.Sleep(freshGrace - time.Millisecond)
+		if err := target.attach(attached); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.attach(); !errors.Is(err, errSecondStream) {
+		if err := target.attach(attached); !errors.Is(err, errSecondStream) {
 			t.Errorf("a second stream: %v", err)
 		}
-		time.Sleep(time.Hour)
-		if !alive() {
-			t.Fatal("closed with its stream attached")
-		}
-		s.detach()
-		time.Sleep(sessionGrace - time.Millisecond)
-		if !alive() {
+		if !alive(fresh) {
 			t.Fatal("closed before its grace was over")
 		}
-		time.Sleep(2 * time.Millisecond)
-		if alive() {
-			t.Fatal("lives on after its grace")
+		time.Sleep(time.Hour)
+		if alive(fresh) {
+			t.Error("lives on without a stream")
 		}
-		if err := s.attach(); !errors.Is(err, errNoSession) {
+		if err := target.attach(fresh); !errors.Is(err, errNoSession) {
 			t.Errorf("attached to a closed session: %v", err)
 		}
+		if !alive(attached) {
+			t.Fatal("closed with its stream attached")
+		}
+		attached.end("test")
+		if alive(attached) || len(target.fresh) != 0 {
+			t.Error("something is left of a session that was ended")
+		}
 	})
+}
+
+// TestFreshSessionsMakeRoom opens more sessions than may wait for their stream.
+func TestFreshSessionsMakeRoom(t *testing.T) {
+	r := newRig(t)
+	r.write("f", 1, 1, fileSize)
+	before := r.mount()
+	first := r.session()
+	for range maxSessions {
+		r.session()
+	}
+	if _, err := first.stat("d", "f"); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("the oldest session: %v", err)
+	}
+	for _, m := range []*mount{before, r.mount()} {
+		m.holds(m.openSettled("f"), 1, 1, fileSize)
+	}
+}
+
+// TestSessionEndsWithItsStream breaks the stream without a goodbye.
+func TestSessionEndsWithItsStream(t *testing.T) {
+	r := newRig(t)
+	r.write("f", 1, 1, fileSize)
+	m := r.session()
+	ended := r.target.session(transport.SessionID(m.id)).ended
+	ctx, cancel := context.WithCancel(t.Context())
+	m.attachIn(ctx, true)
+	ref := m.openSettled("f")
+	cancel()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the session outlives its stream")
+	}
+	openForWriting(t, r.path("f")).Close()
+	if _, err := m.read(ref, 0, 8); !errors.Is(err, transport.ErrUnknownFile) {
+		t.Errorf("read in a session without its stream: %v", err)
+	}
 }
 
 // TestGoodbye ends the stream as a mount does that is done.

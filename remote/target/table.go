@@ -2,9 +2,12 @@ package target
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,68 +16,81 @@ import (
 	"hbmfs/transport"
 )
 
-const (
-	// clockTick is longer than the kernel's time stamps are coarse.
-	clockTick = 20 * time.Millisecond
-	// coarseTick is the same for file systems that keep whole seconds.
-	coarseTick = 2 * time.Second
-	// ackTimeout bounds how long a writer waits for mounts to be told.
-	ackTimeout = 500 * time.Millisecond
-)
+// ackTimeout bounds how long a writer waits for mounts to be told.
+const ackTimeout = 500 * time.Millisecond
 
 // fileTable holds the files that a target has open. A settled version is open
 // once, however many sessions have it.
 type fileTable struct {
-	log *slog.Logger
+	log    *slog.Logger
+	budget int64        // of files that may be open
+	opened atomic.Int64 // files that are
 
 	mu       sync.Mutex
 	shared   map[transport.Version]*openFile
-	revoking sync.WaitGroup
+	revoking sync.WaitGroup // counts files
+}
+
+func newFileTable(log *slog.Logger) *fileTable {
+	return &fileTable{log: log, budget: fileBudget(), shared: make(map[transport.Version]*openFile)}
+}
+
+// fileBudget leaves a quarter of this process's descriptors for sockets and for
+// calls under way.
+func fileBudget() int64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		limit.Cur = 1024
+	}
+	most := int64(min(limit.Cur, math.MaxInt32))
+	return most - most/4
 }
 
 // open opens the version of path that is there, and returns a reference.
 func (t *fileTable) open(ctx context.Context, d *dataset, path []byte) (*openFile, *wire.Attr, error) {
-	attr, err := d.stat(path)
+	name, err := d.openPath(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, os.NewSyscallError("openat2", err)
 	}
-	if err := checkType(attr.Mode); err != nil {
+	defer unix.Close(name)
+	attr, err := d.attr(name)
+	if err == nil {
+		err = checkType(attr.Mode)
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	if f := t.get(transport.Version(attr.Version)); f != nil {
 		return f, attr, nil
 	}
-	f, attr, err := t.openNew(ctx, d, path)
+	f, attr, err := t.openNew(ctx, name, d.kind == wire.Dataset_BLOCK_DEVICE)
 	if err != nil {
 		return nil, nil, err
 	}
 	return t.put(f), attr, nil
 }
 
-func (t *fileTable) openNew(ctx context.Context, d *dataset, path []byte) (*openFile, *wire.Attr, error) {
-	fd, err := d.openRead(path)
-	if err != nil {
-		return nil, nil, os.NewSyscallError("openat2", err)
+// openNew opens the file or block device that name, an O_PATH descriptor, is of.
+func (t *fileTable) openNew(ctx context.Context, name int, device bool) (*openFile, *wire.Attr, error) {
+	if t.opened.Add(1) > t.budget {
+		t.opened.Add(-1)
+		return nil, nil, fmt.Errorf("the target has %d files open, which is what its limit of descriptors allows: raise that (ulimit -n): %w", t.budget, unix.EMFILE)
 	}
-	f := &openFile{fd: fd, table: t}
+	f := &openFile{fd: -1, counters: -1, table: t}
 	f.refs.Store(1)
-	var attr *wire.Attr
-	if d.kind == wire.Dataset_BLOCK_DEVICE {
-		f.guard = guardReadOnly
-		attr, err = statDevice(fd)
-	} else {
-		attr, err = f.settle(ctx)
-	}
-	if err == nil {
-		err = checkType(attr.Mode) // of what is open now
-	}
+	attr, err := f.open(ctx, name, device)
 	if err != nil {
-		unix.Close(fd)
+		t.close(f)
 		return nil, nil, err
 	}
 	f.version = transport.Version(attr.Version)
 	f.size = int64(attr.Size)
 	return f, attr, nil
+}
+
+func (t *fileTable) close(f *openFile) {
+	f.close()
+	t.opened.Add(-1)
 }
 
 func checkType(mode uint32) error {
@@ -89,62 +105,11 @@ func checkType(mode uint32) error {
 	return unix.ENXIO
 }
 
-// settle takes a lease, and waits until a later change can't have the time
-// stamps of this one. Without a lease the file is unsettled.
-func (f *openFile) settle(ctx context.Context) (*wire.Attr, error) {
-	f.why = takeLease(f.fd)
-	attr, err := statAt(f.fd, "")
-	if err != nil {
-		return nil, err
-	}
-	var wait time.Duration
-	if f.why == "" {
-		wait, f.why = untilDistinct(time.Now(), attr)
-	}
-	switch {
-	case f.why != "":
-		dropLease(f.fd)
-		f.guard = guardStat
-		f.stamp = stamp{size: int64(attr.Size), mtimeNs: attr.MtimeNs, ctimeNs: attr.CtimeNs}
-		return attr, nil
-	case wait == 0:
-		return attr, nil
-	}
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-time.After(wait):
-		return statAt(f.fd, "")
-	}
-}
-
-// untilDistinct says how long to wait until the clock has left the tick of the
-// file's last change, or why that can't be waited for.
-func untilDistinct(now time.Time, attr *wire.Attr) (time.Duration, string) {
-	age := time.Duration(now.UnixNano() - attr.CtimeNs)
-	if m := time.Duration(now.UnixNano() - attr.MtimeNs); m >= 0 {
-		age = min(age, m) // a modification time ahead of the clock was made up
-	}
-	tick := clockTick
-	if attr.CtimeNs%1e9 == 0 {
-		tick = coarseTick
-	}
-	switch {
-	case age >= tick:
-		return 0, ""
-	case age < 0:
-		return 0, "it changed in the future, by this host's clock"
-	case tick == coarseTick:
-		return 0, "it changed just now, and its file system keeps whole seconds"
-	}
-	return tick - age, ""
-}
-
 // get returns a reference to the settled file of that version, or nil.
 func (t *fileTable) get(v transport.Version) *openFile {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if f := t.shared[v]; f != nil && f.acquire() {
+	if f := t.shared[v]; f != nil && !f.stale.Load() && f.acquire() {
 		return f
 	}
 	return nil
@@ -157,18 +122,16 @@ func (t *fileTable) put(f *openFile) *openFile {
 		return f
 	}
 	t.mu.Lock()
-	if other := t.shared[f.version]; other != nil && other.acquire() {
+	if other := t.shared[f.version]; other != nil && !other.stale.Load() && other.acquire() {
 		t.mu.Unlock()
 		t.release(f)
 		return other
 	}
 	t.shared[f.version] = f
 	t.mu.Unlock()
-	if f.guard == guardLease {
-		leases.add(f)
-		if !f.unchanged() {
-			leases.look() // broken before it was watched
-		}
+	leases.add(f)
+	if !f.unchanged() {
+		leases.look() // broken before it was watched
 	}
 	return f
 }
@@ -187,43 +150,60 @@ func (t *fileTable) release(f *openFile) {
 		return
 	}
 	t.forget(f)
-	if f.guard == guardLease {
+	if f.settled() {
 		leases.remove(f)
 	}
-	unix.Close(f.fd)
+	t.close(f)
+}
+
+// notice is an event that was posted to a session.
+type notice struct {
+	session *session
+	acked   <-chan struct{}
 }
 
 // revoke lets writers of files go on, once the mounts that have them open know
-// or did not answer in time. It takes over what [leaseWatch.takeBroken] gave.
+// or did not answer in time: those lose their session, so that they hold a
+// writer once only. It takes over what [leaseWatch.takeBroken] gave.
 func (t *fileTable) revoke(files []*openFile) {
-	var acks []<-chan struct{}
+	var notices []notice
 	for _, f := range files {
 		told := f.expire()
 		t.forget(f)
-		t.log.Debug("lease broken", "version", f.version, "holders", len(told))
+		t.log.Debug("file changed", "version", f.version, "holders", len(told))
 		for h := range told {
-			acks = append(acks, h.session.out.post(h.handle, "a writer opened it"))
+			notices = append(notices, notice{h.session, h.session.out.post(h.handle, "a writer opened it, or it was truncated")})
 		}
 	}
 	go func() {
-		defer t.revoking.Done()
-		awaitAll(acks, ackTimeout)
+		defer t.revoking.Add(-len(files))
+		silent := awaitAll(notices, ackTimeout)
 		for _, f := range files {
 			dropLease(f.fd)
 			t.release(f)
 		}
+		for _, s := range silent {
+			s.end("its mount does not acknowledge changes")
+		}
 	}()
 }
 
-// awaitAll waits until every channel is closed, or the time-out.
-func awaitAll(acks []<-chan struct{}, timeout time.Duration) {
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	for _, ack := range acks {
+// awaitAll waits until every notice is acknowledged, or the time-out. It returns
+// the sessions that did not.
+func awaitAll(notices []notice, timeout time.Duration) (silent []*session) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	for _, n := range notices {
 		select {
-		case <-ack:
-		case <-timer.C:
-			return
+		case <-n.acked:
+			continue
+		case <-ctx.Done():
+		}
+		select {
+		case <-n.acked:
+		default:
+			silent = append(silent, n.session)
 		}
 	}
+	return silent
 }

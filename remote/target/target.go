@@ -27,7 +27,6 @@ type Config struct {
 	// Insecure lets a target without TLS listen on more than loopback.
 	Insecure bool
 	Log      *slog.Logger // nil: none
-	Version  string       // of the program, for mounts to show
 	// Transports are the data planes that mounts are told of.
 	Transports []string
 }
@@ -36,7 +35,7 @@ type Config struct {
 type Target struct {
 	cfg      Config
 	datasets []*dataset
-	files    fileTable
+	files    *fileTable
 	control  *grpc.Server
 	data     *tcp.Server
 	remote   *connListener     // control connections that Serve took
@@ -47,6 +46,7 @@ type Target struct {
 
 	mu       sync.RWMutex
 	sessions map[transport.SessionID]*session // nil once closed
+	fresh    []*session                       // those without an events stream yet, oldest first
 }
 
 // localBuffer is the size of an in-process control connection, in bytes.
@@ -69,7 +69,7 @@ func New(cfg Config) (*Target, error) {
 	t := &Target{
 		cfg:      cfg,
 		datasets: datasets,
-		files:    fileTable{log: cfg.Log, shared: make(map[transport.Version]*openFile)},
+		files:    newFileTable(cfg.Log),
 		remote:   newConnListener(),
 		local:    bufconn.Listen(localBuffer),
 		sessions: make(map[transport.SessionID]*session),
@@ -126,10 +126,23 @@ func (t *Target) session(id transport.SessionID) *session {
 	return t.sessions[id]
 }
 
-// startSession makes a session that lives for its grace, until an events stream
-// is attached.
+// startSession makes a session that lives for its grace, until its events stream
+// begins. Of those that wait for it, the oldest makes room.
 func (t *Target) startSession(datasets map[string]*dataset, client string) (*session, error) {
-	s := newSession(&t.files, datasets, client)
+	s := newSession(t.files, datasets, client)
+	s.end = func(why string) { t.endSession(s, why) }
+	oldest, err := t.addSession(s)
+	if err != nil {
+		return nil, err
+	}
+	if oldest != nil {
+		oldest.end("others came before its events stream")
+	}
+	return s, nil
+}
+
+// addSession may return a session that is to be ended.
+func (t *Target) addSession(s *session) (oldest *session, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -137,16 +150,37 @@ func (t *Target) startSession(datasets map[string]*dataset, client string) (*ses
 		return nil, errClosing
 	case len(t.sessions) >= maxSessions:
 		return nil, errFull
+	case len(t.fresh) >= maxFresh:
+		oldest = t.fresh[0]
+		t.fresh = slices.Delete(t.fresh, 0, 1)
 	}
-	s.grace = time.AfterFunc(sessionGrace, func() { t.endSession(s, "its mount is gone") })
+	s.grace = time.AfterFunc(freshGrace, func() { s.end("its events stream did not begin") })
 	t.sessions[s.id] = s
-	return s, nil
+	t.fresh = append(t.fresh, s)
+	return oldest, nil
+}
+
+// attach begins the events stream of s. The session ends with it.
+func (t *Target) attach(s *session) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sessions[s.id] != s {
+		return errNoSession
+	}
+	i := slices.Index(t.fresh, s)
+	if i < 0 {
+		return errSecondStream
+	}
+	t.fresh = slices.Delete(t.fresh, i, i+1)
+	s.grace.Stop()
+	return nil
 }
 
 func (t *Target) endSession(s *session, why string) {
 	t.mu.Lock()
 	known := t.sessions[s.id] == s
 	delete(t.sessions, s.id)
+	t.fresh = slices.DeleteFunc(t.fresh, func(o *session) bool { return o == s })
 	t.mu.Unlock()
 	if known {
 		s.close()

@@ -2,11 +2,8 @@ package target
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"os"
-	"runtime"
-	"sync"
 	"testing"
 	"time"
 
@@ -220,100 +217,35 @@ func TestMetadataIsAnotherVersionOfSettledBytes(t *testing.T) {
 	}
 }
 
-// TestWriterGoesOn has mounts that answer, that do not, and that are gone.
-func TestWriterGoesOn(t *testing.T) {
+// TestChangesWhileOpened changes the attributes of a file over and over while it
+// is opened. A version that counts as settled is older than a tick of the clock.
+func TestChangesWhileOpened(t *testing.T) {
 	r := newRig(t)
+	m := r.mount()
 	r.write("f", 1, 1, fileSize)
-	var refs []transport.FileRef
-	quiet, gone, good := r.session(), r.session(), r.mount()
-	quiet.attach(false)
-	mounts := []*mount{quiet, gone, good, r.mount()}
-	for _, m := range mounts {
-		refs = append(refs, m.openSettled("f"))
-	}
-	opened := make(chan *os.File)
-	go func() { opened <- openForWriting(t, r.path("f")) }()
-	select {
-	case w := <-opened:
-		w.Close()
-	case <-time.After(patience):
-		t.Fatal("the writer still waits")
-	}
-	for i, m := range mounts {
-		if _, err := m.read(refs[i], 0, 8); !errors.Is(err, transport.ErrStale) {
-			t.Errorf("mount %d: %v", i, err)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for mode := os.FileMode(0o600); ; mode ^= 0o100 {
+			select {
+			case <-stop:
+				return
+			case <-time.After(clockTick / 2):
+				os.Chmod(r.path("f"), mode)
+			}
 		}
-	}
-	if e := quiet.event(); e.Handle != refs[0].Handle || e.Reason == "" {
-		t.Errorf("event %v", e)
-	}
-	gone.attach(true)
-	if e := gone.event(); e.Handle != refs[1].Handle {
-		t.Errorf("a mount that comes back must be told: %v", e)
-	}
-}
-
-func TestUnsettled(t *testing.T) {
-	t.Run("open writer", func(t *testing.T) {
-		r := newRig(t)
-		r.write("f", 1, 1, fileSize)
-		w := openForWriting(t, r.path("f"))
-		defer w.Close()
-		m := r.mount()
+	}()
+	for range 5 {
 		ref, reply := m.open("f")
-		if reply.Settled || reply.UnsettledWhy == "" {
-			t.Fatalf("settled: %v %q", reply.Settled, reply.UnsettledWhy)
+		age := time.Since(time.Unix(0, reply.Attr.CtimeNs))
+		if reply.Settled && age < clockTick {
+			t.Errorf("settled, %v after a change", age)
 		}
-		m.holds(ref, 1, 1, fileSize)
-		if err := w.Truncate(100); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := m.read(ref, 0, 8); !errors.Is(err, transport.ErrStale) {
-			t.Errorf("read after a change that size shows: %v", err)
-		}
-	})
-	t.Run("someone else's file", func(t *testing.T) {
-		asRoot(t)
-		r := newRig(t)
-		r.write("f", 1, 1, fileSize)
-		if err := os.Chown(r.path("f"), 65534, 65534); err != nil {
-			t.Fatal(err)
-		}
-		f := openWithoutCapLease(t, r)
-		if f.settled() || f.why == "" {
-			t.Errorf("settled: %v %q", f.settled(), f.why)
-		}
-		f.table.release(f)
-	})
-	t.Run("not local", func(t *testing.T) {
-		if !remoteFS(unix.NFS_SUPER_MAGIC) || !remoteFS(unix.FUSE_SUPER_MAGIC) || remoteFS(unix.EXT4_SUPER_MAGIC) {
-			t.Error("remote file systems are not told from local ones")
-		}
-	})
-}
-
-// openWithoutCapLease opens "f" from a thread that may not lease others' files.
-func openWithoutCapLease(t *testing.T, r *rig) (f *openFile) {
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		var caps [2]unix.CapUserData
-		err := unix.Capget(&hdr, &caps[0])
-		caps[0].Effective &^= 1 << unix.CAP_LEASE
-		err = errors.Join(err, unix.Capset(&hdr, &caps[0]))
-		if err == nil {
-			f, _, err = r.target.files.open(context.Background(), r.target.datasets[0], []byte("f"))
-		}
-		if err != nil {
-			t.Error(err)
-		}
-	})
-	wg.Wait()
-	if f == nil {
-		t.FailNow()
+		m.close(ref)
 	}
-	return f
+	close(stop)
+	<-stopped
+	m.openSettled("f")
 }
 
 func TestUntilDistinct(t *testing.T) {
@@ -339,49 +271,5 @@ func TestUntilDistinct(t *testing.T) {
 		if wait != c.wait || (why == "") != c.settled {
 			t.Errorf("%s: wait %v, %q", name, wait, why)
 		}
-	}
-}
-
-// TestSharedDescriptor has two sessions open one version: one descriptor and one
-// lease serve both.
-func TestSharedDescriptor(t *testing.T) {
-	r := newRig(t)
-	r.write("f", 1, 1, fileSize)
-	a, b := r.mount(), r.mount()
-	ra, rb := a.openSettled("f"), b.openSettled("f")
-	fa, err := a.source.(*session).file(ra)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fb, err := b.source.(*session).file(rb)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if fa != fb {
-		t.Error("two descriptors for one version")
-	}
-	fa.table.release(fa)
-	fb.table.release(fb)
-	a.close(ra)
-	b.holds(rb, 1, 1, fileSize)
-	b.close(rb)
-	if n := len(r.target.files.shared); n != 0 {
-		t.Errorf("%d files are open after the last close", n)
-	}
-	if w := openForWriting(t, r.path("f")); len(b.events) > 0 {
-		t.Error("an event about a closed file")
-	} else {
-		w.Close()
-	}
-}
-
-func (m *mount) close(refs ...transport.FileRef) {
-	m.t.Helper()
-	req := &wire.CloseRequest{Session: m.id}
-	for _, ref := range refs {
-		req.Handles = append(req.Handles, ref.Handle)
-	}
-	if _, err := m.client.Close(m.t.Context(), req); err != nil {
-		m.t.Fatal(err)
 	}
 }

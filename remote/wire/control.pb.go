@@ -192,10 +192,7 @@ type OpenSessionReply struct {
 	Session       []byte                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"` // 16 bytes
 	Secret        []byte                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`   // 32 bytes
 	Datasets      []*Dataset             `protobuf:"bytes,3,rep,name=datasets,proto3" json:"datasets,omitempty"`
-	Encrypted     bool                   `protobuf:"varint,4,opt,name=encrypted,proto3" json:"encrypted,omitempty"`                     // TLS is on
-	Transports    []string               `protobuf:"bytes,5,rep,name=transports,proto3" json:"transports,omitempty"`                    // data planes that the target serves
-	Version       string                 `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`                          // of the target's program
-	MaxRequest    uint32                 `protobuf:"varint,7,opt,name=max_request,json=maxRequest,proto3" json:"max_request,omitempty"` // bytes of payload in one request
+	Transports    []string               `protobuf:"bytes,4,rep,name=transports,proto3" json:"transports,omitempty"` // data planes that the target serves
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -251,32 +248,11 @@ func (x *OpenSessionReply) GetDatasets() []*Dataset {
 	return nil
 }
 
-func (x *OpenSessionReply) GetEncrypted() bool {
-	if x != nil {
-		return x.Encrypted
-	}
-	return false
-}
-
 func (x *OpenSessionReply) GetTransports() []string {
 	if x != nil {
 		return x.Transports
 	}
 	return nil
-}
-
-func (x *OpenSessionReply) GetVersion() string {
-	if x != nil {
-		return x.Version
-	}
-	return ""
-}
-
-func (x *OpenSessionReply) GetMaxRequest() uint32 {
-	if x != nil {
-		return x.MaxRequest
-	}
-	return 0
 }
 
 type Dataset struct {
@@ -720,10 +696,17 @@ func (x *StatReply) GetAttr() *Attr {
 }
 
 type ListRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       []byte                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	Dataset       []byte                 `protobuf:"bytes,2,opt,name=dataset,proto3" json:"dataset,omitempty"`
-	Path          []byte                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session []byte                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Dataset []byte                 `protobuf:"bytes,2,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	Path    []byte                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"` // the directory wanted: it comes first, whatever its size
+	// Entries to run ahead for; 0: none. While they last there come the
+	// subdirectories of path, depth first and in the order that they were listed
+	// in, and then each of further with its own. A directory counts as one entry
+	// more than it has, and comes whole or not at all. One that can't be listed is
+	// left out. The target has a limit of its own, in time too.
+	Ahead         uint32   `protobuf:"varint,4,opt,name=ahead,proto3" json:"ahead,omitempty"`
+	Further       [][]byte `protobuf:"bytes,5,rep,name=further,proto3" json:"further,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -779,9 +762,23 @@ func (x *ListRequest) GetPath() []byte {
 	return nil
 }
 
+func (x *ListRequest) GetAhead() uint32 {
+	if x != nil {
+		return x.Ahead
+	}
+	return 0
+}
+
+func (x *ListRequest) GetFurther() [][]byte {
+	if x != nil {
+		return x.Further
+	}
+	return nil
+}
+
 type ListPage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Entries       []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	Listings      []*Listing             `protobuf:"bytes,1,rep,name=listings,proto3" json:"listings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -816,11 +813,73 @@ func (*ListPage) Descriptor() ([]byte, []int) {
 	return file_control_proto_rawDescGZIP(), []int{10}
 }
 
-func (x *ListPage) GetEntries() []*Entry {
+func (x *ListPage) GetListings() []*Listing {
+	if x != nil {
+		return x.Listings
+	}
+	return nil
+}
+
+// Listing is a directory, or a part of one. The parts of a directory follow one
+// another.
+type Listing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Entries       []*Entry               `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
+	Last          bool                   `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"` // the directory is complete
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Listing) Reset() {
+	*x = Listing{}
+	mi := &file_control_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listing) ProtoMessage() {}
+
+func (x *Listing) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listing.ProtoReflect.Descriptor instead.
+func (*Listing) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Listing) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *Listing) GetEntries() []*Entry {
 	if x != nil {
 		return x.Entries
 	}
 	return nil
+}
+
+func (x *Listing) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
 }
 
 type Entry struct {
@@ -833,7 +892,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_control_proto_msgTypes[11]
+	mi := &file_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +904,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[11]
+	mi := &file_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +917,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{11}
+	return file_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Entry) GetName() []byte {
@@ -887,7 +946,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_control_proto_msgTypes[12]
+	mi := &file_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +958,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[12]
+	mi := &file_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +971,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{12}
+	return file_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *OpenRequest) GetSession() []byte {
@@ -947,7 +1006,7 @@ type OpenReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Handle        uint64                 `protobuf:"varint,1,opt,name=handle,proto3" json:"handle,omitempty"`
 	Attr          *Attr                  `protobuf:"bytes,2,opt,name=attr,proto3" json:"attr,omitempty"`
-	Settled       bool                   `protobuf:"varint,3,opt,name=settled,proto3" json:"settled,omitempty"` // a read lease is held: a change would be noticed
+	Settled       bool                   `protobuf:"varint,3,opt,name=settled,proto3" json:"settled,omitempty"` // a change would be noticed, mostly by a read lease
 	UnsettledWhy  string                 `protobuf:"bytes,4,opt,name=unsettled_why,json=unsettledWhy,proto3" json:"unsettled_why,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -955,7 +1014,7 @@ type OpenReply struct {
 
 func (x *OpenReply) Reset() {
 	*x = OpenReply{}
-	mi := &file_control_proto_msgTypes[13]
+	mi := &file_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1026,7 @@ func (x *OpenReply) String() string {
 func (*OpenReply) ProtoMessage() {}
 
 func (x *OpenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[13]
+	mi := &file_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1039,7 @@ func (x *OpenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenReply.ProtoReflect.Descriptor instead.
 func (*OpenReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{13}
+	return file_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OpenReply) GetHandle() uint64 {
@@ -1021,7 +1080,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_control_proto_msgTypes[14]
+	mi := &file_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1092,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[14]
+	mi := &file_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1105,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{14}
+	return file_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CloseRequest) GetSession() []byte {
@@ -1071,7 +1130,7 @@ type CloseReply struct {
 
 func (x *CloseReply) Reset() {
 	*x = CloseReply{}
-	mi := &file_control_proto_msgTypes[15]
+	mi := &file_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1142,7 @@ func (x *CloseReply) String() string {
 func (*CloseReply) ProtoMessage() {}
 
 func (x *CloseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[15]
+	mi := &file_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1155,7 @@ func (x *CloseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseReply.ProtoReflect.Descriptor instead.
 func (*CloseReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{15}
+	return file_control_proto_rawDescGZIP(), []int{16}
 }
 
 type StatfsRequest struct {
@@ -1109,7 +1168,7 @@ type StatfsRequest struct {
 
 func (x *StatfsRequest) Reset() {
 	*x = StatfsRequest{}
-	mi := &file_control_proto_msgTypes[16]
+	mi := &file_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1180,7 @@ func (x *StatfsRequest) String() string {
 func (*StatfsRequest) ProtoMessage() {}
 
 func (x *StatfsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[16]
+	mi := &file_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1193,7 @@ func (x *StatfsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatfsRequest.ProtoReflect.Descriptor instead.
 func (*StatfsRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{16}
+	return file_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StatfsRequest) GetSession() []byte {
@@ -1167,7 +1226,7 @@ type StatfsReply struct {
 
 func (x *StatfsReply) Reset() {
 	*x = StatfsReply{}
-	mi := &file_control_proto_msgTypes[17]
+	mi := &file_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1238,7 @@ func (x *StatfsReply) String() string {
 func (*StatfsReply) ProtoMessage() {}
 
 func (x *StatfsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[17]
+	mi := &file_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1251,7 @@ func (x *StatfsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatfsReply.ProtoReflect.Descriptor instead.
 func (*StatfsReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{17}
+	return file_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StatfsReply) GetBlocks() uint64 {
@@ -1264,7 +1323,7 @@ type DigestRequest struct {
 
 func (x *DigestRequest) Reset() {
 	*x = DigestRequest{}
-	mi := &file_control_proto_msgTypes[18]
+	mi := &file_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1335,7 @@ func (x *DigestRequest) String() string {
 func (*DigestRequest) ProtoMessage() {}
 
 func (x *DigestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[18]
+	mi := &file_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1348,7 @@ func (x *DigestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestRequest.ProtoReflect.Descriptor instead.
 func (*DigestRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{18}
+	return file_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DigestRequest) GetSession() []byte {
@@ -1336,7 +1395,7 @@ type DigestReply struct {
 
 func (x *DigestReply) Reset() {
 	*x = DigestReply{}
-	mi := &file_control_proto_msgTypes[19]
+	mi := &file_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1407,7 @@ func (x *DigestReply) String() string {
 func (*DigestReply) ProtoMessage() {}
 
 func (x *DigestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[19]
+	mi := &file_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1420,7 @@ func (x *DigestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestReply.ProtoReflect.Descriptor instead.
 func (*DigestReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{19}
+	return file_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DigestReply) GetSha256() []byte {
@@ -1369,86 +1428,6 @@ func (x *DigestReply) GetSha256() []byte {
 		return x.Sha256
 	}
 	return nil
-}
-
-type PingRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       []byte                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *PingRequest) Reset() {
-	*x = PingRequest{}
-	mi := &file_control_proto_msgTypes[20]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *PingRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*PingRequest) ProtoMessage() {}
-
-func (x *PingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[20]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
-func (*PingRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{20}
-}
-
-func (x *PingRequest) GetSession() []byte {
-	if x != nil {
-		return x.Session
-	}
-	return nil
-}
-
-type PingReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *PingReply) Reset() {
-	*x = PingReply{}
-	mi := &file_control_proto_msgTypes[21]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *PingReply) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*PingReply) ProtoMessage() {}
-
-func (x *PingReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[21]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use PingReply.ProtoReflect.Descriptor instead.
-func (*PingReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{21}
 }
 
 var File_control_proto protoreflect.FileDescriptor
@@ -1462,18 +1441,14 @@ const file_control_proto_rawDesc = "" +
 	"\x12OpenSessionRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1a\n" +
 	"\bdatasets\x18\x02 \x03(\fR\bdatasets\x12\x16\n" +
-	"\x06client\x18\x03 \x01(\tR\x06client\"\xf4\x01\n" +
+	"\x06client\x18\x03 \x01(\tR\x06client\"\x9b\x01\n" +
 	"\x10OpenSessionReply\x12\x18\n" +
 	"\asession\x18\x01 \x01(\fR\asession\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\fR\x06secret\x125\n" +
-	"\bdatasets\x18\x03 \x03(\v2\x19.hbmfs.control.v1.DatasetR\bdatasets\x12\x1c\n" +
-	"\tencrypted\x18\x04 \x01(\bR\tencrypted\x12\x1e\n" +
+	"\bdatasets\x18\x03 \x03(\v2\x19.hbmfs.control.v1.DatasetR\bdatasets\x12\x1e\n" +
 	"\n" +
-	"transports\x18\x05 \x03(\tR\n" +
-	"transports\x12\x18\n" +
-	"\aversion\x18\x06 \x01(\tR\aversion\x12\x1f\n" +
-	"\vmax_request\x18\a \x01(\rR\n" +
-	"maxRequest\"\x98\x01\n" +
+	"transports\x18\x04 \x03(\tR\n" +
+	"transports\"\x98\x01\n" +
 	"\aDataset\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x122\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1e.hbmfs.control.v1.Dataset.KindR\x04kind\x12\x12\n" +
@@ -1512,13 +1487,19 @@ const file_control_proto_rawDesc = "" +
 	"\adataset\x18\x02 \x01(\fR\adataset\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\fR\x04path\"7\n" +
 	"\tStatReply\x12*\n" +
-	"\x04attr\x18\x01 \x01(\v2\x16.hbmfs.control.v1.AttrR\x04attr\"U\n" +
+	"\x04attr\x18\x01 \x01(\v2\x16.hbmfs.control.v1.AttrR\x04attr\"\x85\x01\n" +
 	"\vListRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\fR\asession\x12\x18\n" +
 	"\adataset\x18\x02 \x01(\fR\adataset\x12\x12\n" +
-	"\x04path\x18\x03 \x01(\fR\x04path\"=\n" +
-	"\bListPage\x121\n" +
-	"\aentries\x18\x01 \x03(\v2\x17.hbmfs.control.v1.EntryR\aentries\"G\n" +
+	"\x04path\x18\x03 \x01(\fR\x04path\x12\x14\n" +
+	"\x05ahead\x18\x04 \x01(\rR\x05ahead\x12\x18\n" +
+	"\afurther\x18\x05 \x03(\fR\afurther\"A\n" +
+	"\bListPage\x125\n" +
+	"\blistings\x18\x01 \x03(\v2\x19.hbmfs.control.v1.ListingR\blistings\"d\n" +
+	"\aListing\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\x121\n" +
+	"\aentries\x18\x02 \x03(\v2\x17.hbmfs.control.v1.EntryR\aentries\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\bR\x04last\"G\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x12*\n" +
 	"\x04attr\x18\x02 \x01(\v2\x16.hbmfs.control.v1.AttrR\x04attr\"o\n" +
@@ -1556,10 +1537,7 @@ const file_control_proto_rawDesc = "" +
 	"\x06offset\x18\x04 \x01(\x04R\x06offset\x12\x16\n" +
 	"\x06length\x18\x05 \x01(\x04R\x06length\"%\n" +
 	"\vDigestReply\x12\x16\n" +
-	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"'\n" +
-	"\vPingRequest\x12\x18\n" +
-	"\asession\x18\x01 \x01(\fR\asession\"\v\n" +
-	"\tPingReply2\x96\x05\n" +
+	"\x06sha256\x18\x01 \x01(\fR\x06sha2562\xd2\x04\n" +
 	"\aControl\x12W\n" +
 	"\vOpenSession\x12$.hbmfs.control.v1.OpenSessionRequest\x1a\".hbmfs.control.v1.OpenSessionReply\x12F\n" +
 	"\x06Events\x12\x1f.hbmfs.control.v1.EventsRequest\x1a\x17.hbmfs.control.v1.Event(\x010\x01\x12B\n" +
@@ -1568,8 +1546,7 @@ const file_control_proto_rawDesc = "" +
 	"\x04Open\x12\x1d.hbmfs.control.v1.OpenRequest\x1a\x1b.hbmfs.control.v1.OpenReply\x12E\n" +
 	"\x05Close\x12\x1e.hbmfs.control.v1.CloseRequest\x1a\x1c.hbmfs.control.v1.CloseReply\x12H\n" +
 	"\x06Statfs\x12\x1f.hbmfs.control.v1.StatfsRequest\x1a\x1d.hbmfs.control.v1.StatfsReply\x12H\n" +
-	"\x06Digest\x12\x1f.hbmfs.control.v1.DigestRequest\x1a\x1d.hbmfs.control.v1.DigestReply\x12B\n" +
-	"\x04Ping\x12\x1d.hbmfs.control.v1.PingRequest\x1a\x1b.hbmfs.control.v1.PingReplyB\x13Z\x11hbmfs/remote/wireb\x06proto3"
+	"\x06Digest\x12\x1f.hbmfs.control.v1.DigestRequest\x1a\x1d.hbmfs.control.v1.DigestReplyB\x13Z\x11hbmfs/remote/wireb\x06proto3"
 
 var (
 	file_control_proto_rawDescOnce sync.Once
@@ -1584,7 +1561,7 @@ func file_control_proto_rawDescGZIP() []byte {
 }
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_control_proto_goTypes = []any{
 	(Dataset_Kind)(0),          // 0: hbmfs.control.v1.Dataset.Kind
 	(*Errno)(nil),              // 1: hbmfs.control.v1.Errno
@@ -1598,48 +1575,46 @@ var file_control_proto_goTypes = []any{
 	(*StatReply)(nil),          // 9: hbmfs.control.v1.StatReply
 	(*ListRequest)(nil),        // 10: hbmfs.control.v1.ListRequest
 	(*ListPage)(nil),           // 11: hbmfs.control.v1.ListPage
-	(*Entry)(nil),              // 12: hbmfs.control.v1.Entry
-	(*OpenRequest)(nil),        // 13: hbmfs.control.v1.OpenRequest
-	(*OpenReply)(nil),          // 14: hbmfs.control.v1.OpenReply
-	(*CloseRequest)(nil),       // 15: hbmfs.control.v1.CloseRequest
-	(*CloseReply)(nil),         // 16: hbmfs.control.v1.CloseReply
-	(*StatfsRequest)(nil),      // 17: hbmfs.control.v1.StatfsRequest
-	(*StatfsReply)(nil),        // 18: hbmfs.control.v1.StatfsReply
-	(*DigestRequest)(nil),      // 19: hbmfs.control.v1.DigestRequest
-	(*DigestReply)(nil),        // 20: hbmfs.control.v1.DigestReply
-	(*PingRequest)(nil),        // 21: hbmfs.control.v1.PingRequest
-	(*PingReply)(nil),          // 22: hbmfs.control.v1.PingReply
+	(*Listing)(nil),            // 12: hbmfs.control.v1.Listing
+	(*Entry)(nil),              // 13: hbmfs.control.v1.Entry
+	(*OpenRequest)(nil),        // 14: hbmfs.control.v1.OpenRequest
+	(*OpenReply)(nil),          // 15: hbmfs.control.v1.OpenReply
+	(*CloseRequest)(nil),       // 16: hbmfs.control.v1.CloseRequest
+	(*CloseReply)(nil),         // 17: hbmfs.control.v1.CloseReply
+	(*StatfsRequest)(nil),      // 18: hbmfs.control.v1.StatfsRequest
+	(*StatfsReply)(nil),        // 19: hbmfs.control.v1.StatfsReply
+	(*DigestRequest)(nil),      // 20: hbmfs.control.v1.DigestRequest
+	(*DigestReply)(nil),        // 21: hbmfs.control.v1.DigestReply
 }
 var file_control_proto_depIdxs = []int32{
 	4,  // 0: hbmfs.control.v1.OpenSessionReply.datasets:type_name -> hbmfs.control.v1.Dataset
 	0,  // 1: hbmfs.control.v1.Dataset.kind:type_name -> hbmfs.control.v1.Dataset.Kind
 	7,  // 2: hbmfs.control.v1.StatReply.attr:type_name -> hbmfs.control.v1.Attr
-	12, // 3: hbmfs.control.v1.ListPage.entries:type_name -> hbmfs.control.v1.Entry
-	7,  // 4: hbmfs.control.v1.Entry.attr:type_name -> hbmfs.control.v1.Attr
-	7,  // 5: hbmfs.control.v1.OpenReply.attr:type_name -> hbmfs.control.v1.Attr
-	2,  // 6: hbmfs.control.v1.Control.OpenSession:input_type -> hbmfs.control.v1.OpenSessionRequest
-	5,  // 7: hbmfs.control.v1.Control.Events:input_type -> hbmfs.control.v1.EventsRequest
-	8,  // 8: hbmfs.control.v1.Control.Stat:input_type -> hbmfs.control.v1.StatRequest
-	10, // 9: hbmfs.control.v1.Control.List:input_type -> hbmfs.control.v1.ListRequest
-	13, // 10: hbmfs.control.v1.Control.Open:input_type -> hbmfs.control.v1.OpenRequest
-	15, // 11: hbmfs.control.v1.Control.Close:input_type -> hbmfs.control.v1.CloseRequest
-	17, // 12: hbmfs.control.v1.Control.Statfs:input_type -> hbmfs.control.v1.StatfsRequest
-	19, // 13: hbmfs.control.v1.Control.Digest:input_type -> hbmfs.control.v1.DigestRequest
-	21, // 14: hbmfs.control.v1.Control.Ping:input_type -> hbmfs.control.v1.PingRequest
+	12, // 3: hbmfs.control.v1.ListPage.listings:type_name -> hbmfs.control.v1.Listing
+	13, // 4: hbmfs.control.v1.Listing.entries:type_name -> hbmfs.control.v1.Entry
+	7,  // 5: hbmfs.control.v1.Entry.attr:type_name -> hbmfs.control.v1.Attr
+	7,  // 6: hbmfs.control.v1.OpenReply.attr:type_name -> hbmfs.control.v1.Attr
+	2,  // 7: hbmfs.control.v1.Control.OpenSession:input_type -> hbmfs.control.v1.OpenSessionRequest
+	5,  // 8: hbmfs.control.v1.Control.Events:input_type -> hbmfs.control.v1.EventsRequest
+	8,  // 9: hbmfs.control.v1.Control.Stat:input_type -> hbmfs.control.v1.StatRequest
+	10, // 10: hbmfs.control.v1.Control.List:input_type -> hbmfs.control.v1.ListRequest
+	14, // 11: hbmfs.control.v1.Control.Open:input_type -> hbmfs.control.v1.OpenRequest
+	16, // 12: hbmfs.control.v1.Control.Close:input_type -> hbmfs.control.v1.CloseRequest
+	18, // 13: hbmfs.control.v1.Control.Statfs:input_type -> hbmfs.control.v1.StatfsRequest
+	20, // 14: hbmfs.control.v1.Control.Digest:input_type -> hbmfs.control.v1.DigestRequest
 	3,  // 15: hbmfs.control.v1.Control.OpenSession:output_type -> hbmfs.control.v1.OpenSessionReply
 	6,  // 16: hbmfs.control.v1.Control.Events:output_type -> hbmfs.control.v1.Event
 	9,  // 17: hbmfs.control.v1.Control.Stat:output_type -> hbmfs.control.v1.StatReply
 	11, // 18: hbmfs.control.v1.Control.List:output_type -> hbmfs.control.v1.ListPage
-	14, // 19: hbmfs.control.v1.Control.Open:output_type -> hbmfs.control.v1.OpenReply
-	16, // 20: hbmfs.control.v1.Control.Close:output_type -> hbmfs.control.v1.CloseReply
-	18, // 21: hbmfs.control.v1.Control.Statfs:output_type -> hbmfs.control.v1.StatfsReply
-	20, // 22: hbmfs.control.v1.Control.Digest:output_type -> hbmfs.control.v1.DigestReply
-	22, // 23: hbmfs.control.v1.Control.Ping:output_type -> hbmfs.control.v1.PingReply
-	15, // [15:24] is the sub-list for method output_type
-	6,  // [6:15] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	15, // 19: hbmfs.control.v1.Control.Open:output_type -> hbmfs.control.v1.OpenReply
+	17, // 20: hbmfs.control.v1.Control.Close:output_type -> hbmfs.control.v1.CloseReply
+	19, // 21: hbmfs.control.v1.Control.Statfs:output_type -> hbmfs.control.v1.StatfsReply
+	21, // 22: hbmfs.control.v1.Control.Digest:output_type -> hbmfs.control.v1.DigestReply
+	15, // [15:23] is the sub-list for method output_type
+	7,  // [7:15] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -1653,7 +1628,7 @@ func file_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

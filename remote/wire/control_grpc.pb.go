@@ -31,7 +31,6 @@ const (
 	Control_Close_FullMethodName       = "/hbmfs.control.v1.Control/Close"
 	Control_Statfs_FullMethodName      = "/hbmfs.control.v1.Control/Statfs"
 	Control_Digest_FullMethodName      = "/hbmfs.control.v1.Control/Digest"
-	Control_Ping_FullMethodName        = "/hbmfs.control.v1.Control/Ping"
 )
 
 // ControlClient is the client API for Control service.
@@ -41,14 +40,16 @@ const (
 // Every call but OpenSession names its session. Errors are gRPC status codes
 // with an Errno detail where the target's kernel gave one.
 type ControlClient interface {
-	// OpenSession starts a session. It lasts as long as the Events stream of the
-	// session, and a grace time after that.
+	// OpenSession starts a session. It lasts as long as its one Events stream,
+	// which must begin soon: the target has little room for sessions without.
 	OpenSession(ctx context.Context, in *OpenSessionRequest, opts ...grpc.CallOption) (*OpenSessionReply, error)
 	// Events tells the mount of files that changed while it had them open. The
-	// mount answers each event; the writer waits for that (bounded).
+	// mount answers each event; the writer waits for that (bounded), and a mount
+	// that does not answer in time loses its session.
 	Events(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[EventsRequest, Event], error)
 	Stat(ctx context.Context, in *StatRequest, opts ...grpc.CallOption) (*StatReply, error)
-	// List streams a directory in pages, in no order, without "." and "..".
+	// List streams a directory in pages, in no order, without "." and "..", and
+	// then others that a walk will want next, if it is asked to run ahead.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListPage], error)
 	// Open opens one version of a regular file (or block device).
 	Open(ctx context.Context, in *OpenRequest, opts ...grpc.CallOption) (*OpenReply, error)
@@ -56,8 +57,6 @@ type ControlClient interface {
 	Statfs(ctx context.Context, in *StatfsRequest, opts ...grpc.CallOption) (*StatfsReply, error)
 	// Digest computes the SHA-256 of a range of an open file from its source.
 	Digest(ctx context.Context, in *DigestRequest, opts ...grpc.CallOption) (*DigestReply, error)
-	// Ping measures a round trip and keeps the session.
-	Ping(ctx context.Context, in *PingRequest, opts ...grpc.CallOption) (*PingReply, error)
 }
 
 type controlClient struct {
@@ -160,16 +159,6 @@ func (c *controlClient) Digest(ctx context.Context, in *DigestRequest, opts ...g
 	return out, nil
 }
 
-func (c *controlClient) Ping(ctx context.Context, in *PingRequest, opts ...grpc.CallOption) (*PingReply, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(PingReply)
-	err := c.cc.Invoke(ctx, Control_Ping_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // ControlServer is the server API for Control service.
 // All implementations must embed UnimplementedControlServer
 // for forward compatibility.
@@ -177,14 +166,16 @@ func (c *controlClient) Ping(ctx context.Context, in *PingRequest, opts ...grpc.
 // Every call but OpenSession names its session. Errors are gRPC status codes
 // with an Errno detail where the target's kernel gave one.
 type ControlServer interface {
-	// OpenSession starts a session. It lasts as long as the Events stream of the
-	// session, and a grace time after that.
+	// OpenSession starts a session. It lasts as long as its one Events stream,
+	// which must begin soon: the target has little room for sessions without.
 	OpenSession(context.Context, *OpenSessionRequest) (*OpenSessionReply, error)
 	// Events tells the mount of files that changed while it had them open. The
-	// mount answers each event; the writer waits for that (bounded).
+	// mount answers each event; the writer waits for that (bounded), and a mount
+	// that does not answer in time loses its session.
 	Events(grpc.BidiStreamingServer[EventsRequest, Event]) error
 	Stat(context.Context, *StatRequest) (*StatReply, error)
-	// List streams a directory in pages, in no order, without "." and "..".
+	// List streams a directory in pages, in no order, without "." and "..", and
+	// then others that a walk will want next, if it is asked to run ahead.
 	List(*ListRequest, grpc.ServerStreamingServer[ListPage]) error
 	// Open opens one version of a regular file (or block device).
 	Open(context.Context, *OpenRequest) (*OpenReply, error)
@@ -192,8 +183,6 @@ type ControlServer interface {
 	Statfs(context.Context, *StatfsRequest) (*StatfsReply, error)
 	// Digest computes the SHA-256 of a range of an open file from its source.
 	Digest(context.Context, *DigestRequest) (*DigestReply, error)
-	// Ping measures a round trip and keeps the session.
-	Ping(context.Context, *PingRequest) (*PingReply, error)
 	mustEmbedUnimplementedControlServer()
 }
 
@@ -227,9 +216,6 @@ func (UnimplementedControlServer) Statfs(context.Context, *StatfsRequest) (*Stat
 }
 func (UnimplementedControlServer) Digest(context.Context, *DigestRequest) (*DigestReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Digest not implemented")
-}
-func (UnimplementedControlServer) Ping(context.Context, *PingRequest) (*PingReply, error) {
-	return nil, status.Error(codes.Unimplemented, "method Ping not implemented")
 }
 func (UnimplementedControlServer) mustEmbedUnimplementedControlServer() {}
 func (UnimplementedControlServer) testEmbeddedByValue()                 {}
@@ -378,24 +364,6 @@ func _Control_Digest_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Control_Ping_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(PingRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(ControlServer).Ping(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_Ping_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).Ping(ctx, req.(*PingRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 // Control_ServiceDesc is the grpc.ServiceDesc for Control service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -426,10 +394,6 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Digest",
 			Handler:    _Control_Digest_Handler,
-		},
-		{
-			MethodName: "Ping",
-			Handler:    _Control_Ping_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

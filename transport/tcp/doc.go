@@ -7,6 +7,9 @@
 // never opens a file, listens, decides which path is taken, or issues a request
 // again: one that was on a lost connection fails, and its caller decides.
 //
+// Small reads whose callers wait for them go by connections of their own, which
+// speak the same protocol: see exchange.go.
+//
 // # Protocol
 //
 // The client sends [Magic], the protocol's version, a session id and a nonce;
@@ -21,8 +24,9 @@
 // # Locking
 //
 // conn.mu guards a connection's slots and what is to be written; link.mu guards
-// the link's end. Neither is held over I/O, or while Done or a method of a
-// Memory is called; link.mu may be held when conn.mu is taken. A connection is
-// read by one goroutine, its lane's; it is written by whoever had something to
-// write and found no one else writing.
+// the link's end and who has which connection of exchange.go. Neither is held
+// over I/O, or while Done or a method of a Memory is called; link.mu may be held
+// when conn.mu is taken. A connection of a lane is read by one goroutine, the
+// lane's; it is written by whoever had something to write and found no one else
+// writing.
 package tcp

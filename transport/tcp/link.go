@@ -23,8 +23,9 @@ type link struct {
 	ticks   atomic.Uint32  // the watchdog's clock
 	counters
 
-	mu  sync.Mutex
-	end error // why the link is of no more use; guarded by mu
+	mu    sync.Mutex // guards what follows
+	end   error      // why the link is of no more use
+	solos solos
 
 	open sync.WaitGroup // requests not done; added to under mu or conn.mu, before the end
 }
@@ -36,6 +37,7 @@ type counters struct {
 
 func newLink(s transport.Session) *link {
 	l := &link{session: s, lanes: make([]lane, s.Connections)}
+	l.solos.all = make(map[*soloConn]struct{})
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l
 }
@@ -209,5 +211,8 @@ func (l *link) stop(err error) {
 		if c := l.lanes[i].conn.Load(); c != nil {
 			c.kill(err)
 		}
+	}
+	for x := range l.solos.all {
+		x.close()
 	}
 }

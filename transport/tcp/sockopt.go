@@ -2,7 +2,10 @@ package tcp
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
+	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,4 +60,32 @@ func setUserTimeout(t *net.TCPConn) {
 	rc.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
 	})
+}
+
+// blocking returns the socket of c as a file whose reads block their thread, for
+// tick at a time: then they fail with EAGAIN. c itself can't be used any more,
+// and is still to be closed.
+func blocking(c net.Conn, tick time.Duration) (*os.File, error) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd := -1
+	cerr := rc.Control(func(old uintptr) {
+		fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	if err = errors.Join(cerr, err); err != nil {
+		return nil, err
+	}
+	wait := unix.NsecToTimeval(tick.Nanoseconds())
+	err = errors.Join(unix.SetNonblock(fd, false), unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait))
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "socket"), nil
 }

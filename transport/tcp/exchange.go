@@ -1,0 +1,240 @@
+package tcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hbmfs/transport"
+)
+
+const (
+	// exchangeMax is the largest payload of an exchange, in bytes. For more, the
+	// copies cost so much that it does not matter who waits.
+	exchangeMax = 16 << 10
+	// exchangeTick is how often a caller that waits looks whether it should.
+	exchangeTick = 50 * time.Millisecond
+)
+
+// solos are a link's connections beside its lanes, each for one caller at a
+// time who reads its answer itself: no goroutine has to be woken for it. There
+// are at most as many as lanes, and none under TLS.
+type solos struct {
+	idle    []*soloConn
+	all     map[*soloConn]struct{} // the idle ones too
+	dialing int
+	failed  uint32 // tick of the last dial that failed; no other before the next
+}
+
+// soloConn is one such connection. Its socket is a blocking one, which the
+// runtime's poller does not know.
+type soloConn struct {
+	socket *os.File
+	gen    uint64
+	out    []byte
+	in     [replySize + exchangeMax]byte
+}
+
+// Exchange implements [transport.Exchanger].
+func (l *link) Exchange(ctx context.Context, file transport.FileRef, off int64, dst []byte) (transport.Result, bool) {
+	x := l.borrow(len(dst))
+	if x == nil {
+		return transport.Result{}, false
+	}
+	defer l.open.Done()
+	o, err := x.run(ctx, l.session.Timeout, request{
+		file: file, off: off, length: uint32(len(dst)), checksum: l.session.Checksums,
+	})
+	res := transport.Result{Path: transport.PathStaged, Why: l.session.Why, HostCopies: 1}
+	switch {
+	case err != nil:
+		res = transport.Result{Why: l.session.Why, Err: fmt.Errorf("tcp %s: %d bytes at %d of file %d: %w",
+			l.session.Addr, len(dst), off, file.Handle, err)}
+	case o == answered:
+		copy(dst, x.in[replySize:])
+	}
+	ended := err != nil || o == answered
+	l.tally(ended, res.Err, len(dst))
+	l.giveBack(x, o != lostSolo)
+	return res, ended
+}
+
+// tally counts an exchange of n bytes that ended, or that comes again as a
+// request.
+func (l *link) tally(ended bool, err error, n int) {
+	switch {
+	case !ended:
+		l.taken.Add(-1)
+		return
+	case err != nil:
+		l.failed.Add(1)
+	default:
+		l.bytes.Add(int64(n))
+	}
+	l.finished.Add(1)
+}
+
+// borrow takes an idle connection for a payload of n bytes, or returns nil and
+// sees to it that there is one the next time. The caller ends with giveBack and
+// open.Done.
+func (l *link) borrow(n int) *soloConn {
+	if n > exchangeMax || l.session.TLS != nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	xs := &l.solos
+	last := len(xs.idle) - 1
+	switch now := l.ticks.Load(); {
+	case l.end != nil:
+		return nil
+	case last >= 0:
+		x := xs.idle[last]
+		xs.idle = xs.idle[:last]
+		l.open.Add(1)
+		l.taken.Add(1)
+		return x
+	case len(xs.all)+xs.dialing < len(l.lanes) && (xs.failed == 0 || xs.failed != now):
+		xs.dialing++
+		l.workers.Go(l.dialSolo)
+	}
+	return nil
+}
+
+// giveBack makes x idle again, or drops it if it is not sound or the link has
+// ended.
+func (l *link) giveBack(x *soloConn, sound bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if sound && l.end == nil {
+		l.solos.idle = append(l.solos.idle, x)
+		return
+	}
+	delete(l.solos.all, x)
+	x.close()
+}
+
+// dialSolo opens one more connection.
+func (l *link) dialSolo() {
+	x, err := l.newSolo()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	xs := &l.solos
+	xs.dialing--
+	switch {
+	case err != nil:
+		xs.failed = max(l.ticks.Load(), 1)
+	case l.end != nil:
+		x.close()
+	default:
+		xs.all[x] = struct{}{}
+		xs.idle = append(xs.idle, x)
+	}
+}
+
+func (l *link) newSolo() (*soloConn, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, handshakeTimeout)
+	defer cancel()
+	nc, err := l.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer nc.Close()
+	tune(nc)
+	socket, err := blocking(nc, exchangeTick)
+	if err != nil {
+		return nil, err
+	}
+	return &soloConn{socket: socket, out: make([]byte, 0, requestSize)}, nil
+}
+
+// close ends the connection, and what is blocked in it.
+func (x *soloConn) close() {
+	if rc, err := x.socket.SyscallConn(); err == nil {
+		rc.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
+	x.socket.Close()
+}
+
+// outcome is how an exchange ended.
+type outcome int
+
+const (
+	// answered: the payload is in soloConn.in, behind the header, as it was sent.
+	answered outcome = iota
+	// declined: the target can't or won't. The connection is sound.
+	declined
+	// lostSolo: the connection is of no more use.
+	lostSolo
+)
+
+// run asks for r and waits for the answer. The error is why it was not waited
+// for any longer: ctx's, or one wrapping [transport.ErrStalled].
+func (x *soloConn) run(ctx context.Context, timeout time.Duration, r request) (outcome, error) {
+	x.gen++
+	r.id = x.gen
+	if _, err := x.socket.Write(appendRequest(x.out[:0], r)); err != nil {
+		return lostSolo, nil
+	}
+	began, want := time.Now(), replySize+int(r.length)
+	for n := 0; n < want; {
+		m, err := x.read(ctx, x.in[n:], began, timeout)
+		if m == 0 {
+			return lostSolo, err
+		}
+		if n += m; n >= replySize {
+			if o := judge(r, x.in[:n]); o != answered {
+				return o, nil
+			}
+		}
+	}
+	h, _ := parseReply(x.in[:])
+	if h.checksum && crc32.Checksum(x.in[replySize:want], castagnoli) != h.crc {
+		return lostSolo, nil
+	}
+	return answered, nil
+}
+
+// read returns 0 once the connection has ended, or, with why, if it is not to be
+// waited for any longer.
+func (x *soloConn) read(ctx context.Context, b []byte, began time.Time, timeout time.Duration) (n int, why error) {
+	for {
+		n, err := x.socket.Read(b)
+		if !errors.Is(err, unix.EAGAIN) {
+			return n, nil
+		}
+		if why := overdue(ctx, began, timeout); why != nil {
+			return 0, why
+		}
+	}
+}
+
+// judge says what came so far, a header at least, makes of the request r.
+func judge(r request, came []byte) outcome {
+	h, err := parseReply(came)
+	switch {
+	case err != nil || h.id != r.id || len(came) > replySize+int(h.length):
+		return lostSolo
+	case h.status != statusOK:
+		return declined
+	case h.length != r.length || h.checksum != r.checksum:
+		return lostSolo
+	}
+	return answered
+}
+
+// overdue says why a caller that began to wait then shouldn't any longer.
+func overdue(ctx context.Context, began time.Time, timeout time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if time.Since(began) > timeout {
+		return fmt.Errorf("%w: %w: no answer within %v", transport.ErrConnLost, transport.ErrStalled, timeout)
+	}
+	return nil
+}
