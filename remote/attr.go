@@ -67,8 +67,11 @@ type Statfs struct {
 	Bsize, Namelen, Frsize uint32
 }
 
-// maxName is the longest name of an entry, in bytes.
-const maxName = 255
+// The longest name of an entry, and target of a symbolic link, in bytes.
+const (
+	maxName    = 255
+	maxSymlink = 4095
+)
 
 func newAttr(a *wire.Attr) (Attr, error) {
 	if a == nil {
@@ -79,6 +82,9 @@ func newAttr(a *wire.Attr) (Attr, error) {
 	}
 	if int64(a.Size) < 0 {
 		return Attr{}, fmt.Errorf("%w: a size of %d", transport.ErrProtocol, a.Size)
+	}
+	if len(a.Symlink) > maxSymlink {
+		return Attr{}, fmt.Errorf("%w: a symbolic link of %d bytes", transport.ErrProtocol, len(a.Symlink))
 	}
 	return Attr{
 		Ino: a.Ino, Dev: a.Dev,

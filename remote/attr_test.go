@@ -24,6 +24,7 @@ func FuzzPage(f *testing.F) {
 		{Listings: []*wire.Listing{{Entries: []*wire.Entry{{Name: []byte("a"), Attr: &wire.Attr{Size: 1 << 63, Version: make([]byte, 16)}}}}}},
 		{Listings: []*wire.Listing{{Entries: []*wire.Entry{{Name: []byte("../up"), Attr: &wire.Attr{Version: make([]byte, 15)}}}}}},
 		{Listings: []*wire.Listing{{Entries: []*wire.Entry{{Name: []byte("\xff"), Attr: &wire.Attr{Version: make([]byte, 16), Symlink: []byte("to")}}}}}},
+		{Listings: []*wire.Listing{{Entries: []*wire.Entry{{Name: []byte("l"), Attr: &wire.Attr{Version: make([]byte, 16), Symlink: make([]byte, maxSymlink+1)}}}}}},
 	} {
 		b, err := proto.Marshal(page)
 		if err != nil {
@@ -52,7 +53,8 @@ func checkEntry(t *testing.T, e *wire.Entry) {
 		}
 		return
 	}
-	if got.Name == "" || got.Name == "." || got.Name == ".." || strings.ContainsAny(got.Name, "/\x00") || int64(got.Attr.Size) < 0 {
+	if got.Name == "" || got.Name == "." || got.Name == ".." || strings.ContainsAny(got.Name, "/\x00") || int64(got.Attr.Size) < 0 ||
+		len(got.Attr.Symlink) > maxSymlink {
 		t.Errorf("let pass: %+v", got)
 	}
 }

@@ -149,8 +149,8 @@ func (in *listings) next() (*wire.Listing, error) {
 	return l, nil
 }
 
-// noLimit is for a directory that was asked for.
-const noLimit = -1
+// maxEntries is how many a directory that was asked for may have.
+const maxEntries = 16 << 20
 
 // directory returns the next directory, whole. One of more than limit entries is
 // an error.
@@ -169,8 +169,8 @@ func (in *listings) directory(limit int) (path string, l *listing, err error) {
 		if string(part.Path) != path {
 			return "", nil, fmt.Errorf("%w: a part of %q amid %q", transport.ErrProtocol, part.Path, path)
 		}
-		if limit != noLimit && len(l.entries)+len(part.Entries) > limit {
-			return "", nil, fmt.Errorf("%w: more than was asked for", transport.ErrProtocol)
+		if len(l.entries)+len(part.Entries) > limit {
+			return "", nil, fmt.Errorf("%w: more than %d entries", transport.ErrProtocol, limit)
 		}
 		if l.entries, err = appendEntries(l.entries, part.Entries); err != nil || part.Last {
 			return path, l, err
@@ -192,7 +192,7 @@ func appendEntries(entries []Entry, more []*wire.Entry) ([]Entry, error) {
 
 // wanted returns the first directory, which must be d.
 func (in *listings) wanted(d dir) ([]Entry, error) {
-	path, l, err := in.directory(noLimit)
+	path, l, err := in.directory(maxEntries)
 	switch {
 	case errors.Is(err, io.EOF):
 		return nil, fmt.Errorf("%w: no directory", transport.ErrProtocol)
