@@ -178,7 +178,7 @@ func TestWalkForgets(t *testing.T) {
 	if err := os.Mkdir(n.path(last+"/new"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it is too old", func() bool { return time.Since(changed) > remote.MaxAge })
+	until(t, "it is too old", func() bool { return time.Since(changed) > 2*remote.MaxAge })
 	if entries, age, err := r.List(t.Context(), "d", last); err != nil || len(entries) != 2 || age != 0 {
 		t.Errorf("%+v, %v old, %v", entries, age, err)
 	}

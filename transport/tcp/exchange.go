@@ -25,10 +25,10 @@ const (
 // time who reads its answer itself: no goroutine has to be woken for it. There
 // are at most as many as lanes, and none under TLS.
 type solos struct {
-	idle    []*soloConn
-	all     map[*soloConn]struct{} // the idle ones too
-	dialing int
-	failed  uint32 // tick of the last dial that failed; no other before the next
+	idle     []*soloConn
+	all      map[*soloConn]struct{} // the idle ones too
+	dialling int
+	failed   uint32 // tick of the last dial that failed; no other before the next
 }
 
 // soloConn is one such connection. Its socket is a blocking one, which the
@@ -99,8 +99,8 @@ func (l *link) borrow(n int) *soloConn {
 		l.open.Add(1)
 		l.taken.Add(1)
 		return x
-	case len(xs.all)+xs.dialing < len(l.lanes) && (xs.failed == 0 || xs.failed != now):
-		xs.dialing++
+	case len(xs.all)+xs.dialling < len(l.lanes) && (xs.failed == 0 || xs.failed != now):
+		xs.dialling++
 		l.workers.Go(l.dialSolo)
 	}
 	return nil
@@ -125,7 +125,7 @@ func (l *link) dialSolo() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	xs := &l.solos
-	xs.dialing--
+	xs.dialling--
 	switch {
 	case err != nil:
 		xs.failed = max(l.ticks.Load(), 1)
@@ -156,7 +156,7 @@ func (l *link) newSolo() (*soloConn, error) {
 // close ends the connection, and what is blocked in it.
 func (x *soloConn) close() {
 	if rc, err := x.socket.SyscallConn(); err == nil {
-		rc.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+		rc.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 	}
 	x.socket.Close()
 }
