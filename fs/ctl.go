@@ -128,7 +128,7 @@ type ctlServer struct {
 
 	mu     sync.Mutex
 	conns  map[*net.UnixConn]uint32 // guarded by mu; with the user of each
-	closed bool                       // guarded by mu
+	closed bool                     // guarded by mu
 }
 
 // startCtl binds the socket and serves it. A listener's reference to its path
