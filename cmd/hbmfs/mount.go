@@ -69,7 +69,7 @@ func (o *mountOptions) register(cmd *cobra.Command) {
 	f.StringVar(&o.transport, "transport", transport.Auto, "`name`: auto, tcp or inproc; auto takes the most direct usable one")
 	f.BoolVar(&o.requireDirect, "require-direct", false, "refuse a path that passes through host memory")
 	f.BoolVar(&o.strict, "strict", false, "refuse to fetch files that a writer may have open (EAGAIN)")
-	f.IntVar(&o.connections, "connections", 4, "data connections to the target")
+	f.IntVar(&o.connections, "connections", 4, "data connections to the target; small plain reads may open as many again")
 	f.Var(&o.checksums, "checksums", "crc32c on every payload, checked on arrival: on or off")
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to standard error")
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users use the mount; permissions apply")

@@ -25,7 +25,7 @@ type conn struct {
 	raw      net.Conn      // nc without TLS: closing it sends nothing, so never waits
 	in       inbox         // the reader's own
 	load     atomic.Int64  // bytes asked for, with overhead
-	progress atomic.Uint64 // reads that brought something
+	progress atomic.Uint64 // bytes that came
 	stall    stall         // the watchdog's own
 	large    atomic.Int32  // requests waiting for payload that is read directly
 
@@ -35,7 +35,15 @@ type conn struct {
 	pending []byte   // encoded requests to write
 	spare   []byte   // the other buffer for pending
 	writing bool     // someone writes, and will write what is pending
+	answers uint64   // that came whole
 	broken  error    // why nothing more is taken
+}
+
+// issued is when a request was issued, by three clocks of its connection.
+type issued struct {
+	tick     uint32
+	progress uint64
+	answers  uint64
 }
 
 type slotState uint8
@@ -55,7 +63,7 @@ type slot struct {
 	req    *transport.Request
 	gen    uint64 // 48 bits; unique to a use of the slot
 	state  slotState
-	issued uint32 // tick
+	issued issued
 	pad    landing.Pad
 	result transport.Result // the reader's, then the memory's
 	index  uint16
@@ -103,7 +111,8 @@ func (c *conn) add(r *transport.Request) addition {
 	}
 	s := &c.slots[c.free[len(c.free)-1]]
 	c.free = c.free[:len(c.free)-1]
-	s.req, s.state, s.issued = r, slotWaiting, c.link.ticks.Load()
+	s.req, s.state = r, slotWaiting
+	s.issued = issued{c.link.ticks.Load(), c.progress.Load(), c.answers}
 	s.gen = (s.gen + 1) & (1<<48 - 1)
 	s.result = transport.Result{Path: transport.PathStaged, Why: c.link.session.Why, HostCopies: 1}
 	c.account(r, 1)
@@ -176,6 +185,7 @@ func (c *conn) settle(s *slot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.state = slotLanding
+	c.answers++
 	c.account(s.req, -1)
 }
 

@@ -178,16 +178,20 @@ func (s *countingSource) Read(_ transport.FileRef, _ int64, dst []byte, wait boo
 	return nil
 }
 
-// TestOverdue has a connection that makes progress and still owes one answer.
+// TestOverdue has a connection that owes one answer, and brings bytes and other
+// answers meanwhile.
 func TestOverdue(t *testing.T) {
-	const limit = 8
+	const limit, never = 8, 100
 	for _, c := range []struct {
-		what     string
-		progress bool
-		killed   uint32 // at which look
+		what    string
+		bytes   uint64 // a look
+		answers uint64 // a look
+		killed  uint32 // at which look
 	}{
-		{"no progress", false, limit + 2}, // the first look only remembers
-		{"progress", true, patience*limit + 1},
+		{"no progress", 0, 0, limit + 2}, // the first look only remembers
+		{"a trickle", 1, 0, patience*limit + 1},
+		{"a slow network", trickle + 1, 0, never},
+		{"passed over", 1 << 20, depth, patience*limit + 1},
 	} {
 		client, server := net.Pipe()
 		l := newLink(transport.Session{Connections: 1})
@@ -195,14 +199,13 @@ func TestOverdue(t *testing.T) {
 		conn.progress.Store(1)
 		conn.add(&transport.Request{Dst: transport.Span{Mem: transport.HostMemory{}}, Done: func(transport.Result) {}})
 		now := uint32(0)
-		for conn.broken == nil && now < 100 {
+		for conn.broken == nil && now < never {
 			now = l.ticks.Add(1)
-			if c.progress {
-				conn.progress.Add(1)
-			}
+			conn.progress.Add(c.bytes)
+			conn.answers += c.answers
 			conn.look(now, limit)
 		}
-		if now != c.killed || !errors.Is(conn.broken, transport.ErrStalled) {
+		if now != c.killed || c.killed != never && !errors.Is(conn.broken, transport.ErrStalled) {
 			t.Errorf("%s: given up at look %d for %v", c.what, now, conn.broken)
 		}
 		conn.abandon(io.EOF)

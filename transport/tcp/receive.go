@@ -89,7 +89,7 @@ func (c *conn) fill(n, ahead int) error {
 func (c *conn) read(b []byte) (int, error) {
 	n, err := c.nc.Read(b)
 	if n > 0 {
-		c.progress.Add(1)
+		c.progress.Add(uint64(n))
 	}
 	return n, err
 }

@@ -13,8 +13,11 @@ const (
 	looksPerTimeout  = 8
 	shortestInterval = time.Millisecond
 	// patience is how many time-outs a single request may take on a connection
-	// that makes progress otherwise.
+	// that makes progress otherwise. After that, the connection must have brought
+	// trickle bytes a look since, for a slow network, and not twice the answers
+	// that can be owed at a time, for a peer that passes one request over.
 	patience = 3
+	trickle  = 64 << 10
 )
 
 // stall is what the watchdog remembers of a connection.
@@ -45,31 +48,37 @@ func (l *link) watch() {
 	}
 }
 
-// look kills the connection if its peer made no progress for limit looks, or has
-// owed an answer for patience times as long.
+// look kills the connection if its peer made no progress for limit looks, or
+// does not get to a request for patience times as long.
 func (c *conn) look(now, limit uint32) {
-	waiting, oldest := c.owed(now)
 	progress := c.progress.Load()
+	waiting, starved := c.owed(now, progress, patience*limit)
 	if waiting == 0 || progress != c.stall.progress {
 		c.stall = stall{progress: progress}
 	} else {
 		c.stall.looks++
 	}
-	if c.stall.looks > limit || oldest > patience*limit {
+	if c.stall.looks > limit || starved {
 		c.kill(fmt.Errorf("%w: %w: %d requests without an answer, time-out %v",
 			transport.ErrConnLost, transport.ErrStalled, waiting, c.link.session.Timeout))
 	}
 }
 
-// owed returns how many answers the peer owes, and for how many ticks.
-func (c *conn) owed(now uint32) (waiting int, oldest uint32) {
+// owed returns how many answers the peer owes, and whether one of them for more
+// than limit ticks without a good reason.
+func (c *conn) owed(now uint32, progress uint64, limit uint32) (waiting int, starved bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.slots {
-		if s := &c.slots[i]; s.state == slotWaiting {
-			waiting++
-			oldest = max(oldest, now-s.issued)
+		s := &c.slots[i]
+		if s.state != slotWaiting {
+			continue
 		}
+		waiting++
+		age := now - s.issued.tick
+		slow := progress-s.issued.progress < uint64(age)*trickle
+		passedOver := c.answers-s.issued.answers >= 2*depth
+		starved = starved || age > limit && (slow || passedOver)
 	}
-	return waiting, oldest
+	return waiting, starved
 }
