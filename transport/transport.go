@@ -231,7 +231,7 @@ type Session struct {
 }
 
 // Source is the target's side of a session: where its data plane gets bytes.
-// Methods may be called concurrently.
+// Each session has its own, comparable by ==. Methods may be called concurrently.
 type Source interface {
 	// Read fills all of dst with the file's bytes from off, and returns nil
 	// only if they are bytes of that version. If wait is false and the bytes

@@ -12,6 +12,12 @@ import (
 	"hbmfs/transport"
 )
 
+// connsPerSession is how many connections one session may have: the lanes of the
+// largest link, and as many for exchanges. Each may pin staging memory.
+const connsPerSession = 2 * MaxConnections
+
+var errCrowd = errors.New("the session has too many data connections")
+
 // Server is the target's side: it serves connections that its owner accepted.
 type Server struct {
 	sessions transport.Sessions
@@ -19,6 +25,7 @@ type Server struct {
 
 	mu     sync.Mutex // guards all below
 	conns  map[net.Conn]struct{}
+	served map[transport.Source]int // connections of each session
 	closed bool
 	open   sync.WaitGroup // of ServeConn
 }
@@ -26,7 +33,7 @@ type Server struct {
 // NewServer returns a server for the sessions that it is asked for. Connections
 // that break the protocol or are refused are logged to log.
 func NewServer(sessions transport.Sessions, log *slog.Logger) *Server {
-	return &Server{sessions: sessions, log: log, conns: make(map[net.Conn]struct{})}
+	return &Server{sessions: sessions, log: log, conns: make(map[net.Conn]struct{}), served: make(map[transport.Source]int)}
 }
 
 // ServeConn serves one connection, which may be a [*tls.Conn], until it ends or
@@ -51,10 +58,38 @@ func (s *Server) ServeConn(ctx context.Context, c net.Conn) {
 	source, err := admit(c, s.sessions)
 	if err == nil {
 		c.SetDeadline(time.Time{})
-		err = newServing(c, source).run()
+		err = s.serve(c, source)
 	}
 	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
 		s.log.Warn("data connection ended", "peer", c.RemoteAddr(), "err", err)
+	}
+}
+
+func (s *Server) serve(c net.Conn, source transport.Source) error {
+	if !s.enter(source) {
+		return errCrowd
+	}
+	defer s.leave(source)
+	return newServing(c, source).run()
+}
+
+// enter counts a connection of the session that source belongs to, if it may
+// have another.
+func (s *Server) enter(source transport.Source) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.served[source] >= connsPerSession {
+		return false
+	}
+	s.served[source]++
+	return true
+}
+
+func (s *Server) leave(source transport.Source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.served[source]--; s.served[source] == 0 {
+		delete(s.served, source)
 	}
 }
 
