@@ -217,6 +217,3 @@ func (s *Server) closeCtl() {
 		}
 	})
 }
-
-// Stats returns the mount's counters.
-func (s *Server) Stats() Stats { return s.tree.stats() }
