@@ -59,6 +59,7 @@ var soleImporters = map[string][]string{
 		"transport/tcp",
 	},
 	"unsafe": {
+		"cache/device",
 		"fs/client",
 		"fs/uapi",
 		"integration/peers",

@@ -109,8 +109,10 @@ func clientMain(size string) int {
 	return 0
 }
 
-func TestClientInThisProcess(t *testing.T) {
-	r := newRegion(t, 1<<20)
+func TestClientInThisProcess(t *testing.T) { eachProvider(t, testClientInThisProcess) }
+
+func testClientInThisProcess(t *testing.T, p Provider) {
+	r := newRegion(t, p, 1<<20)
 	fill(r)
 	var seen bytes.Buffer
 	if err := asClient(r.FD(), r.Size(), &seen); err != nil {
@@ -122,8 +124,10 @@ func TestClientInThisProcess(t *testing.T) {
 	checkFill(t, seen.Bytes())
 }
 
-func TestClientProcess(t *testing.T) {
-	r := newRegion(t, 1<<20)
+func TestClientProcess(t *testing.T) { eachProvider(t, testClientProcess) }
+
+func testClientProcess(t *testing.T, p Provider) {
+	r := newRegion(t, p, 1<<20)
 	fill(r)
 	t.Run("same uid", func(t *testing.T) { runClient(t, r, nil) })
 	t.Run("other uid", func(t *testing.T) {

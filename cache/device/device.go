@@ -50,7 +50,8 @@ type Region interface {
 }
 
 var providers = map[string]func() Provider{
-	"memfd": func() Provider { return memfd{} },
+	"memfd":   func() Provider { return memfd{} },
+	"udmabuf": func() Provider { return udmabuf{} },
 }
 
 // Open returns the provider of that name. The error wraps [ErrUnknown] and lists

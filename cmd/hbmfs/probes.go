@@ -26,8 +26,8 @@ const absentDevice = "use --device memfd"
 
 func checks() []check {
 	return []check{
-		{"device", "memfd", true, probeMemfd, "allow memfd_create and file seals: a seccomp filter may forbid them"},
-		{"device", "udmabuf", false, absent("/dev/udmabuf"), absentDevice},
+		{"device", "memfd", true, probeDevice("memfd"), "allow memfd_create and file seals: a seccomp filter may forbid them"},
+		{"device", "udmabuf", false, probeDevice("udmabuf"), "modprobe udmabuf and give this user access to /dev/udmabuf, or use --device memfd"},
 		{"device", "cuda", false, absent("/dev/nvidiactl"), absentDevice},
 		{"transport", "inproc", true, probeHostCopy, ""},
 		{"transport", "tcp", false, probeTCP, "bring up the loopback interface: ip link set lo up"},
@@ -44,18 +44,24 @@ func checks() []check {
 	}
 }
 
-func probeMemfd() (string, error) {
-	p, err := device.Open("memfd")
-	if err != nil {
-		return "", err
+// probeDevice allocates an extent's worth of a device's memory and stores to it.
+func probeDevice(name string) func() (string, error) {
+	return func() (string, error) {
+		p, err := device.Open(name)
+		if err != nil {
+			return "", err
+		}
+		mem, err := p.Alloc(transport.Domain{UID: uint32(os.Geteuid())}, probeExtent)
+		if err != nil {
+			return "", err
+		}
+		defer mem.Close()
+		mem.Bytes()[probeExtent-1] = 1
+		if _, _, ok := mem.DMABuf(); ok {
+			return "allocated, mapped and sealed a region, with a dma-buf", nil
+		}
+		return "allocated, mapped and sealed a region", nil
 	}
-	mem, err := p.Alloc(transport.Domain{UID: uint32(os.Geteuid())}, probeExtent)
-	if err != nil {
-		return "", err
-	}
-	defer mem.Close()
-	mem.Bytes()[probeExtent-1] = 1
-	return "allocated, mapped and sealed a region", nil
 }
 
 // absent refuses a device of which this version has no provider, whatever the
