@@ -12,7 +12,7 @@ FUZZTIME ?= 10s
 # More flags for go test, such as TESTFLAGS=-v.
 TESTFLAGS ?=
 
-.PHONY: build run test check bench clean generate fuzz
+.PHONY: build run test check bench lab clean generate fuzz
 .PHONY: format vet lint generated tidy portable race
 
 build:
@@ -63,6 +63,12 @@ generate: $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 # Throughput and latency beside others; needs nbdkit, libnbd-bin, sshfs, iperf3, fio.
 bench: build
 	go run ./integration/peers $(BENCHFLAGS)
+
+# Tests on RDMA and dma-bufs, in guests under QEMU: T=part for one part,
+# SOAK=10m for longer soak tests. Needs root; says which packages are missing.
+lab:
+	go build -o bin/lab ./integration/lab
+	bin/lab $(if $(T),--part $(T)) $(if $(SOAK),--soak $(SOAK)) $(LABFLAGS)
 
 # Each fuzz target for FUZZTIME.
 fuzz:

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"hbmfs/integration/lab/agent"
+)
+
+const (
+	bootLimit = 60 * time.Second
+	// consoleTail is how much of a console is shown, in bytes.
+	consoleTail = 12 << 10
+	// retryEvery is the pause between looks for a socket that QEMU makes.
+	retryEvery = 20 * time.Millisecond
+)
+
+// errGuest says that a guest did not boot, or died.
+var errGuest = errors.New("guest failed")
+
+// machine is what guests are made of.
+type machine struct {
+	dir           string // for sockets and consoles
+	image, initrd string
+	modules       string // the directory, which the guest sees too
+	kvm           bool
+}
+
+// guest is one running QEMU.
+type guest struct {
+	number  int
+	console string
+	agent   *agent.Client
+	kill    context.CancelFunc
+	exited  chan struct{}
+}
+
+// pair is two guests with a wire between them.
+type pair [2]*guest
+
+// bootPair boots both guests at once. When it fails, none is left.
+func (m machine) bootPair(ctx context.Context) (pair, error) {
+	var p pair
+	var errs [2]error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p[1], errs[1] = m.boot(ctx, 2)
+	}()
+	p[0], errs[0] = m.boot(ctx, 1)
+	<-done
+	if err := errors.Join(errs[0], errs[1]); err != nil {
+		p.close()
+		return pair{}, err
+	}
+	return p, nil
+}
+
+// watch returns a context that ends, with the reason, when a guest dies.
+func (p pair) watch(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	for _, g := range p {
+		go func() {
+			select {
+			case <-g.exited:
+				cancel(g.failure(errors.New("QEMU ended")))
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, func() { cancel(nil) }
+}
+
+// close ends the guests, which have nothing to save.
+func (p pair) close() {
+	for _, g := range p {
+		if g != nil {
+			g.close()
+		}
+	}
+}
+
+func (m machine) boot(ctx context.Context, number int) (*guest, error) {
+	g := &guest{number: number, console: m.file(number, "console"), exited: make(chan struct{})}
+	var alive context.Context
+	alive, g.kill = context.WithCancel(ctx)
+	if err := g.start(alive, m.command(number)); err != nil {
+		g.kill()
+		return nil, err
+	}
+	booting, stop := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("no answer within %v", bootLimit))
+	defer stop()
+	var err error
+	if g.agent, err = g.dial(booting, m.file(number, "agent")); err != nil {
+		g.close()
+		return nil, g.failure(err)
+	}
+	return g, nil
+}
+
+func (m machine) file(number int, name string) string {
+	return filepath.Join(m.dir, fmt.Sprintf("%s%d", name, number))
+}
+
+// command is the QEMU of a guest.
+func (m machine) command(number int) []string {
+	kernelArgs := fmt.Sprintf("console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr tsc=reliable audit=0 lab_guest=%d lab_modules=%s",
+		number, m.modules)
+	accel := []string{"-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,la57=off"}
+	if m.kvm {
+		accel = []string{"-accel", "kvm", "-cpu", "host"}
+	}
+	return append([]string{
+		"qemu-system-x86_64", "-machine", "q35", "-m", "3G", "-smp", "2",
+		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none",
+		"-serial", "file:" + m.file(number, "console"),
+		"-kernel", m.image, "-initrd", m.initrd, "-append", kernelArgs,
+		"-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
+		"-device", "virtio-9p-pci,fsdev=root,mount_tag=host",
+		"-netdev", fmt.Sprintf("dgram,id=wire,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s",
+			m.file(number, "wire"), m.file(3-number, "wire")),
+		"-device", fmt.Sprintf("virtio-net-pci,netdev=wire,mac=52:54:00:77:00:%02x,host_mtu=9000", number),
+		"-chardev", "socket,id=agent,server=on,wait=off,path=" + m.file(number, "agent"),
+		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=" + agent.PortName,
+	}, accel...)
+}
+
+// start runs QEMU until ctx ends, or this program.
+func (g *guest) start(ctx context.Context, argv []string) error {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	output, err := os.Create(g.console + ".qemu")
+	if err != nil {
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		// The signal comes when the thread ends that started the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // the console says more
+		}
+		_ = output.Close()
+		close(g.exited)
+	}()
+	return <-started
+}
+
+// dial waits for the agent, while QEMU runs.
+func (g *guest) dial(ctx context.Context, socket string) (*agent.Client, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-g.exited:
+			cancel(errors.New("QEMU ended"))
+		case <-ctx.Done():
+		}
+	}()
+	for {
+		nc, err := net.Dial("unix", socket)
+		if err == nil {
+			return agent.NewClient(ctx, nc)
+		}
+		select {
+		case <-time.After(retryEvery):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (g *guest) close() {
+	g.kill()
+	<-g.exited
+	if g.agent != nil {
+		_ = g.agent.Close() // its guest is dead
+	}
+}
+
+// run runs a command to its end. It returns an error wrapping errGuest if the
+// guest died, and ctx's if it took longer.
+func (g *guest) run(ctx context.Context, c agent.Command) (agent.Exit, error) {
+	p, err := g.agent.Start(c)
+	if err != nil {
+		return agent.Exit{}, g.failure(err)
+	}
+	exit, err := p.Wait(ctx)
+	if err != nil && !errors.Is(err, errGuest) {
+		err = g.failure(err)
+	}
+	return exit, err
+}
+
+// failure adds what QEMU and the guest's kernel said.
+func (g *guest) failure(why error) error {
+	return fmt.Errorf("%w: guest %d: %w\n%s%s", errGuest, g.number, why, tail(g.console+".qemu"), tail(g.console))
+}
+
+// tail is the end of a file, indented.
+func tail(file string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if size, err := f.Seek(0, io.SeekEnd); err == nil {
+		_, _ = f.Seek(max(0, size-consoleTail), io.SeekStart) // else all of it
+	}
+	text, err := io.ReadAll(f)
+	if err != nil || len(text) == 0 {
+		return ""
+	}
+	return "    " + strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "\n    ") + "\n"
+}

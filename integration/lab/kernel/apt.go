@@ -1,0 +1,136 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// download asks apt for the package that linux-image-amd64 stands for today,
+// and returns the file. All of apt's state is below dir.
+func download(ctx context.Context, dir string) (string, error) {
+	a, err := newApt(dir)
+	if err != nil {
+		return "", err
+	}
+	if _, err := a.run(ctx, "apt-get", "-q", "update"); err != nil {
+		return "", err
+	}
+	depends, err := a.run(ctx, "apt-cache", "depends", "--important", "linux-image-amd64")
+	if err != nil {
+		return "", err
+	}
+	image, err := imagePackage(depends)
+	if err != nil {
+		return "", err
+	}
+	if _, err := a.run(ctx, "apt-get", "-q", "download", image); err != nil {
+		return "", err
+	}
+	found, err := filepath.Glob(filepath.Join(dir, image+"_*.deb"))
+	if err != nil || len(found) != 1 {
+		return "", fmt.Errorf("%w: apt left %d files of %s", errPackage, len(found), image)
+	}
+	return found[0], nil
+}
+
+// imagePackage finds the package of a version in what apt-cache says that the
+// one for all versions depends on.
+func imagePackage(depends string) (string, error) {
+	for line := range strings.Lines(depends) {
+		name, ok := strings.CutPrefix(strings.TrimSpace(line), "Depends: ")
+		if ok && strings.HasPrefix(name, "linux-image-") {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("%w: linux-image-amd64 depends on no image", errPackage)
+}
+
+// apt is a private apt: its state, cache and sources are its own.
+type apt struct {
+	dir     string
+	options []string
+}
+
+func newApt(dir string) (apt, error) {
+	if err := os.RemoveAll(dir); err != nil {
+		return apt{}, err
+	}
+	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return apt{}, err
+		}
+	}
+	from, err := machineSource()
+	if err != nil {
+		return apt{}, err
+	}
+	list := filepath.Join(dir, "lab.sources")
+	if err := os.WriteFile(list, []byte(from.String()), 0o644); err != nil {
+		return apt{}, err
+	}
+	return apt{dir, []string{
+		"-o", "APT::Architecture=amd64",
+		"-o", "APT::Sandbox::User=root", // the cache may be root's alone
+		"-o", "Dir::State=" + filepath.Join(dir, "state"),
+		"-o", "Dir::State::status=/dev/null",
+		"-o", "Dir::Cache=" + filepath.Join(dir, "cache"),
+		"-o", "Dir::Etc::sourcelist=" + list,
+		"-o", "Dir::Etc::sourceparts=/dev/null",
+	}}, nil
+}
+
+func (a apt) run(ctx context.Context, program string, args ...string) (string, error) {
+	return output(ctx, a.dir, program, append(a.options, args...)...)
+}
+
+// machineSource is where the machine's own packages come from, as a source of
+// the kernel's suite.
+func machineSource() (source, error) {
+	osRelease, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return source{}, err
+	}
+	release, suite, err := suiteOf(string(osRelease))
+	if err != nil {
+		return source{}, err
+	}
+	var all []source
+	for _, place := range []struct {
+		pattern string
+		parse   func(string) []source
+	}{
+		{"/etc/apt/sources.list", parseList},
+		{"/etc/apt/sources.list.d/*.list", parseList},
+		{"/etc/apt/sources.list.d/*.sources", parseDeb822},
+	} {
+		files, err := filepath.Glob(place.pattern)
+		if err != nil {
+			return source{}, err
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return source{}, err
+			}
+			all = append(all, place.parse(string(text))...)
+		}
+	}
+	return forSuite(all, release, suite)
+}
+
+// output runs a program and returns what it wrote to stdout.
+func output(ctx context.Context, dir, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = dir
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", program, err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), nil
+}

@@ -1,0 +1,113 @@
+// Package kernel gets a Debian kernel and its modules into a cache, by apt and
+// without installing anything. It owns what lies below the cache's "apt" and
+// "kernel" folders; the machine's own package state is only read.
+//
+// Locking: a file lock on the cache makes runs of several processes wait for
+// each other.
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// errPackage says that a kernel package is not made as expected.
+var errPackage = errors.New("unexpected kernel package")
+
+// Kernel is an extracted kernel package.
+type Kernel struct {
+	Version string
+	// Image is what a machine boots.
+	Image string
+	// ModuleDir is its lib/modules/VERSION, with depmod's tables.
+	ModuleDir string
+}
+
+// Get returns the cached kernel, or gets the current one first.
+func Get(ctx context.Context, cache string) (Kernel, error) {
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return Kernel{}, err
+	}
+	unlock, err := lock(filepath.Join(cache, "lock"))
+	if err != nil {
+		return Kernel{}, err
+	}
+	defer unlock()
+	dir := filepath.Join(cache, "kernel")
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		if err := fetch(ctx, cache, dir); err != nil {
+			return Kernel{}, fmt.Errorf("get a Debian kernel: %w", err)
+		}
+	}
+	return find(dir)
+}
+
+// fetch downloads the current kernel and extracts it as dir, whole or not at all.
+func fetch(ctx context.Context, cache, dir string) error {
+	deb, err := download(ctx, filepath.Join(cache, "apt"))
+	if err != nil {
+		return err
+	}
+	partial := dir + ".partial"
+	if err := os.RemoveAll(partial); err != nil {
+		return err
+	}
+	if err := extract(ctx, deb, partial); err != nil {
+		return err
+	}
+	if err := os.Rename(partial, dir); err != nil {
+		return err
+	}
+	return os.Remove(deb)
+}
+
+// extract unpacks a package and lists its modules' needs, which a package's
+// installation would do.
+func extract(ctx context.Context, deb, dir string) error {
+	if _, err := output(ctx, "", "dpkg-deb", "-x", deb, dir); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "lib")); errors.Is(err, os.ErrNotExist) {
+		if err := os.Symlink("usr/lib", filepath.Join(dir, "lib")); err != nil {
+			return err
+		}
+	}
+	k, err := find(dir)
+	if err != nil {
+		return err
+	}
+	_, err = output(ctx, "", "depmod", "-b", dir, k.Version)
+	return err
+}
+
+// find names the parts of an extracted package.
+func find(dir string) (Kernel, error) {
+	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
+	if err != nil {
+		return Kernel{}, err
+	}
+	modules, err := filepath.Glob(filepath.Join(dir, "lib", "modules", "*"))
+	if err != nil {
+		return Kernel{}, err
+	}
+	if len(images) != 1 || len(modules) != 1 {
+		return Kernel{}, fmt.Errorf("%w: %s holds %d images and %d sets of modules; remove it and run again",
+			errPackage, dir, len(images), len(modules))
+	}
+	return Kernel{Version: filepath.Base(modules[0]), Image: images[0], ModuleDir: modules[0]}, nil
+}
+
+func lock(name string) (unlock func(), err error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil // closing unlocks
+}

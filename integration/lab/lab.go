@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"hbmfs/integration/lab/initramfs"
+	"hbmfs/integration/lab/kernel"
+)
+
+// toolGrace is how long an interrupted go command has to clean up.
+const toolGrace = 5 * time.Second
+
+// modules are those that a guest loads, with what they need.
+var modules = []string{
+	"virtio_pci", "virtio_net", "9pnet_virtio", "9p", "overlay", "fuse",
+	"rdma_rxe", "rdma_ucm", "ib_uverbs", "dummy", "veth",
+}
+
+// lab is what one run makes, and removes.
+type lab struct {
+	dir     string
+	machine machine
+}
+
+// newLab makes all that guests need. Its close removes it.
+func newLab(ctx context.Context, kvm bool) (l *lab, err error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("the lab needs root: it lets guests read the host's files as root")
+	}
+	if err := checkPackages(); err != nil {
+		return nil, err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	if strings.ContainsAny(cache, " \t\"") {
+		return nil, fmt.Errorf("the cache %q has white space or quotes in its name, which a kernel's command line can't carry", cache)
+	}
+	k, err := kernel.Get(ctx, cache)
+	if err != nil {
+		return nil, err
+	}
+	// Short, for the sockets' names.
+	dir, err := os.MkdirTemp("", "hbmfs-lab-")
+	if err != nil {
+		return nil, err
+	}
+	l = &lab{dir: dir, machine: machine{
+		dir: dir, image: k.Image, initrd: filepath.Join(dir, "initrd"), modules: k.ModuleDir, kvm: kvm,
+	}}
+	if err := l.buildInitrd(ctx); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	return l, nil
+}
+
+func (l *lab) close() error { return os.RemoveAll(l.dir) }
+
+func (l *lab) buildInitrd(ctx context.Context) (err error) {
+	program := filepath.Join(l.dir, "init")
+	if err := goTool(ctx, []string{"CGO_ENABLED=0"}, "build", "-o", program, "hbmfs/integration/lab/init"); err != nil {
+		return err
+	}
+	f, err := os.Create(l.machine.initrd)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	w := bufio.NewWriter(f)
+	spec := initramfs.Spec{Init: program, ModuleDir: l.machine.modules, Modules: modules}
+	if err := initramfs.Build(ctx, w, spec); err != nil {
+		return fmt.Errorf("build the initramfs: %w", err)
+	}
+	return w.Flush()
+}
+
+// cacheDir is where the kernel stays.
+func cacheDir() (string, error) {
+	if dir := os.Getenv("HBMFS_LAB_CACHE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, "hbmfs-lab"), nil
+}
+
+// goTool runs the go command with more environment.
+func goTool(ctx context.Context, env []string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), env...)
+	// Ended in time, the go command removes its work; its tools go with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = toolGrace
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
