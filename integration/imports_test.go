@@ -22,22 +22,30 @@ const module = "hbmfs/"
 // aside: cmd → fs → {cache, remote} → transport. "x/..." means x and all below
 // it. A package that is not listed fails the test: it must be given its place.
 var direction = map[string][]string{
-	"transport":                  {},
-	"transport/internal/landing": {"transport"},
-	"transport/inproc":           {"transport", "transport/internal/..."},
-	"transport/tcp":              {"transport", "transport/internal/..."},
-	"transport/transporttest":    {"transport", "transport/internal/..."},
-	"remote/wire":                {},
-	"remote/target":              {"remote/wire", "transport/..."},
-	"remote":                     {"remote/wire", "transport/..."},
-	"cache/device":               {"transport"},
-	"cache":                      {"cache/device", "transport"},
-	"fs/uapi":                    {},
-	"fs/client":                  {"fs/uapi", "transport"},
-	"fs":                         {"cache/...", "fs/uapi", "remote", "transport"},
-	"cmd/hbmfs":                  {"cache/...", "fs/...", "remote/...", "transport/..."},
-	"integration/run":            {"fs/client", "fs/uapi", "transport"},
-	"integration/peers":          {"cache/...", "fs/...", "remote/...", "transport/..."},
+	"transport":                     {},
+	"transport/internal/landing":    {"transport"},
+	"transport/inproc":              {"transport", "transport/internal/..."},
+	"transport/tcp":                 {"transport", "transport/internal/..."},
+	"transport/rdma":                {"transport", "transport/internal/...", "transport/rdma/internal/..."},
+	"transport/rdma/internal/verbs": {},
+	"transport/transporttest":       {"transport", "transport/internal/..."},
+	"remote/wire":                   {},
+	"remote/target":                 {"remote/wire", "transport/..."},
+	"remote":                        {"remote/wire", "transport/..."},
+	"cache/device":                  {"transport"},
+	"cache":                         {"cache/device", "transport"},
+	"fs/uapi":                       {},
+	"fs/client":                     {"fs/uapi", "transport"},
+	"fs":                            {"cache/...", "fs/uapi", "remote", "transport"},
+	"cmd/hbmfs":                     {"cache/...", "fs/...", "remote/...", "transport/..."},
+	"integration/lab":               {"integration/lab/..."},
+	"integration/lab/agent":         {},
+	"integration/lab/guest":         {"integration/lab/agent"},
+	"integration/lab/init":          {"integration/lab/agent", "integration/lab/initramfs"},
+	"integration/lab/initramfs":     {},
+	"integration/lab/kernel":        {},
+	"integration/run":               {"fs/client", "fs/uapi", "transport"},
+	"integration/peers":             {"cache/...", "fs/...", "remote/...", "transport/..."},
 }
 
 // soleImporters says which packages may import what others must not, tests
@@ -53,9 +61,11 @@ var soleImporters = map[string][]string{
 		"cmd/hbmfs",
 		"fs",
 		"fs/client",
+		"integration/lab/init",
 		"integration/run",
 		"remote/target",
 		"transport/internal/landing",
+		"transport/rdma/internal/verbs",
 		"transport/tcp",
 	},
 	"unsafe": {
@@ -64,8 +74,9 @@ var soleImporters = map[string][]string{
 		"fs/uapi",
 		"integration/peers",
 		"remote/wire", // generated
+		"transport/rdma/internal/verbs",
 	},
-	"C": {},
+	"C": {"transport/rdma/internal/verbs"},
 }
 
 // listedPackage is what the test needs of go list -json.

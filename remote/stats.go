@@ -60,5 +60,12 @@ func addLink(a, b transport.LinkStats) transport.LinkStats {
 	a.Errors += b.Errors
 	a.Bytes += b.Bytes
 	a.InFlight += b.InFlight
+	a.Registrations.Hits += b.Registrations.Hits
+	a.Registrations.Misses += b.Registrations.Misses
+	a.Registrations.Evictions += b.Registrations.Evictions
+	a.Registrations.Bytes += b.Registrations.Bytes
+	if b.Registrations.How != "" {
+		a.Registrations.How = b.Registrations.How
+	}
 	return a
 }

@@ -51,6 +51,9 @@ const (
 	WhyLocalSource
 	// WhyPlainRead: read() and mmap() ask for host copies.
 	WhyPlainRead
+	// WhyNotRegistered: the RDMA device can register the memory neither as a
+	// dma-buf nor by its CPU mapping.
+	WhyNotRegistered
 )
 
 var reasonTexts = [...]string{
@@ -59,6 +62,7 @@ var reasonTexts = [...]string{
 	"no direct transport usable",
 	"source is local to the mount",
 	"plain read",
+	"memory can't be registered with the RDMA device",
 }
 
 func (r Reason) String() string {

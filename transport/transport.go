@@ -203,6 +203,19 @@ type LinkStats struct {
 	Errors      int64 `json:"errors"`      // of those, the ones that failed
 	Bytes       int64 `json:"bytes"`       // payload that arrived
 	InFlight    int64 `json:"in_flight"`   // requests under way
+
+	Registrations RegistrationStats `json:"registrations"`
+}
+
+// RegistrationStats counts what a link did to let a device write into attached
+// memory; all zero where that needs no registration.
+type RegistrationStats struct {
+	Hits      int64 `json:"hits"`      // requests that found their memory registered
+	Misses    int64 `json:"misses"`    // registrations made
+	Evictions int64 `json:"evictions"` // registrations undone
+	Bytes     int64 `json:"bytes"`     // registered now
+	// How the latest was made: "dma-buf", "cpu-mapping" or "".
+	How string `json:"how"`
 }
 
 // SessionID names an authenticated session between a mount and a target.

@@ -1,37 +1,50 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
-	"github.com/Mellanox/rdmamap"
 	"golang.org/x/sys/unix"
 
+	"hbmfs/remote/target"
 	"hbmfs/transport"
+	"hbmfs/transport/inproc"
+	"hbmfs/transport/rdma"
+	"hbmfs/transport/tcp"
 )
 
-// absentCandidates are the direct transports, which this version has none of:
-// each says what a probe of the host found.
-func absentCandidates() []transport.Candidate {
+// candidates are all transports, the most direct first. local is nil unless the
+// target is in this process.
+func (m *mounter) candidates(local *target.Target) []transport.Candidate {
 	return []transport.Candidate{
-		{Name: "rdma", Path: transport.PathRDMA, Err: probeRDMA()},
+		rdmaCandidate(m.tls, m.o.dataPlaintext),
 		{Name: "devmem-tcp", Path: transport.PathDevmemTCP, Err: probeDevmemTCP()},
+		{Name: tcp.Name, Path: transport.PathStaged, Transport: tcp.New(m.tls != nil)},
+		inprocCandidate(local),
 	}
 }
 
-func probeRDMA() error {
-	const class = rdmamap.RdmaClassDir
-	devices := rdmamap.GetRdmaDeviceList()
-	if len(devices) > 0 {
-		return fmt.Errorf("%w: this version of hbmfs has no rdma transport (the host has %s)",
-			transport.ErrUnavailable, strings.Join(devices, ", "))
+// rdmaCandidate refuses RDMA to a mount that uses TLS, unless it was told that
+// payload may travel in clear.
+func rdmaCandidate(tlsConfig *tls.Config, plaintext bool) transport.Candidate {
+	c := transport.Candidate{Name: rdma.Name, Path: transport.PathRDMA, Transport: rdma.New()}
+	if tlsConfig != nil && !plaintext {
+		c.Transport = nil
+		c.Err = fmt.Errorf("%w: the mount uses TLS, and RDMA carries payload in clear; allow that with --data-plaintext", transport.ErrUnavailable)
 	}
-	if _, err := os.ReadDir(class); err != nil {
-		return fmt.Errorf("%w: no RDMA device on this host (%w); and this version of hbmfs has no rdma transport", transport.ErrUnavailable, err)
+	return c
+}
+
+func inprocCandidate(local *target.Target) transport.Candidate {
+	c := transport.Candidate{Name: inproc.Name, Path: transport.PathHost}
+	if local == nil {
+		c.Err = fmt.Errorf("%w: the source is not in the daemon; mount a local path to use it", transport.ErrUnavailable)
+		return c
 	}
-	return fmt.Errorf("%w: no RDMA device on this host (%s is empty); and this version of hbmfs has no rdma transport", transport.ErrUnavailable, class)
+	c.Transport = inproc.New(local)
+	return c
 }
 
 func probeDevmemTCP() error {

@@ -22,6 +22,7 @@ type mountOptions struct {
 	checksums     onOff
 	foreground    bool
 	allowOther    bool
+	dataPlaintext bool
 	tls           tlsFiles
 }
 
@@ -66,13 +67,14 @@ func (o *mountOptions) register(cmd *cobra.Command) {
 	f.StringVar(&o.device, "device", "memfd", "`device` memory to fetch into; 'hbmfs doctor' lists them")
 	f.Var(&o.pool, "pool", "device memory for each user, such as 8GiB")
 	f.Var(&o.extent, "extent", "what files are fetched and kept in: a power of two, at least 4K")
-	f.StringVar(&o.transport, "transport", transport.Auto, "`name`: auto, tcp or inproc; auto takes the most direct usable one")
+	f.StringVar(&o.transport, "transport", transport.Auto, "`name`: auto, rdma, tcp or inproc; auto takes the most direct usable one")
 	f.BoolVar(&o.requireDirect, "require-direct", false, "refuse a path that passes through host memory")
 	f.BoolVar(&o.strict, "strict", false, "refuse to fetch files that a writer may have open (EAGAIN)")
 	f.IntVar(&o.connections, "connections", 4, "data connections to the target; small plain reads may open as many again")
 	f.Var(&o.checksums, "checksums", "crc32c on every payload, checked on arrival: on or off")
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to standard error")
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users use the mount; permissions apply")
+	f.BoolVar(&o.dataPlaintext, "data-plaintext", false, plaintextUsage)
 	o.tls.register(f)
 }
 

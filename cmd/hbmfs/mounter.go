@@ -19,7 +19,6 @@ import (
 	"hbmfs/remote/target"
 	"hbmfs/transport"
 	"hbmfs/transport/inproc"
-	"hbmfs/transport/tcp"
 )
 
 // ioTimeout bounds how long a peer may make no progress, and so how long a
@@ -160,19 +159,6 @@ func (m *mounter) remoteConfig(provider device.Provider) (remote.Config, func() 
 		return m.selectPath(provider, served, m.candidates(local))
 	}
 	return cfg, closeLocal, nil
-}
-
-// candidates are all transports, the most direct first. local is nil unless the
-// target is in this process.
-func (m *mounter) candidates(local *target.Target) []transport.Candidate {
-	in := transport.Candidate{Name: inproc.Name, Path: transport.PathHost}
-	if local != nil {
-		in.Transport = inproc.New(local)
-	} else {
-		in.Err = fmt.Errorf("%w: the source is not in the daemon; mount a local path to use it", transport.ErrUnavailable)
-	}
-	return append(absentCandidates(),
-		transport.Candidate{Name: tcp.Name, Path: transport.PathStaged, Transport: tcp.New(m.tls != nil)}, in)
 }
 
 // selectPath probes the candidates against a region like those that the cache

@@ -25,13 +25,17 @@ const probeExtent = 1 << 20
 const absentDevice = "use --device memfd"
 
 func checks() []check {
+	return append(hostChecks(), rdmaChecks()...)
+}
+
+func hostChecks() []check {
 	return []check{
 		{"device", "memfd", true, probeDevice("memfd"), "allow memfd_create and file seals: a seccomp filter may forbid them"},
 		{"device", "udmabuf", false, probeDevice("udmabuf"), "modprobe udmabuf and give this user access to /dev/udmabuf, or use --device memfd"},
 		{"device", "cuda", false, absent("/dev/nvidiactl"), absentDevice},
 		{"transport", "inproc", true, probeHostCopy, ""},
 		{"transport", "tcp", false, probeTCP, "bring up the loopback interface: ip link set lo up"},
-		{"transport", "rdma", false, refusal(probeRDMA), "use --transport auto or tcp"},
+		{"transport", "rdma", false, probeRDMA, "use --transport auto or tcp; for RDMA: a device, the modules ib_uverbs and rdma_ucm, and Debian's libibverbs1, librdmacm1 and ibverbs-providers"},
 		{"transport", "devmem-tcp", false, refusal(probeDevmemTCP), "use --transport auto or tcp"},
 		{"mount", "/dev/fuse", true, probeFuseDevice, "load the module (modprobe fuse), pass /dev/fuse into the container, or give this user access to it"},
 		{"mount", "mount", os.Geteuid() == 0, probeMount, "run as root (in a container: with CAP_SYS_ADMIN), or use fusermount3"},

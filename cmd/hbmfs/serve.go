@@ -19,13 +19,17 @@ import (
 )
 
 type serveOptions struct {
-	listen   string
-	insecure bool
-	tls      tlsFiles
+	listen        string
+	insecure      bool
+	dataPlaintext bool
+	tls           tlsFiles
 }
 
 const serveHelp = `Serve datasets to mounts: each PATH, a directory, a regular file or a block
 device, under a NAME. Mounts see only what lies under PATH.
+
+Mounts fetch over TCP and, where this host has an RDMA device, by RDMA at the
+same address and port number.
 
 When the target answers, one line says so and at which address; port 0 takes any
 free one. The log goes to standard error. SIGTERM or Ctrl-C ends it.
@@ -48,6 +52,7 @@ func newServeCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.listen, "listen", "127.0.0.1:7070", "`address` to listen on, HOST:PORT")
 	cmd.Flags().BoolVar(&o.insecure, "insecure", false, "listen beyond loopback without TLS")
+	cmd.Flags().BoolVar(&o.dataPlaintext, "data-plaintext", false, plaintextUsage)
 	o.tls.register(cmd.Flags())
 	return cmd
 }
@@ -62,11 +67,12 @@ func runServe(ctx context.Context, o serveOptions, args []string, stdout, stderr
 		return err
 	}
 	t, err := target.New(target.Config{
-		Exports:    exports,
-		TLS:        tlsConfig,
-		Insecure:   o.insecure,
-		Log:        slog.New(slog.NewTextHandler(stderr, nil)),
-		Transports: []string{tcp.Name},
+		Exports:       exports,
+		TLS:           tlsConfig,
+		Insecure:      o.insecure,
+		DataPlaintext: o.dataPlaintext,
+		Log:           slog.New(slog.NewTextHandler(stderr, nil)),
+		Transports:    []string{tcp.Name},
 	})
 	if err != nil {
 		return err

@@ -75,4 +75,8 @@ func (t statTable) target(r remote.Stats) {
 	t.line("sessions", "%d, %d control calls", r.Sessions, r.RoundTrips)
 	t.line("requests", "%d, %d in flight, %d issued again, %d failed", r.Requests, r.Link.InFlight, r.Retries, r.Errors)
 	t.line("received", "%s", humanBytes(r.Link.Bytes))
+	if reg := r.Link.Registrations; reg.How != "" {
+		t.line("registered", "%s by %s, %d made, %d undone, %d requests found theirs",
+			humanBytes(reg.Bytes), reg.How, reg.Misses, reg.Evictions, reg.Hits)
+	}
 }

@@ -9,6 +9,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// plaintextUsage is of a flag that both ends have.
+const plaintextUsage = "with TLS, allow transports that carry payload in clear (rdma)"
+
 // tlsFiles names the PEM files of one end. Both ends prove who they are, so
 // either all three are given or none.
 type tlsFiles struct{ cert, key, ca string }

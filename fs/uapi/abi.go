@@ -27,11 +27,12 @@ const (
 
 // Why bytes came that way and not a better one.
 const (
-	WhyBest        = 0 // there is no better path
-	WhyRequested   = 1 // the mount was told to use this transport
-	WhyNoDirect    = 2 // no direct transport is usable: see INFO
-	WhyLocalSource = 3 // the source is in the daemon itself
-	WhyPlainRead   = 4 // read() and mmap() ask for host copies
+	WhyBest          = 0 // there is no better path
+	WhyRequested     = 1 // the mount was told to use this transport
+	WhyNoDirect      = 2 // no direct transport is usable: see INFO
+	WhyLocalSource   = 3 // the source is in the daemon itself
+	WhyPlainRead     = 4 // read() and mmap() ask for host copies
+	WhyNotRegistered = 5 // the RDMA device can't register the memory
 )
 
 // Flags of the structures.

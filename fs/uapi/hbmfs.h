@@ -29,11 +29,12 @@
 #define HBMFS_PATH_RDMA 4       /* NIC to their place in device memory */
 
 /* Why they came that way and not a better one. */
-#define HBMFS_WHY_BEST 0         /* there is no better path */
-#define HBMFS_WHY_REQUESTED 1    /* the mount was told to use this transport */
-#define HBMFS_WHY_NO_DIRECT 2    /* no direct transport is usable: see INFO */
-#define HBMFS_WHY_LOCAL_SOURCE 3 /* the source is in the daemon itself */
-#define HBMFS_WHY_PLAIN_READ 4   /* read() and mmap() ask for host copies */
+#define HBMFS_WHY_BEST 0           /* there is no better path */
+#define HBMFS_WHY_REQUESTED 1      /* the mount was told to use this transport */
+#define HBMFS_WHY_NO_DIRECT 2      /* no direct transport is usable: see INFO */
+#define HBMFS_WHY_LOCAL_SOURCE 3   /* the source is in the daemon itself */
+#define HBMFS_WHY_PLAIN_READ 4     /* read() and mmap() ask for host copies */
+#define HBMFS_WHY_NOT_REGISTERED 5 /* the RDMA device can't register the memory */
 
 /* INFO: what this mount is. On any file or directory of the mount. */
 

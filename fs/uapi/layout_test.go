@@ -36,6 +36,7 @@ var constants = map[string]uint32{
 	"HBMFS_WHY_NO_DIRECT":          WhyNoDirect,
 	"HBMFS_WHY_LOCAL_SOURCE":       WhyLocalSource,
 	"HBMFS_WHY_PLAIN_READ":         WhyPlainRead,
+	"HBMFS_WHY_NOT_REGISTERED":     WhyNotRegistered,
 	"HBMFS_DEVICE_CPU":             DeviceCPU,
 	"HBMFS_TRANSPORT_USABLE":       TransportUsable,
 	"HBMFS_TRANSPORT_CHOSEN":       TransportChosen,

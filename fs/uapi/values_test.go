@@ -21,11 +21,12 @@ func TestPathsAndReasonsAreTransports(t *testing.T) {
 		}
 	}
 	reasons := map[transport.Reason]int{
-		transport.WhyBest:        uapi.WhyBest,
-		transport.WhyRequested:   uapi.WhyRequested,
-		transport.WhyNoDirect:    uapi.WhyNoDirect,
-		transport.WhyLocalSource: uapi.WhyLocalSource,
-		transport.WhyPlainRead:   uapi.WhyPlainRead,
+		transport.WhyBest:          uapi.WhyBest,
+		transport.WhyRequested:     uapi.WhyRequested,
+		transport.WhyNoDirect:      uapi.WhyNoDirect,
+		transport.WhyLocalSource:   uapi.WhyLocalSource,
+		transport.WhyPlainRead:     uapi.WhyPlainRead,
+		transport.WhyNotRegistered: uapi.WhyNotRegistered,
 	}
 	for r, n := range reasons {
 		if int(r) != n {

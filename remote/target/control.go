@@ -66,7 +66,7 @@ func (c *control) openSession(req *wire.OpenSessionRequest) (*wire.OpenSessionRe
 		return nil, err
 	}
 	reply := &wire.OpenSessionReply{
-		Transports: c.t.cfg.Transports,
+		Transports: c.t.transports(),
 	}
 	byName := make(map[string]*dataset, len(chosen))
 	for _, d := range chosen {

@@ -39,7 +39,8 @@ func (g *greetings) remove(conn net.Conn) {
 
 // Serve serves control and data connections from l, which it closes, until ctx
 // ends or the target is closed; then it returns nil. Control connections stay
-// until Close.
+// until Close. So do RDMA connections, which it takes at l's address where the
+// host has an RDMA device, unless the target's TLS forbids payload in clear.
 //
 // Without TLS and without Config.Insecure it refuses to listen on anything but
 // loopback.
@@ -48,6 +49,7 @@ func (t *Target) Serve(ctx context.Context, l net.Listener) error {
 	if err := t.checkListener(l.Addr()); err != nil {
 		return err
 	}
+	t.serveRDMA(l.Addr())
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	ctx, cancel := context.WithCancel(ctx)

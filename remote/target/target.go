@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"hbmfs/transport"
+	"hbmfs/transport/rdma"
 	"hbmfs/transport/tcp"
 )
 
@@ -27,7 +28,10 @@ type Config struct {
 	// Insecure lets a target without TLS listen on more than loopback.
 	Insecure bool
 	Log      *slog.Logger // nil: none
-	// Transports are the data planes that mounts are told of.
+	// DataPlaintext lets a target with TLS serve data planes that can't encrypt.
+	DataPlaintext bool
+	// Transports are the data planes that mounts are told of from the start.
+	// Serve adds those that it finds a device for.
 	Transports []string
 }
 
@@ -38,13 +42,15 @@ type Target struct {
 	files    *fileTable
 	control  *grpc.Server
 	data     *tcp.Server
+	rdma     *rdma.Server
 	remote   *connListener     // control connections that Serve took
 	local    *bufconn.Listener // and those of DialLocal
 	serving  sync.WaitGroup
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 
-	mu       sync.RWMutex
+	mu       sync.RWMutex                     // guards all below
+	served   []string                         // data planes
 	sessions map[transport.SessionID]*session // nil once closed
 	fresh    []*session                       // those without an events stream yet, oldest first
 }
@@ -77,6 +83,8 @@ func New(cfg Config) (*Target, error) {
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	leases.start()
 	t.data = tcp.NewServer(t, cfg.Log)
+	t.rdma = rdma.NewServer(t, cfg.Log)
+	t.served = cfg.Transports
 	t.control = newControl(t)
 	t.serving.Go(func() { _ = t.control.Serve(t.remote) })
 	t.serving.Go(func() { _ = t.control.Serve(t.local) })
@@ -202,7 +210,7 @@ func (t *Target) Close() error {
 		return nil
 	}
 	t.cancel()
-	err := t.data.Close()
+	err := errors.Join(t.data.Close(), t.rdma.Close())
 	hard := time.AfterFunc(closeGrace, t.control.Stop)
 	t.control.GracefulStop()
 	hard.Stop()

@@ -1,0 +1,69 @@
+package rdma
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"hbmfs/transport/rdma/internal/verbs"
+)
+
+func testBounce(t *testing.T, size int) *bounce {
+	t.Helper()
+	b, err := newBounce(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.close() })
+	return b
+}
+
+func TestBounceHoldsTwoOfTheLargest(t *testing.T) {
+	b := testBounce(t, bounceSize)
+	one, two := b.take(MaxLen), b.take(MaxLen)
+	if len(one) != MaxLen || len(two) != MaxLen || b.take(1) != nil {
+		t.Fatalf("%d, %d, and more", len(one), len(two))
+	}
+	b.give(one)
+	if small := b.take(1); len(small) != 1 || cap(small) != 1 || b.take(MaxLen) != nil {
+		t.Errorf("%d of %d bytes", len(small), cap(small))
+	}
+}
+
+// TestBouncePiecesAreApart takes and gives at random: no byte is in two pieces,
+// and all of the memory is there at the end.
+func TestBouncePiecesAreApart(t *testing.T) {
+	const size = 64 * bouncePage
+	b := testBounce(t, size)
+	rng := rand.New(rand.NewPCG(1, 2))
+	var held [][]byte
+	for i := range 5000 {
+		if p := b.take(1 + rng.IntN(9*bouncePage)); p != nil {
+			for j := range p {
+				if p[j] != 0 {
+					t.Fatalf("step %d: byte %d of a new piece is in another", i, j)
+				}
+				p[j] = 1
+			}
+			held = append(held, p)
+			continue
+		}
+		k := rng.IntN(len(held))
+		clear(held[k])
+		b.give(held[k])
+		held[k] = held[len(held)-1]
+		held = held[:len(held)-1]
+	}
+	for _, p := range held {
+		b.give(p)
+	}
+	if all := b.take(size); len(all) != size || verbs.Addr(all) != verbs.Addr(b.mem) {
+		t.Errorf("%d of %d bytes are left", len(all), size)
+	}
+}
+
+func TestBounceDoesNotAllocate(t *testing.T) {
+	b := testBounce(t, 1<<20)
+	if n := testing.AllocsPerRun(100, func() { b.give(b.take(100 << 10)) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -1,0 +1,155 @@
+package rdma
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hbmfs/transport"
+	"hbmfs/transport/rdma/internal/verbs"
+)
+
+// drainLimit is how long the work of a failed queue pair may take to flush. What
+// has not is ended by the queue pair's destruction.
+const drainLimit = 500 * time.Millisecond
+
+// work is what a completion is of. Its id has the slot too.
+type work uint64
+
+const (
+	workReceive work = iota
+	workSend
+	workHello
+)
+
+var workNames = [...]string{"record", "request", "first message"}
+
+func workID(w work, slot int) uint64 { return uint64(w)<<8 | uint64(slot) }
+
+// receive takes completions until the connection ends, and returns why it did.
+// The error wraps [transport.ErrConnLost].
+func (c *conn) receive() error {
+	for {
+		n, err := c.poll()
+		for i := 0; i < n && err == nil; i++ {
+			err = c.completed(&c.wc[i])
+		}
+		if err != nil {
+			return lost(err)
+		}
+	}
+}
+
+// lost says that err was the end of a connection.
+func lost(err error) error {
+	if errors.Is(err, transport.ErrConnLost) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", transport.ErrConnLost, err)
+}
+
+// poll waits until there are completions, and takes up to a batch of them.
+func (c *conn) poll() (int, error) {
+	for {
+		n, err := c.cq.Poll(c.wc[:])
+		if n > 0 || err != nil {
+			c.outstanding.Add(int64(-n))
+			return n, err
+		}
+		if err := c.cq.Wait(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// completed returns why the connection must end.
+func (c *conn) completed(w *verbs.Completion) error {
+	kind, slot := work(w.ID>>8), int(w.ID&0xff)
+	if w.Status != verbs.StatusOK {
+		return fmt.Errorf("%w: %s: %v", transport.ErrConnLost, workNames[kind], w.Status)
+	}
+	switch kind {
+	case workSend:
+		c.paid(&c.slots[slot], owesSend)
+	case workReceive:
+		return c.recorded(w)
+	}
+	return nil
+}
+
+// paid lands the slot's payload if what completed was the last that it owed.
+func (c *conn) paid(s *slot, what owed) {
+	c.mu.Lock()
+	s.owes &^= what
+	whole := s.owes == 0
+	c.mu.Unlock()
+	if whole {
+		s.land()
+	}
+}
+
+// recorded takes the record that the peer announced.
+func (c *conn) recorded(w *verbs.Completion) error {
+	if w.Op != verbs.OpRecvWithImm {
+		return fmt.Errorf("%w: a message of %d bytes without a record", transport.ErrProtocol, w.Bytes)
+	}
+	s, err := c.take(tag(w.Imm))
+	if err != nil {
+		return err
+	}
+	c.paid(s, owesRecord)
+	return nil
+}
+
+// take checks the record of t against its slot.
+func (c *conn) take(t tag) (*slot, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t.slot() >= depth {
+		return nil, fmt.Errorf("%w: record of slot %d", transport.ErrProtocol, t.slot())
+	}
+	s := &c.slots[t.slot()]
+	if s.state != slotWaiting || s.owes&owesRecord == 0 || s.tag() != t {
+		return nil, fmt.Errorf("%w: record of request %#x, which is not under way", transport.ErrProtocol, t)
+	}
+	rec, err := parseRecord(c.control.mailbox(t.slot()))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.accept(rec); err != nil {
+		return nil, err
+	}
+	c.progress.Add(uint64(rec.length) + recordSize)
+	return s, nil
+}
+
+// drain returns once all work of the failed queue pair has flushed, or the limit
+// is over. What completes with success meanwhile is not counted as one: its
+// request fails with the connection.
+func (c *conn) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
+	defer cancel()
+	stop := onEnd(ctx, c.cq.Interrupt)
+	defer stop()
+	for c.outstanding.Load() > 0 {
+		if _, err := c.poll(); err != nil {
+			return
+		}
+	}
+}
+
+// onEnd calls f when ctx ends, unless stop was called before. Once stop has
+// returned, f does not run.
+func onEnd(ctx context.Context, f func()) (stop func()) {
+	ran := make(chan struct{})
+	undo := context.AfterFunc(ctx, func() {
+		defer close(ran)
+		f()
+	})
+	return func() {
+		if !undo() {
+			<-ran
+		}
+	}
+}

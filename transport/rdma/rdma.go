@@ -1,0 +1,40 @@
+// Package rdma is the transport in which the NIC puts a payload into place: the
+// target writes it by RDMA WRITE straight into registered device memory, over a
+// few reliable connections that all users of a link share. Memory that the
+// device can't register, and that of plain reads, is filled from a registered
+// buffer by the memory's own copy.
+//
+// It owns its connections, on both sides, what is under way on them, and the
+// registrations of memory. It never opens a file, decides which path is taken,
+// or issues a request again: one that was on a lost connection fails, and its
+// caller decides.
+//
+// # Protocol
+//
+// The connection manager's private data authenticates both sides: see auth.go.
+// Both then use the smaller of their MTUs, and show that a message of the full
+// size passes each way before the connection is up: where it doesn't, the first
+// large payload would hang. After that the client sends requests, each of which
+// names a destination by address and key. The target reads its storage, writes
+// the payload, and then writes a record into the client's mailbox with the
+// request's tag as immediate data; that order holds on the wire. The client
+// posts the receive that a record consumes before its request, and a request is
+// sent only with a credit, so no receiver is ever not ready.
+//
+// # What is never written late
+//
+// A request that failed with its connection is Done after the queue pair was
+// put into the error state, its work has flushed, and it was destroyed: nothing
+// can write the destination any more. That holds for targets that keep to the
+// protocol. The key that a request carries is good for the whole of its memory,
+// as long as that is attached: a hostile target could write anywhere in memory
+// that it was once asked to fill a part of. Mount only targets that may.
+//
+// # Locking
+//
+// conn.mu guards a connection's slots and what is to be posted; link.mu guards
+// the link's end. Neither is held while work is posted, or while Done or a
+// method of a Memory is called; conn.mu may be taken under link.mu, and the
+// locks of the registrations and of the bounce memory under conn.mu. A
+// connection's completion queue is the business of one goroutine, its lane's.
+package rdma

@@ -1,0 +1,189 @@
+package rdma
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"hbmfs/transport"
+	"hbmfs/transport/rdma/internal/verbs"
+	"hbmfs/transport/transporttest"
+)
+
+const fileSize = 32 << 20
+
+func TestServes(t *testing.T) {
+	source := transporttest.NewSource()
+	warm, cold := source.Add(1, fileSize), source.Add(2, fileSize)
+	source.Chill(2)
+	g := startServer(t, source)
+	p := up(t, g.session)
+	for _, n := range []int{0, 1, 4096, 64<<10 + 1, pieceSize, pieceSize + 1, 3*pieceSize + 5} {
+		p.fetches(warm, 7, n)
+		p.fetches(cold, 4096, n)
+	}
+	if st := g.server.Stats(); st.Connections != 1 || st.Requests != 14 || st.Bytes == 0 {
+		t.Errorf("%+v", st)
+	}
+	p.close()
+	settled(t, g.server, 0)
+}
+
+// settled waits until a server has n connections, and its staging back.
+func settled(t *testing.T, s *Server, n int) {
+	t.Helper()
+	for until := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		st := s.Stats()
+		if st.Connections == n && st.Staging == 0 {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%+v, want %d connections", st, n)
+		}
+	}
+}
+
+// TestBadClients has each break the protocol in its way; another client's
+// fetches go on.
+func TestBadClients(t *testing.T) {
+	source := transporttest.NewSource()
+	file, cold := source.Add(1, fileSize), source.Add(2, fileSize)
+	held := source.Hold(2)
+	defer held.Release()
+	g := startServer(t, source)
+	good := up(t, g.session)
+	for _, c := range []struct {
+		what string
+		act  func(*peer)
+	}{
+		{"33 requests at once", func(p *peer) {
+			var all [][]byte
+			for i := range depth + 1 {
+				all = append(all, p.message(i, p.ask(i%depth, cold, 0, 4096)))
+			}
+			p.send(all...)
+		}},
+		{"unknown flags", func(p *peer) {
+			m := p.message(0, p.ask(0, file, 0, 4096))
+			m[4] = 2
+			p.send(m)
+		}},
+		{"a slot that there is none of", func(p *peer) { p.send(p.message(0, p.ask(depth, file, 0, 4096))) }},
+		{"too long", func(p *peer) { p.send(p.message(0, p.ask(0, file, 0, MaxLen+1))) }},
+		{"a short message", func(p *peer) { p.send(p.message(0, p.ask(0, file, 0, 4096))[:requestSize-1]) }},
+		{"an empty message", func(p *peer) { p.send(p.message(0, p.ask(0, file, 0, 4096))[:0]) }},
+		{"a key of nothing", func(p *peer) {
+			r := p.ask(0, file, 0, 4096)
+			r.rkey ^= 0x5a5a00
+			p.send(p.message(0, r))
+		}},
+		{"past its region", func(p *peer) {
+			r := p.ask(0, file, 0, 4096)
+			r.addr = p.mr.Addr + peerArea - 100
+			p.send(p.message(0, r))
+		}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			p := up(t, g.session)
+			c.act(p)
+			p.ended()
+			if c.what == "33 requests at once" {
+				held.Release()
+			}
+			p.close()
+			settled(t, g.server, 1)
+			good.t = t
+			good.fetches(file, 8, 2*pieceSize)
+		})
+	}
+	good.t = t
+}
+
+func TestBadHello(t *testing.T) {
+	source := transporttest.NewSource()
+	file := source.Add(1, fileSize)
+	g := startServer(t, source)
+	for what, spoil := range map[string]func([]byte){
+		"magic":   func(b []byte) { b[0]++ },
+		"depth":   func(b []byte) { b[6]++ },
+		"padding": func(b []byte) { b[40]++ },
+		"pattern": func(b []byte) { b[helloSize-1]++ },
+	} {
+		p := newPeer(t, g.session.Addr)
+		p.enter(g.session, spoil)
+		t.Log(what)
+		p.ended()
+		p.close()
+	}
+	settled(t, g.server, 0)
+	up(t, g.session).fetches(file, 0, 4096)
+}
+
+func TestRefusals(t *testing.T) {
+	source := transporttest.NewSource()
+	g := startServer(t, source)
+	other := g.sessions.Open(source)
+	r := connectRequest{mtu: 1024, session: g.session.ID, nonce: newNonce()}
+	fine := appendConnect(nil, r, g.session.Secret)
+	spoilt := func(at int) []byte {
+		b := append([]byte(nil), fine...)
+		b[at]++
+		return b
+	}
+	unknown := r
+	unknown.session[15] ^= 0x77
+	for _, c := range []struct {
+		what    string
+		private []byte
+		want    error
+	}{
+		{"wrong magic", spoilt(0), transport.ErrProtocol},
+		{"wrong version", spoilt(4), transport.ErrProtocol},
+		{"wrong mac", spoilt(55), transport.ErrSession},
+		{"another session's secret", appendConnect(nil, r, other.Secret), transport.ErrSession},
+		{"unknown session", appendConnect(nil, unknown, g.session.Secret), transport.ErrSession},
+		{"nothing", nil, transport.ErrProtocol},
+	} {
+		p := newPeer(t, g.session.Addr)
+		ev := p.knock(c.private)
+		if err := parseReject(ev.Private); ev.Kind != verbs.Rejected || !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, %v", c.what, ev.Kind, err)
+		}
+		p.close()
+	}
+	first, second := newPeer(t, g.session.Addr), newPeer(t, g.session.Addr)
+	if ev := first.knock(fine); ev.Kind != verbs.ConnectResponse {
+		t.Fatalf("%v", ev.Kind)
+	}
+	if ev := second.knock(fine); ev.Kind != verbs.Rejected || !errors.Is(parseReject(ev.Private), transport.ErrSession) {
+		t.Errorf("replayed: %v", ev.Kind)
+	}
+	first.close()
+	second.close()
+	settled(t, g.server, 0)
+}
+
+// TestClientDies has it do so in the middle of its requests, some of which wait
+// for storage.
+func TestClientDies(t *testing.T) {
+	source := transporttest.NewSource()
+	file, cold := source.Add(1, fileSize), source.Add(2, fileSize)
+	held := source.Hold(2)
+	g := startServer(t, source)
+	good, p := up(t, g.session), up(t, g.session)
+	var all [][]byte
+	for i := range depth {
+		f := file
+		if i%2 == 0 {
+			f = cold
+		}
+		all = append(all, p.message(i, p.ask(i, f, 0, 3*pieceSize)))
+	}
+	p.send(all...)
+	<-held.Reached()
+	p.close()
+	good.fetches(file, 0, pieceSize)
+	held.Release()
+	settled(t, g.server, 1)
+	good.fetches(file, 0, pieceSize)
+}

@@ -1,0 +1,26 @@
+package rdma
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"testing"
+
+	"hbmfs/transport"
+	"hbmfs/transport/rdma/internal/verbs"
+	"hbmfs/transport/transporttest"
+)
+
+func TestListenWithoutDevice(t *testing.T) {
+	if names, err := verbs.Devices(); err == nil && len(names) > 0 {
+		unsupported(t, "a host without RDMA devices")
+	}
+	s := NewServer(transporttest.NewSessions(), slog.New(slog.DiscardHandler))
+	defer s.Close()
+	if err := s.Listen(netip.MustParseAddrPort("127.0.0.1:0")); !errors.Is(err, transport.ErrUnavailable) {
+		t.Errorf("listens, or %v", err)
+	}
+	if st := s.Stats(); st != (ServerStats{}) {
+		t.Errorf("%+v", st)
+	}
+}

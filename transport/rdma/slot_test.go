@@ -1,0 +1,97 @@
+package rdma
+
+import (
+	"errors"
+	"testing"
+
+	"hbmfs/transport"
+	"hbmfs/transport/rdma/internal/verbs"
+)
+
+// asked returns a connection without a queue pair, on which one request of 100
+// bytes is under way, and the record that answers it.
+func asked(t *testing.T) (*conn, *slot, record) {
+	t.Helper()
+	l := &link{session: transport.Session{Checksums: true}, bounce: testBounce(t, 1<<20)}
+	c := newConn(l)
+	c.device = &opened{bounce: &verbs.MR{RKey: 7}}
+	c.control.mem = make([]byte, controlSize)
+	c.control.out = &verbs.MR{LKey: 8}
+	file := transport.FileRef{Handle: 3, Version: transport.Version{5}}
+	r := &transport.Request{File: file, Off: 4096, Dst: transport.Span{Mem: make(transport.HostMemory, 200), Off: 50, Len: 100}}
+	if c.add(r) != added {
+		t.Fatal("not taken")
+	}
+	s := &c.slots[0]
+	return c, s, record{tag: s.tag(), length: 100, file: file, off: 4096}
+}
+
+func TestRequestSaysWhereToWrite(t *testing.T) {
+	c, s, rec := asked(t)
+	if len(c.pending) != 1 || c.sends != 1 || s.result.Path != transport.PathStaged {
+		t.Fatalf("pending %+v, %+v", c.pending, s.result)
+	}
+	got, err := parseRequest(c.control.outgoing(0)[:requestSize])
+	want := request{tag: rec.tag, checksum: true, file: rec.file, off: rec.off, addr: verbs.Addr(s.piece), length: 100, rkey: 7}
+	if err != nil || got != want {
+		t.Errorf("%+v, want %+v: %v", got, want, err)
+	}
+}
+
+// TestRecordsMustAgree spoils one thing of a record at a time.
+func TestRecordsMustAgree(t *testing.T) {
+	for what, spoil := range map[string]func(*record, *tag){
+		"tag":        func(r *record, _ *tag) { r.tag++ },
+		"immediate":  func(_ *record, imm *tag) { *imm = newTag(imm.slot(), imm.generation()+1) },
+		"slot":       func(_ *record, imm *tag) { *imm = newTag(depth, imm.generation()) },
+		"other slot": func(_ *record, imm *tag) { *imm = newTag(1, 0) },
+		"handle":     func(r *record, _ *tag) { r.file.Handle++ },
+		"version":    func(r *record, _ *tag) { r.file.Version[15]++ },
+		"offset":     func(r *record, _ *tag) { r.off++ },
+		"length":     func(r *record, _ *tag) { r.length-- },
+		"status":     func(r *record, _ *tag) { r.status = statusEnd },
+	} {
+		c, s, rec := asked(t)
+		imm := rec.tag
+		spoil(&rec, &imm)
+		appendRecord(c.control.mailbox(s.index)[:0], rec)
+		err := c.recorded(&verbs.Completion{Op: verbs.OpRecvWithImm, Imm: uint32(imm)})
+		if !errors.Is(err, transport.ErrProtocol) || s.state != slotWaiting {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestRecordTwice has a record come twice: the second is no answer.
+func TestRecordTwice(t *testing.T) {
+	c, s, rec := asked(t)
+	appendRecord(c.control.mailbox(s.index)[:0], rec)
+	w := &verbs.Completion{Op: verbs.OpRecvWithImm, Imm: uint32(rec.tag)}
+	if err := c.recorded(w); err != nil || s.owes != owesSend {
+		t.Fatalf("%v, owes %d", err, s.owes)
+	}
+	if err := c.recorded(w); !errors.Is(err, transport.ErrProtocol) {
+		t.Errorf("the same again: %v", err)
+	}
+}
+
+func TestFlushIsNoSuccess(t *testing.T) {
+	c, s, rec := asked(t)
+	err := c.completed(&verbs.Completion{ID: workID(workReceive, 0), Status: verbs.StatusFlushed, Op: verbs.OpRecvWithImm, Imm: uint32(rec.tag)})
+	if !errors.Is(err, transport.ErrConnLost) || s.owes&owesRecord == 0 {
+		t.Errorf("%v, owes %d", err, s.owes)
+	}
+}
+
+// TestBounceIsACredit submits more than bounce memory holds.
+func TestBounceIsACredit(t *testing.T) {
+	c, _, _ := asked(t)
+	r := &transport.Request{Dst: transport.Span{Mem: make(transport.HostMemory, 1<<20), Len: 1 << 20}}
+	if got := c.add(r); got != noCredit {
+		t.Errorf("a request without room for its payload: %d", got)
+	}
+	r.Dst.Len = 1 << 19
+	if got := c.add(r); got != added {
+		t.Errorf("one with room: %d", got)
+	}
+}

@@ -1,0 +1,147 @@
+package rdma
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"hbmfs/transport"
+	"hbmfs/transport/internal/landing"
+	"hbmfs/transport/rdma/internal/verbs"
+)
+
+// Name is what --transport calls this transport.
+const Name = "rdma"
+
+// MaxConnections is the most that a session may ask for.
+const MaxConnections = 64
+
+// defaultTimeout is for sessions that name none.
+const defaultTimeout = 30 * time.Second
+
+type rdma struct{}
+
+// New returns the transport. Nothing is loaded before Plan or Dial.
+func New() transport.Transport { return rdma{} }
+
+func (rdma) Name() string { return Name }
+
+// Plan finds a device of this host whose port is up, and registers mem with it.
+// Memory that can't be registered, and host memory, is planned as staged.
+func (rdma) Plan(mem transport.Memory) (transport.Plan, error) {
+	if landing.Revoked(mem) {
+		return transport.Plan{}, fmt.Errorf("%w: %w", transport.ErrUnavailable, transport.ErrRevoked)
+	}
+	ctx, err := activeDevice()
+	if err != nil {
+		return transport.Plan{}, fmt.Errorf("rdma: %w: %w", transport.ErrUnavailable, err)
+	}
+	defer ctx.Close()
+	p := transport.Plan{Path: transport.PathStaged, Why: transport.WhyPlainRead, MaxLen: MaxLen, Align: 1}
+	if _, host := mem.(transport.HostMemory); host {
+		return p, nil
+	}
+	if p.Why = transport.WhyNotRegistered; registrable(ctx, mem) {
+		p.Path, p.Why = transport.PathRDMA, transport.WhyBest
+	}
+	return p, nil
+}
+
+// activeDevice opens the first device whose port is up.
+func activeDevice() (*verbs.Context, error) {
+	if err := verbs.Load(); err != nil {
+		return nil, err
+	}
+	names, err := verbs.Devices()
+	if err != nil {
+		return nil, err
+	}
+	failed := errors.New("no RDMA device on this host: load the NIC's driver, or add one with rdma link add")
+	for _, name := range names {
+		ctx, err := openActive(name)
+		if err == nil {
+			return ctx, nil
+		}
+		failed = err
+	}
+	return nil, failed
+}
+
+func openActive(name string) (*verbs.Context, error) {
+	ctx, err := verbs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	port, err := ctx.Port(1)
+	if err == nil && !port.Active {
+		err = fmt.Errorf("the port of RDMA device %s is down: bring its network link up", name)
+	}
+	if err != nil {
+		ctx.Close()
+		return nil, err
+	}
+	return ctx, nil
+}
+
+// registrable reports whether ctx's device takes mem, by doing it.
+func registrable(ctx *verbs.Context, mem transport.Memory) bool {
+	pd, err := ctx.AllocPD()
+	if err != nil {
+		return false
+	}
+	defer pd.Close()
+	mr, _, err := register(pd, mem)
+	return err == nil && mr.Close() == nil
+}
+
+// Dial connects as often as the session says, and fails if one connection does.
+// The target listens on the RDMA port of the same number as its TCP port.
+// Besides the errors of the interface, it returns one wrapping
+// [transport.ErrProtocol] if what answers is no target of this version, and
+// [transport.ErrUnavailable] if this host can't use RDMA.
+func (rdma) Dial(ctx context.Context, s transport.Session) (transport.Link, error) {
+	if s.Connections < 1 || s.Connections > MaxConnections {
+		return nil, fmt.Errorf("rdma %s: %d connections: must be 1 to %d", s.Addr, s.Connections, MaxConnections)
+	}
+	if err := verbs.Load(); err != nil {
+		return nil, fmt.Errorf("rdma %s: %w: %w", s.Addr, transport.ErrUnavailable, err)
+	}
+	if s.Timeout <= 0 {
+		s.Timeout = defaultTimeout
+	}
+	l, err := newLink(s)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.connect(ctx); err != nil {
+		return nil, errors.Join(err, l.bounce.close())
+	}
+	l.start()
+	return l, nil
+}
+
+// connect opens all connections, or none.
+func (l *link) connect(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range l.lanes {
+		g.Go(func() error {
+			c, err := l.dial(ctx)
+			if err == nil {
+				l.lanes[i].conn.Store(c)
+			}
+			return err
+		})
+	}
+	err := g.Wait()
+	if err != nil {
+		for i := range l.lanes {
+			if c := l.lanes[i].conn.Load(); c != nil {
+				c.retire(err)
+			}
+		}
+	}
+	return err
+}
