@@ -43,6 +43,10 @@ var parts = []part{
 	{
 		name: "device",
 		runs: []testRun{{[]string{"./cache/device"}, ""}},
+		required: []string{
+			"TestClientInThisProcess", "TestClientProcess", "TestRegionProperties",
+			"TestUdmabufIsTheMemfd", "TestUdmabufOverLimit", "TestUdmabufSizeIsExact",
+		},
 	},
 	{
 		name:  "rdma",
@@ -51,6 +55,17 @@ var parts = []part{
 			{[]string{"./transport/rdma/..."}, ""},
 			{[]string{"./integration/lab/tests"}, "^TestRDMA"},
 		},
+		required: []string{
+			"TestBadClients", "TestBadHello", "TestClientDies", "TestConformance", "TestDirect", "TestLabDMABuf", "TestLabRemoval",
+			"TestLabTransfer", "TestNobodyListens", "TestRDMAClients", "TestRDMAFetch", "TestRDMAMountKilled", "TestRDMAPlainRead",
+			"TestRDMASoak", "TestRDMATargetKilled", "TestRefusals", "TestServes", "TestTargetRestarts",
+		},
+	},
+	{
+		name:     "speed",
+		runs:     []testRun{{[]string{"./integration/lab/tests"}, "^TestSpeed"}},
+		required: []string{"TestSpeedRDMA", "TestSpeedTCP"},
+		hbmfs:    true,
 	},
 }
 

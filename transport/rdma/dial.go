@@ -218,38 +218,42 @@ func (c *conn) prove() error {
 	if err := c.post([]verbs.Work{c.control.send(workID(workHello, 0), message)}, nil); err != nil {
 		return err
 	}
-	for left := 2; left > 0; {
+	for owes := owesRecord | owesSend; owes != 0; {
 		n, err := c.poll()
 		if err != nil {
 			return err
 		}
 		for i := range c.wc[:n] {
-			if err := c.proving(&c.wc[i]); err != nil {
+			paid, err := c.proving(&c.wc[i])
+			if err != nil {
 				return err
 			}
+			if owes&paid == 0 {
+				return fmt.Errorf("%w: the set-up ended twice", transport.ErrProtocol)
+			}
+			owes &^= paid
 		}
-		left -= n
 	}
 	return nil
 }
 
-// proving checks a completion of the set-up.
-func (c *conn) proving(w *verbs.Completion) error {
+// proving checks a completion of the set-up, and says what is no longer owed.
+func (c *conn) proving(w *verbs.Completion) (owed, error) {
 	kind := work(w.ID >> 8)
 	switch {
 	case w.Status == verbs.StatusRetryExceeded:
-		return errUnanswered
+		return 0, errUnanswered
 	case w.Status != verbs.StatusOK:
-		return fmt.Errorf("%w: %s: %v", transport.ErrConnLost, workNames[kind], w.Status)
+		return 0, fmt.Errorf("%w: %s: %v", transport.ErrConnLost, workNames[kind], w.Status)
 	case kind == workHello:
-		return nil
+		return owesSend, nil
 	}
 	rec, err := parseRecord(c.control.mailbox(depth))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if done := newTag(depth, 0); w.Op != verbs.OpRecvWithImm || tag(w.Imm) != done || rec != (record{tag: done}) {
-		return fmt.Errorf("%w: the set-up ended with %+v", transport.ErrProtocol, rec)
+		return 0, fmt.Errorf("%w: the set-up ended with %+v", transport.ErrProtocol, rec)
 	}
-	return checkPattern(c.control.proof())
+	return owesRecord, checkPattern(c.control.proof())
 }

@@ -76,8 +76,10 @@ type attachment struct {
 	mem  transport.Memory
 }
 
+// Close gives the place in the set back last: who attaches the memory anew finds
+// no registration.
 func (a attachment) Close() error {
-	return errors.Join(a.Attachment.Close(), a.link.device.detach(a.mem))
+	return errors.Join(a.link.device.detach(a.mem), a.Attachment.Close())
 }
 
 // Submit encodes each request for the connection with the least to do, and then

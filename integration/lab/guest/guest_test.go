@@ -36,7 +36,7 @@ func here(t *testing.T) *Host {
 }
 
 func TestWaitLine(t *testing.T) {
-	p := here(t).Start(t, "/bin/sh", "-c", "echo one; echo number two >&2; printf partial; exec sleep 1000")
+	p := here(t).Start(t, "/bin/sh", "-c", "echo one; echo number two; printf partial two; exec sleep 1000")
 	if line := p.WaitLine(t, "two"); line != "number two" {
 		t.Errorf("line %q", line)
 	}

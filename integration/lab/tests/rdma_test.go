@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"hbmfs/fs"
+	"hbmfs/fs/client"
 	"hbmfs/integration/lab/guest"
 	"hbmfs/transport"
 )
@@ -83,6 +85,7 @@ type load struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	fetches atomic.Int64
+	fresh   atomic.Int64 // of those, the ones that were not all in memory
 	bytes   atomic.Int64
 	failed  atomic.Int64 // fetches that ended with an error that it tolerates
 }
@@ -115,6 +118,9 @@ func (l *load) run(ctx context.Context, r *rand.Rand, faults bool) {
 		switch {
 		case err == nil:
 			l.fetches.Add(1)
+			if slices.ContainsFunc(got.Segments, func(s client.Segment) bool { return !s.Hit }) {
+				l.fresh.Add(1)
+			}
 			l.bytes.Add(got.Fetched)
 			if got.Path != transport.PathRDMA {
 				l.t.Errorf("%d bytes at %d came by %v (%v)", n, off, got.Path, got.Why)
@@ -139,12 +145,12 @@ func isTolerated(err error) bool {
 	return false
 }
 
-// advance waits until the load has made n more fetches.
+// advance waits until the load has made n more fetches over the network.
 func (l *load) advance(n int64, limit time.Duration) time.Duration {
 	l.t.Helper()
-	from := l.fetches.Load()
+	from := l.fresh.Load()
 	return eventually(l.t, limit, "fetches go on", func() error {
-		if got := l.fetches.Load() - from; got < n {
+		if got := l.fresh.Load() - from; got < n {
 			return fmt.Errorf("%d fetches of %d", got, n)
 		}
 		return nil
@@ -201,24 +207,6 @@ func TestRDMATargetKilled(t *testing.T) {
 	m.settled(t)
 }
 
-// TestRDMALinkDown takes the link away under load, and gives it back.
-func TestRDMALinkDown(t *testing.T) {
-	startTarget(t, big(1, 1))
-	m := direct(t)
-	l := startLoad(t, 4, true, m.open(t, "f1", 1, 1))
-	l.advance(5, time.Minute)
-	before := m.busy(t)
-	guest.Run(t, "ip", "link", "set", "eth0", "down")
-	time.Sleep(3 * time.Second) // long enough for the queue pairs' retries to end
-	guest.Run(t, "ip", "link", "set", "eth0", "up")
-	took := l.advance(20, 2*time.Minute)
-	l.stop()
-	s := m.stats(t)
-	t.Logf("%d in flight when the link went down for 3 s; 20 fetches %v after it was back; %d fetches failed, %d connections replaced",
-		before.Target.Link.InFlight, took, l.failed.Load(), s.Target.Link.Reconnects)
-	m.settled(t)
-}
-
 // settled fails the test unless the mount is as it was at rest: its queue pairs,
 // and no lease, transfer or quarantined extent.
 func (m *mount) settled(t *testing.T) {
@@ -240,6 +228,8 @@ func (m *mount) settled(t *testing.T) {
 // TestRDMAMountKilled: what a mount had at both ends goes with it.
 func TestRDMAMountKilled(t *testing.T) {
 	tg := startTarget(t, big(1, 1))
+	local := guest.Local(t)
+	here, there := objects(t, local), objects(t, tg.peer)
 	m := direct(t)
 	l := startLoad(t, 4, true, m.open(t, "f1", 1, 1))
 	l.advance(5, time.Minute)
@@ -247,19 +237,25 @@ func TestRDMAMountKilled(t *testing.T) {
 	m.Kill(t)
 	l.stop()
 	m.Wait(t)
-	local := guest.Local(t)
-	for _, kind := range []string{"qp", "mr", "pd", "cq"} {
-		eventually(t, 30*time.Second, "the mount's "+kind+" are gone", func() error {
-			if n := resources(t, local, kind); n != 0 {
-				return fmt.Errorf("%d left", n)
+	for what, h := range map[string]*guest.Host{"the mount's": local, "the target's": tg.peer} {
+		want := here
+		if h == tg.peer {
+			want = there
+		}
+		took := eventually(t, 30*time.Second, what+" RDMA objects are gone", func() error {
+			if got := objects(t, h); got != want {
+				return fmt.Errorf("%+v; before the mount: %+v", got, want)
 			}
 			return nil
 		})
-		eventually(t, 30*time.Second, "the target's "+kind+" are gone", func() error {
-			if n := resources(t, tg.peer, kind); n != 0 {
-				return fmt.Errorf("%d left", n)
-			}
-			return nil
-		})
+		t.Logf("%s RDMA objects were gone after %v", what, took)
 	}
+}
+
+// rdmaObjects are the kernel's RDMA objects of hbmfs in a guest.
+type rdmaObjects struct{ qp, mr, pd, cq int }
+
+func objects(t *testing.T, h *guest.Host) rdmaObjects {
+	t.Helper()
+	return rdmaObjects{resources(t, h, "qp"), resources(t, h, "mr"), resources(t, h, "pd"), resources(t, h, "cq")}
 }
