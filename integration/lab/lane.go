@@ -86,7 +86,7 @@ func (l *lab) runBinary(ctx context.Context, g *guest, part string, b binary, so
 	}
 	exit, err := g.run(ctx, agent.Command{
 		Argv: append(args, b.args...),
-		Env:  env, Dir: b.dir, Stdout: out, Stderr: out,
+		Env:  env, Dir: hostRoot + b.dir, Stdout: out, Stderr: out,
 	})
 	if err != nil {
 		return log.end(false), err
