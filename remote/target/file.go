@@ -32,6 +32,7 @@ type openFile struct {
 	stamp    stamp
 	guard    guard
 	why      string // guardStat: why there is no lease
+	direct   directFile
 
 	table  *fileTable
 	refs   atomic.Int64
@@ -168,6 +169,7 @@ func (f *openFile) guarded() bool {
 
 // close ends the lease.
 func (f *openFile) close() {
+	f.direct.close(f.table)
 	for _, fd := range [...]int{f.fd, f.counters} {
 		if fd >= 0 {
 			unix.Close(fd)
@@ -187,14 +189,17 @@ func (f *openFile) fill(off int64, dst []byte, wait bool) (int, error) {
 	if !wait {
 		return f.fillNow(off, dst)
 	}
-	for done := 0; ; {
+	for done := f.fillDirect(off, dst); ; {
+		if done == len(dst) {
+			return done, nil
+		}
 		n, err := unix.Pread(f.fd, dst[done:], off+int64(done))
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
 			return done, err
-		case n == 0 || done+n == len(dst):
-			return done + n, nil
+		case n == 0:
+			return done, nil
 		default:
 			done += n
 		}

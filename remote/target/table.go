@@ -72,8 +72,7 @@ func (t *fileTable) open(ctx context.Context, d *dataset, path []byte) (*openFil
 
 // openNew opens the file or block device that name, an O_PATH descriptor, is of.
 func (t *fileTable) openNew(ctx context.Context, name int, device bool) (*openFile, *wire.Attr, error) {
-	if t.opened.Add(1) > t.budget {
-		t.opened.Add(-1)
+	if !t.reserve() {
 		return nil, nil, fmt.Errorf("the target has %d files open, which is what its limit of descriptors allows: raise that (ulimit -n): %w", t.budget, unix.EMFILE)
 	}
 	f := &openFile{fd: -1, counters: -1, table: t}
@@ -86,6 +85,15 @@ func (t *fileTable) openNew(ctx context.Context, name int, device bool) (*openFi
 	f.version = transport.Version(attr.Version)
 	f.size = int64(attr.Size)
 	return f, attr, nil
+}
+
+// reserve counts a descriptor as open, if the budget has one left.
+func (t *fileTable) reserve() bool {
+	if t.opened.Add(1) > t.budget {
+		t.opened.Add(-1)
+		return false
+	}
+	return true
 }
 
 func (t *fileTable) close(f *openFile) {
