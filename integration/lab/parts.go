@@ -59,15 +59,15 @@ var parts = []part{
 		},
 		required: []string{
 			"TestBadClients", "TestBadHello", "TestClientDies", "TestConformance", "TestDirect", "TestLabDMABuf", "TestLabRemoval",
-			"TestLabTransfer", "TestNobodyListens", "TestRDMAClients", "TestRDMAFetch", "TestRDMAMountKilled", "TestRDMAPlainRead",
-			"TestRDMASoak", "TestRDMATargetKilled", "TestRefusals", "TestServes", "TestTargetRestarts",
+			"TestLabTransfer", "TestNobodyListens", "TestRDMAAbsent", "TestRDMAClients", "TestRDMAFetch", "TestRDMAMountKilled", "TestRDMAPlainRead",
+			"TestRDMASoak", "TestRDMATargetKilled", "TestRDMATargetStopped", "TestRDMAUnequalMTU", "TestRefusals", "TestServes", "TestTargetRestarts",
 		},
 	},
 	{
 		name:     "speed",
 		named:    true,
 		runs:     []testRun{{[]string{"./integration/lab/tests"}, "^TestSpeed"}},
-		required: []string{"TestSpeedRDMA", "TestSpeedTCP"},
+		required: []string{"TestSpeedCalls", "TestSpeedRDMA", "TestSpeedTCP"},
 		hbmfs:    true,
 	},
 }

@@ -2,12 +2,17 @@ package tests
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,10 +48,105 @@ func TestSpeedTCP(t *testing.T) {
 	startTarget(t, big(1, 1))
 	overRDMA := direct(t)
 	overTCP := startMount(t, "--transport", "tcp", "--pool", smallPool)
+	var cost [2][]float64
 	compare(t, "fetch over tcp",
-		func() float64 { return overRDMA.fetchRate(t, 4*megabyte) },
-		func() float64 { return overTCP.fetchRate(t, 4*megabyte) })
+		func() float64 { return overRDMA.costed(t, &cost[0]) },
+		func() float64 { return overTCP.costed(t, &cost[1]) })
+	t.Logf("this guest's busy CPU time: rdma %.1f ms per MiB, tcp %.1f ms per MiB: ratio %.2f",
+		median(cost[0]), median(cost[1]), median(cost[0])/median(cost[1]))
 }
+
+// costed is fetchRate, and adds to cost how long the guest's CPUs were busy
+// meanwhile, in ms per MiB.
+func (m *mount) costed(t *testing.T, cost *[]float64) float64 {
+	t.Helper()
+	before := busyCPU(t)
+	rate := m.fetchRate(t, 4*megabyte)
+	*cost = append(*cost, float64((busyCPU(t)-before).Milliseconds())/(speedBytes/megabyte))
+	return rate
+}
+
+// busyCPU is how long all CPUs of this guest have been at work since it booted,
+// interrupts and kernel threads included.
+func busyCPU(t *testing.T) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// cpu user nice system idle iowait irq softirq steal ..., in ticks of 10 ms
+	fields := strings.Fields(string(text))[1:9]
+	var ticks time.Duration
+	for i, f := range fields {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i != 3 && i != 4 {
+			ticks += time.Duration(n)
+		}
+	}
+	return ticks * 10 * time.Millisecond
+}
+
+// TestSpeedCalls counts the system calls of the mount for each extent in the
+// steady state, as the kernel does. A write to a device of rdma_rxe is the
+// doorbell of one ibv_post_send.
+func TestSpeedCalls(t *testing.T) {
+	startTarget(t, big(1, 1))
+	m := direct(t)
+	m.fetchRate(t, 4*megabyte)
+	before := m.stats(t)
+	calls := countCalls(t, "hbmfs", func() { m.fetchRate(t, 4*megabyte) })
+	after := m.stats(t)
+	extents := after.Target.Link.Requests - before.Target.Link.Requests
+	if n := after.Target.Link.Registrations.Misses - before.Target.Link.Registrations.Misses; n != 0 {
+		t.Errorf("%d registrations in the steady state", n)
+	}
+	var total int64
+	for _, name := range slices.Sorted(maps.Keys(calls)) {
+		total += calls[name]
+		if per := float64(calls[name]) / float64(extents); per >= 0.05 {
+			t.Logf("%.2f %s per extent", per, name)
+		}
+	}
+	t.Logf("%d extents, %.1f system calls each, 0 registrations", extents, float64(total)/float64(extents))
+}
+
+// countCalls returns how many system calls of each kind the processes of a name
+// made while do ran, from the kernel's own histogram.
+func countCalls(t *testing.T, comm string, do func()) map[string]int64 {
+	t.Helper()
+	const dir = "/sys/kernel/tracing"
+	if err := syscall.Mount("tracefs", dir, "tracefs", 0, ""); err != nil && !errors.Is(err, syscall.EBUSY) {
+		t.Fatal(err)
+	}
+	event := dir + "/events/raw_syscalls/sys_enter/"
+	trigger := fmt.Sprintf("hist:keys=id.syscall if COMM == %q", comm)
+	if err := os.WriteFile(event+"trigger", []byte(trigger), 0); err != nil {
+		t.Fatal(err)
+	}
+	do()
+	text, err := os.ReadFile(event + "hist")
+	if err == nil {
+		err = os.WriteFile(event+"trigger", []byte("!"+trigger), 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := make(map[string]int64)
+	for _, m := range histLine.FindAllStringSubmatch(string(text), -1) {
+		n, err := strconv.ParseInt(m[2], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls[m[1]] = n
+	}
+	return calls
+}
+
+// histLine is, for example, "{ id: sys_write   [  1] } hitcount:   12".
+var histLine = regexp.MustCompile(`\{ id: (\S+)\s+\[\s*\d+\] \} hitcount:\s+(\d+)`)
 
 // compare logs the medians of two rates in MiB/s, and of their ratio.
 func compare(t *testing.T, beside string, ours, theirs func() float64) {
