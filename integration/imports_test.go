@@ -24,6 +24,8 @@ const module = "hbmfs/"
 var direction = map[string][]string{
 	"transport":                     {},
 	"transport/internal/landing":    {"transport"},
+	"transport/internal/lanes":      {"transport", "transport/internal/landing"},
+	"transport/internal/status":     {"transport"},
 	"transport/inproc":              {"transport", "transport/internal/..."},
 	"transport/tcp":                 {"transport", "transport/internal/..."},
 	"transport/rdma":                {"transport", "transport/internal/...", "transport/rdma/internal/..."},

@@ -64,6 +64,7 @@ const (
 	rejectSession
 	rejectCrowded
 	rejectResources
+	rejectMTU
 )
 
 // hello says where the client's mailbox and proof area are.
@@ -184,6 +185,8 @@ func parseReject(b []byte) error {
 		return fmt.Errorf("%w: the target has too many connections", transport.ErrConnLost)
 	case rejectResources:
 		return fmt.Errorf("%w: the target's device is out of resources", transport.ErrConnLost)
+	case rejectMTU:
+		return fmt.Errorf("%w: the target knows no such MTU as this side announced", transport.ErrProtocol)
 	default:
 		return fmt.Errorf("%w: refused with code %d", transport.ErrProtocol, code)
 	}

@@ -19,10 +19,14 @@ const bouncePage = 4096
 type bounce struct {
 	mem []byte
 
-	mu sync.Mutex // guards runs
+	mu sync.Mutex // guards what follows
 	// runs holds, at the first page of each piece that was taken, how many pages
 	// it has; all else is 0.
 	runs []uint16
+	used int // pieces that were taken
+	// refused is the pages of the largest piece that there was no room for. No
+	// smaller one is taken before it, as long as others are to be given back.
+	refused int
 }
 
 func newBounce(size int) (*bounce, error) {
@@ -33,11 +37,29 @@ func newBounce(size int) (*bounce, error) {
 	return &bounce{mem: mem, runs: make([]uint16, size/bouncePage)}, nil
 }
 
-// take returns n bytes, 1 to MaxLen, or nil while there is no such piece.
+// take returns n bytes, 1 to MaxLen, or nil while there is no such piece, or a
+// larger one was asked for before.
 func (b *bounce) take(n int) []byte {
 	want := (n + bouncePage - 1) / bouncePage
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.used > 0 && want < b.refused {
+		return nil
+	}
+	first := b.find(want)
+	if first < 0 {
+		b.refused = want
+		return nil
+	}
+	b.refused = 0
+	b.used++
+	b.runs[first] = uint16(want)
+	at := first * bouncePage
+	return b.mem[at : at+n : at+n]
+}
+
+// find returns the first page of want free ones, -1 if there are none.
+func (b *bounce) find(want int) int {
 	for first, i := 0, 0; i < len(b.runs); {
 		if run := int(b.runs[i]); run > 0 {
 			i += run
@@ -45,12 +67,10 @@ func (b *bounce) take(n int) []byte {
 			continue
 		}
 		if i++; i-first == want {
-			b.runs[first] = uint16(want)
-			at := first * bouncePage
-			return b.mem[at : at+n : at+n]
+			return first
 		}
 	}
-	return nil
+	return -1
 }
 
 // give takes back what take returned.
@@ -59,6 +79,7 @@ func (b *bounce) give(piece []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.runs[at/bouncePage] = 0
+	b.used--
 }
 
 // close gives the memory back; no piece may be in use.

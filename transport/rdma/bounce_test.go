@@ -29,6 +29,40 @@ func TestBounceHoldsTwoOfTheLargest(t *testing.T) {
 	}
 }
 
+// TestBounceDoesNotStarve has a large piece wait for room that small ones would
+// take, and then be given up.
+func TestBounceDoesNotStarve(t *testing.T) {
+	b := testBounce(t, 4*bouncePage)
+	var small [4][]byte
+	for i := range small {
+		small[i] = b.take(bouncePage)
+	}
+	if b.take(2*bouncePage) != nil {
+		t.Fatal("room for five pages in four")
+	}
+	b.give(small[0])
+	if b.take(bouncePage) != nil {
+		t.Error("a small piece went before the large one")
+	}
+	b.give(small[1])
+	large := b.take(2 * bouncePage)
+	if large == nil {
+		t.Fatal("no room for the large piece")
+	}
+	if b.take(3*bouncePage) != nil {
+		t.Error("room for seven pages in four")
+	}
+	for _, p := range [][]byte{large, small[2], small[3]} {
+		if b.take(bouncePage) != nil {
+			t.Error("a small piece went before the large one")
+		}
+		b.give(p)
+	}
+	if b.take(bouncePage) == nil {
+		t.Error("a piece that no one wants any more keeps others out")
+	}
+}
+
 // TestBouncePiecesAreApart takes and gives at random: no byte is in two pieces,
 // and all of the memory is there at the end.
 func TestBouncePiecesAreApart(t *testing.T) {

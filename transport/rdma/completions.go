@@ -2,11 +2,11 @@ package rdma
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/lanes"
 	"hbmfs/transport/rdma/internal/verbs"
 )
 
@@ -27,26 +27,17 @@ var workNames = [...]string{"record", "request", "first message"}
 
 func workID(w work, slot int) uint64 { return uint64(w)<<8 | uint64(slot) }
 
-// receive takes completions until the connection ends, and returns why it did.
-// The error wraps [transport.ErrConnLost].
-func (c *conn) receive() error {
+// Receive implements [lanes.Carrier]: it takes completions.
+func (c *conn) Receive() error {
 	for {
 		n, err := c.poll()
 		for i := 0; i < n && err == nil; i++ {
 			err = c.completed(&c.wc[i])
 		}
 		if err != nil {
-			return lost(err)
+			return lanes.Lost(err)
 		}
 	}
-}
-
-// lost says that err was the end of a connection.
-func lost(err error) error {
-	if errors.Is(err, transport.ErrConnLost) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", transport.ErrConnLost, err)
 }
 
 // poll waits until there are completions, and takes up to a batch of them.
@@ -80,10 +71,10 @@ func (c *conn) completed(w *verbs.Completion) error {
 
 // paid lands the slot's payload if what completed was the last that it owed.
 func (c *conn) paid(s *slot, what owed) {
-	c.mu.Lock()
+	c.Mu.Lock()
 	s.owes &^= what
 	whole := s.owes == 0
-	c.mu.Unlock()
+	c.Mu.Unlock()
 	if whole {
 		s.land()
 	}
@@ -104,13 +95,13 @@ func (c *conn) recorded(w *verbs.Completion) error {
 
 // take checks the record of t against its slot.
 func (c *conn) take(t tag) (*slot, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.Mu.Lock()
+	defer c.Mu.Unlock()
 	if t.slot() >= depth {
 		return nil, fmt.Errorf("%w: record of slot %d", transport.ErrProtocol, t.slot())
 	}
 	s := &c.slots[t.slot()]
-	if s.state != slotWaiting || s.owes&owesRecord == 0 || s.tag() != t {
+	if !c.Waiting(t.slot()) || s.owes&owesRecord == 0 || s.tag() != t {
 		return nil, fmt.Errorf("%w: record of request %#x, which is not under way", transport.ErrProtocol, t)
 	}
 	rec, err := parseRecord(c.control.mailbox(t.slot()))
@@ -120,7 +111,7 @@ func (c *conn) take(t tag) (*slot, error) {
 	if err := s.accept(rec); err != nil {
 		return nil, err
 	}
-	c.progress.Add(uint64(rec.length) + recordSize)
+	c.Progressed(int(rec.length) + recordSize)
 	return s, nil
 }
 

@@ -7,12 +7,9 @@ import (
 	"sync/atomic"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/lanes"
 	"hbmfs/transport/rdma/internal/verbs"
 )
-
-// overhead is what a request weighs beside its bytes when connections are
-// compared.
-const overhead = 16 << 10
 
 // What a queue pair of a client holds: the sends of all requests and of the
 // set-up's message, and their receives. One receive more than
@@ -29,6 +26,7 @@ const batch = 32
 // conn is the client's side of one connection. What a set-up that failed did
 // not reach is nil.
 type conn struct {
+	lanes.Conn
 	link    *link
 	events  *verbs.Events
 	id      *verbs.ID
@@ -42,106 +40,75 @@ type conn struct {
 	failing     sync.Once
 	wc          [batch]verbs.Completion // the lane's own
 	outstanding atomic.Int64            // completions to come
-	load        atomic.Int64            // bytes asked for, with overhead
-	progress    atomic.Uint64           // bytes that came, with their records
-	stall       stall                   // the watchdog's own
 
-	mu      sync.Mutex // guards all below
+	// Guarded by Mu:
 	slots   [depth]slot
-	free    []uint16          // of slots
 	pending []verbs.Work      // to post
 	sends   int               // requests in pending: each takes a receive
 	spare   []verbs.Work      // the other buffer for pending
 	recvs   [depth]verbs.Recv // all alike
 	posting bool              // someone posts, and will post what is pending
 	idle    *sync.Cond        // no one posts any more
-	answers uint64            // that came whole
-	broken  error             // why nothing more is taken
-}
-
-// issued is when a request was issued, by three clocks of its connection.
-type issued struct {
-	tick     uint32
-	progress uint64
-	answers  uint64
 }
 
 func newConn(l *link) *conn {
 	c := &conn{
 		link:    l,
-		free:    make([]uint16, 0, depth),
 		pending: make([]verbs.Work, 0, sendDepth),
 		spare:   make([]verbs.Work, 0, sendDepth),
 	}
-	c.idle = sync.NewCond(&c.mu)
+	c.Init(&l.Link, c, depth)
+	c.idle = sync.NewCond(&c.Mu)
 	for i := range c.slots {
 		c.slots[i].init(c, i)
-		c.free = append(c.free, uint16(depth-1-i))
 		c.recvs[i].ID = workID(workReceive, 0)
 	}
 	return c
 }
 
-type addition int
-
-const (
-	added addition = iota
-	noCredit
-	refused // the connection is ending
-)
-
-// add takes r if there is a credit, and encodes it; flush sends it.
-func (c *conn) add(r *transport.Request) addition {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.broken != nil {
-		return refused
+// Add implements [lanes.Carrier]. Room for the payload is a credit too.
+func (c *conn) Add(r *transport.Request) lanes.Addition {
+	seen := r.Dst.Mem.Bytes() != nil
+	c.Mu.Lock()
+	defer c.Mu.Unlock()
+	i, a := c.Next()
+	if a != lanes.Added {
+		return a
 	}
-	if len(c.free) == 0 {
-		return noCredit
+	s := &c.slots[i]
+	if !s.aim(r, seen) {
+		return lanes.NoCredit
 	}
-	s := &c.slots[c.free[len(c.free)-1]]
-	if !s.aim(r) {
-		return noCredit
-	}
-	c.free = c.free[:len(c.free)-1]
-	s.issued = issued{c.link.ticks.Load(), c.progress.Load(), c.answers}
-	c.account(r, 1)
+	c.Issue(r)
 	c.pending = s.request(c.pending)
 	c.sends++
-	c.link.open.Add(1)
-	c.link.taken.Add(1)
-	return added
+	return lanes.Added
 }
 
-func (c *conn) account(r *transport.Request, sign int64) {
-	c.load.Add(sign * (r.Dst.Len + overhead))
-}
-
-// flush posts what is pending, unless someone is at it already: then that one
+// Flush posts what is pending, unless someone is at it already: then that one
 // does, so that requests which come together leave together.
-func (c *conn) flush() {
-	c.mu.Lock()
+func (c *conn) Flush() {
+	c.Mu.Lock()
 	if c.posting {
-		c.mu.Unlock()
+		c.Mu.Unlock()
 		return
 	}
 	c.posting = true
-	for len(c.pending) > 0 && c.broken == nil {
+	for len(c.pending) > 0 && c.Broken() == nil {
 		work, sends := c.pending, c.sends
 		c.pending, c.sends = c.spare[:0], 0
-		c.mu.Unlock()
+		c.Mu.Unlock()
 		err := c.post(work, c.recvs[:sends])
-		c.mu.Lock()
+		c.Mu.Lock()
 		c.spare = work
-		if err != nil && c.broken == nil {
-			c.broken = fmt.Errorf("%w: %w", transport.ErrConnLost, err)
+		if err != nil {
+			c.Break(fmt.Errorf("%w: %w", transport.ErrConnLost, err))
 		}
 	}
 	c.posting = false
-	broken := c.broken
+	broken := c.Broken()
 	c.idle.Broadcast()
-	c.mu.Unlock()
+	c.Mu.Unlock()
 	if broken != nil {
 		c.fail()
 	}
@@ -158,13 +125,11 @@ func (c *conn) post(work []verbs.Work, recvs []verbs.Recv) error {
 	return c.qp.Post(work)
 }
 
-// kill ends the connection because of err; its lane then ends its requests.
-func (c *conn) kill(err error) {
-	c.mu.Lock()
-	if c.broken == nil {
-		c.broken = err
-	}
-	c.mu.Unlock()
+// Kill implements [lanes.Carrier].
+func (c *conn) Kill(err error) {
+	c.Mu.Lock()
+	c.Break(err)
+	c.Mu.Unlock()
 	c.fail()
 }
 
@@ -178,11 +143,14 @@ func (c *conn) fail() {
 	})
 }
 
-// peerGone is what an event of the connection manager means that ends the
+// gone is what an event of the connection manager means that ends the
 // connection; nil for others.
-func peerGone(ev verbs.Event) error {
+func (c *conn) gone(ev verbs.Event) error {
 	switch ev.Kind {
 	case verbs.DeviceRemoval:
+		if c.device != nil {
+			c.device.removed.Store(true)
+		}
 		return errRemoved
 	case verbs.Disconnected, verbs.ConnectError, verbs.Unreachable, verbs.Rejected:
 		return fmt.Errorf("%w: %v", transport.ErrConnLost, ev.Kind)
@@ -198,25 +166,22 @@ func (c *conn) watch() {
 		if err != nil {
 			return
 		}
-		if gone := peerGone(ev); gone != nil {
-			if ev.Kind == verbs.DeviceRemoval {
-				c.device.removed.Store(true)
-			}
-			c.kill(gone)
+		if err := c.gone(ev); err != nil {
+			c.Kill(err)
 		}
 	}
 }
 
-// retire destroys the queue pair, ends the requests that wait for the peer, and
-// closes all that the connection has. err is why, unless it was killed before.
-func (c *conn) retire(err error) {
-	c.kill(err)
-	c.mu.Lock()
+// Retire implements [lanes.Carrier]: it destroys the queue pair before it ends
+// the requests that wait for the peer.
+func (c *conn) Retire(err error) {
+	c.Kill(err)
+	c.Mu.Lock()
 	for c.posting {
 		c.idle.Wait()
 	}
-	err = c.broken
-	c.mu.Unlock()
+	err = c.Broken()
+	c.Mu.Unlock()
 	if c.qp != nil {
 		c.drain()
 	}
@@ -257,23 +222,9 @@ func (c *conn) closeRest() {
 // abandon ends all requests that wait for the peer. Nothing can write their
 // destinations any more.
 func (c *conn) abandon(err error) {
-	for i := range c.slots {
+	for i := range c.Unanswered() {
 		s := &c.slots[i]
-		c.mu.Lock()
-		waiting := s.state == slotWaiting
-		c.mu.Unlock()
-		if waiting {
-			c.settle(s)
-			s.finish(c.link.failure(s.req, cmp.Or(s.fault, err)))
-		}
+		c.Answered(i)
+		s.finish(c.link.Failure(s.req, cmp.Or(s.fault, err)))
 	}
-}
-
-// settle ends the wait for the peer.
-func (c *conn) settle(s *slot) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s.state = slotLanding
-	c.answers++
-	c.account(s.req, -1)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/lanes"
 	"hbmfs/transport/rdma/internal/verbs"
 )
 
@@ -21,26 +22,22 @@ const (
 // refusedByPeer is the reason of a rejection that the peer's program made.
 const refusedByPeer = 28
 
-// dial opens one connection and proves the session on it. The error wraps
-// [transport.ErrSession], [transport.ErrProtocol] or [transport.ErrConnLost].
-func (l *link) dial(ctx context.Context) (*conn, error) {
+// dial opens one connection and proves the session on it: see [lanes.Config].
+func (l *link) dial(ctx context.Context) (*lanes.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	addrs, err := resolve(ctx, l.session.Addr)
+	addrs, err := resolve(ctx, l.Session.Addr)
 	for _, a := range addrs {
 		c := newConn(l)
 		if err = c.open(ctx, a); err == nil {
-			return c, nil
+			return &c.Conn, nil
 		}
-		c.retire(err)
+		c.Retire(err)
 		if errors.Is(err, transport.ErrSession) || errors.Is(err, transport.ErrProtocol) {
 			break
 		}
 	}
-	if !errors.Is(err, transport.ErrSession) && !errors.Is(err, transport.ErrProtocol) && !errors.Is(err, transport.ErrConnLost) {
-		err = fmt.Errorf("%w: %w", transport.ErrConnLost, err)
-	}
-	return nil, fmt.Errorf("rdma %s: %w", l.session.Addr, err)
+	return nil, err
 }
 
 // resolve returns the addresses of host:port.
@@ -87,9 +84,9 @@ func (c *conn) open(ctx context.Context, to netip.AddrPort) (err error) {
 
 // unproven says why a connection was set up and is of no use.
 func (c *conn) unproven(ctx context.Context, err error) error {
-	c.mu.Lock()
-	broken := c.broken
-	c.mu.Unlock()
+	c.Mu.Lock()
+	broken := c.Broken()
+	c.Mu.Unlock()
 	switch {
 	case broken != nil:
 		return broken
@@ -110,19 +107,19 @@ func (c *conn) connect(to netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	r := connectRequest{mtu: uint16(mtu), session: c.link.session.ID, nonce: newNonce()}
-	if err := c.id.Connect(c.qp.Number(), appendConnect(nil, r, c.link.session.Secret)); err != nil {
+	r := connectRequest{mtu: uint16(mtu), session: c.link.Session.ID, nonce: newNonce()}
+	if err := c.id.Connect(c.qp.Number(), appendConnect(nil, r, c.link.Session.Secret)); err != nil {
 		return err
 	}
 	ev, err := c.expect(verbs.ConnectResponse)
 	if err != nil {
 		return err
 	}
-	a, err := parseAccept(ev.Private, r, c.link.session.Secret)
+	a, err := parseAccept(ev.Private, r, c.link.Session.Secret)
 	if err != nil {
 		return err
 	}
-	if c.mtu = int(a.mtu); c.mtu > mtu {
+	if c.mtu = int(a.mtu); c.mtu > mtu || !validMTU(c.mtu) {
 		return fmt.Errorf("%w: the target wants an MTU of %d, this side has %d", transport.ErrProtocol, c.mtu, mtu)
 	}
 	return c.raise()
@@ -159,7 +156,7 @@ func (c *conn) expect(kind verbs.EventKind) (verbs.Event, error) {
 	case ev.Kind == verbs.Rejected:
 		return ev, fmt.Errorf("%w: refused (reason %d): nothing listens for RDMA there; start the target with RDMA", transport.ErrConnLost, ev.Status)
 	case ev.Kind == verbs.DeviceRemoval:
-		return ev, errRemoved
+		return ev, c.gone(ev)
 	}
 	return ev, fmt.Errorf("%w: %v while waiting for %v (status %d)", transport.ErrConnLost, ev.Kind, kind, ev.Status)
 }
@@ -171,8 +168,7 @@ func (c *conn) build() (mtu int, err error) {
 	if c.device, err = c.link.device.acquire(name); err != nil {
 		return 0, err
 	}
-	port, err := c.device.ctx.Port(number)
-	if err != nil {
+	if mtu, err = portMTU(c.device.ctx, number); err != nil {
 		return 0, err
 	}
 	if err := c.control.init(c.device.pd); err != nil {
@@ -185,7 +181,7 @@ func (c *conn) build() (mtu int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return port.ActiveMTU, nil
+	return mtu, nil
 }
 
 // raise takes the queue pair to where it sends. It has a receive for the record

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/status"
 )
 
 func FuzzParseRequest(f *testing.F) {
@@ -26,8 +27,8 @@ func FuzzParseRequest(f *testing.F) {
 
 func FuzzParseRecord(f *testing.F) {
 	f.Add(appendRecord(nil, record{tag: 1 << 8, length: 4096, crc: 7}))
-	f.Add(appendRecord(nil, record{status: statusStale}))
-	f.Add(appendRecord(nil, record{status: statusEnd}))
+	f.Add(appendRecord(nil, record{status: status.Stale}))
+	f.Add(appendRecord(nil, record{status: status.End}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) < recordSize {
 			return
@@ -36,7 +37,7 @@ func FuzzParseRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if r.status != statusOK && (r.status.err() == nil || r.crc != 0) {
+		if r.status != status.OK && (r.status.Err() == nil || r.crc != 0) {
 			t.Errorf("accepted %+v", r)
 		}
 		if again := appendRecord(nil, r); !bytes.Equal(again, b[:recordSize]) {

@@ -32,9 +32,9 @@
 //
 // # Locking
 //
-// conn.mu guards a connection's slots and what is to be posted; link.mu guards
-// the link's end. Neither is held while work is posted, or while Done or a
-// method of a Memory is called; conn.mu may be taken under link.mu, and the
-// locks of the registrations and of the bounce memory under conn.mu. A
-// connection's completion queue is the business of one goroutine, its lane's.
+// The rule of package lanes holds: a connection's Mu guards its slots and what
+// is to be posted, and is not held while work is, or while Done or a method of a
+// Memory is called. The locks of the registrations and of the bounce memory may
+// be taken under it. A connection's completion queue is the business of one
+// goroutine, its lane's.
 package rdma

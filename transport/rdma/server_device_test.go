@@ -132,6 +132,8 @@ func TestRefusals(t *testing.T) {
 	}
 	unknown := r
 	unknown.session[15] ^= 0x77
+	noMTU, oddMTU := r, r
+	noMTU.mtu, oddMTU.mtu = 0, 1500
 	for _, c := range []struct {
 		what    string
 		private []byte
@@ -143,6 +145,8 @@ func TestRefusals(t *testing.T) {
 		{"another session's secret", appendConnect(nil, r, other.Secret), transport.ErrSession},
 		{"unknown session", appendConnect(nil, unknown, g.session.Secret), transport.ErrSession},
 		{"nothing", nil, transport.ErrProtocol},
+		{"no MTU", appendConnect(nil, noMTU, g.session.Secret), transport.ErrProtocol},
+		{"MTU of no packet", appendConnect(nil, oddMTU, g.session.Secret), transport.ErrProtocol},
 	} {
 		p := newPeer(t, g.session.Addr)
 		ev := p.knock(c.private)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/status"
 	"hbmfs/transport/transporttest"
 )
 
@@ -53,7 +54,7 @@ func (f *faulty) alter(c *serving, a *answer) bool {
 		a.record.length--
 		a.last.n--
 	case transporttest.FaultStatus:
-		a.record.status = statusEnd
+		a.record.status = status.End
 	case transporttest.FaultUnknown:
 		a.record.tag = newTag(a.record.tag.slot()+1, a.record.tag.generation())
 		a.imm = uint32(a.record.tag)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/status"
 	"hbmfs/transport/rdma/internal/verbs"
 	"hbmfs/transport/transporttest"
 )
@@ -251,7 +252,7 @@ func (p *peer) fetches(file transport.FileRef, off int64, n int) {
 	p.send(p.message(0, p.ask(3, file, off, n)))
 	rec, err := p.record()
 	p.must(err)
-	if rec.status != statusOK || int(rec.length) != n || rec.file != file || rec.off != off {
+	if rec.status != status.OK || int(rec.length) != n || rec.file != file || rec.off != off {
 		p.t.Fatalf("%+v", rec)
 	}
 	if err := transporttest.Check(payload, file, off); err != nil {

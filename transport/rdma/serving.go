@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/status"
 	"hbmfs/transport/rdma/internal/verbs"
 )
 
@@ -244,7 +245,7 @@ func (c *serving) fetch(r request) {
 // finish queues the record that ends r, behind the last of its payload unless
 // the source failed.
 func (c *serving) finish(r request, last parcel, crc uint32, err error) {
-	a := answer{record: record{tag: r.tag, status: statusOf(err), length: r.length, file: r.file, off: r.off}, imm: uint32(r.tag)}
+	a := answer{record: record{tag: r.tag, status: status.Of(err), length: r.length, file: r.file, off: r.off}, imm: uint32(r.tag)}
 	if err != nil {
 		last.giveBack(c.server.arena)
 	} else {

@@ -66,6 +66,9 @@ func (c *serving) admit(private []byte) (r connectRequest, secret transport.Secr
 	if !r.proves(secret) || !known {
 		return r, secret, rejectSession, transport.ErrSession
 	}
+	if !validMTU(int(r.mtu)) {
+		return r, secret, rejectMTU, fmt.Errorf("%w: the client announces an MTU of %d bytes", transport.ErrProtocol, r.mtu)
+	}
 	c.member, err = c.server.registry.enter(r.session, source, r.nonce)
 	switch {
 	case errors.Is(err, errCrowd):
@@ -118,11 +121,11 @@ func (c *serving) waitOn(cq *verbs.CQ) error {
 // connect takes the queue pair up and accepts the client.
 func (c *serving) connect(r connectRequest, secret transport.Secret) error {
 	_, number := c.id.Device()
-	port, err := c.parts.device.ctx.Port(number)
+	mtu, err := portMTU(c.parts.device.ctx, number)
 	if err != nil {
 		return err
 	}
-	mtu := min(int(r.mtu), port.ActiveMTU)
+	mtu = min(int(r.mtu), mtu)
 	for _, to := range []verbs.QPState{verbs.Init, verbs.ReadyToReceive, verbs.ReadyToSend} {
 		if err := c.id.Move(c.parts.qp, to, mtu); err != nil {
 			return err

@@ -9,16 +9,6 @@ import (
 	"hbmfs/transport/rdma/internal/verbs"
 )
 
-type slotState uint8
-
-const (
-	slotFree slotState = iota
-	// slotWaiting: the peer has yet to answer, or some of the work to complete.
-	slotWaiting
-	// slotLanding: the payload is here, and on its way to the device.
-	slotLanding
-)
-
 // owed is what must complete before the payload may land.
 type owed uint8
 
@@ -27,16 +17,15 @@ const (
 	owesSend
 )
 
-// slot is a request under way. All but what its landing touches is guarded by
-// conn.mu.
+// slot is a request under way. While the peer has yet to answer, or some of the
+// work to complete, it is guarded by conn.Mu; then it belongs to whoever lands
+// the payload.
 type slot struct {
 	conn            *conn
 	index           int
 	req             *transport.Request
 	gen             uint32
-	state           slotState
 	owes            owed
-	issued          issued
 	record          record
 	fault           error            // what the peer got wrong about this request
 	region          *verbs.MR        // where the peer writes
@@ -53,29 +42,30 @@ func (s *slot) init(c *conn, index int) {
 
 func (s *slot) tag() tag { return newTag(s.index, s.gen) }
 
-// aim takes r and decides where the peer writes its payload. It reports false if
-// there is no bounce memory for it.
-func (s *slot) aim(r *transport.Request) bool {
+// aim takes r and decides where the peer writes its payload; seen says whether
+// the CPU can address the destination. It reports false if there is no bounce
+// memory for it.
+func (s *slot) aim(r *transport.Request, seen bool) bool {
 	s.region, s.direct, s.piece = nil, false, nil
 	s.result = transport.Result{Path: transport.PathStaged, Why: transport.WhyPlainRead, HostCopies: 1}
 	if _, host := r.Dst.Mem.(transport.HostMemory); !host {
 		s.region = s.conn.link.device.find(r.Dst.Mem)
 		s.result.Why = transport.WhyNotRegistered
-		if r.Dst.Mem.Bytes() == nil {
+		if !seen {
 			s.result.DeviceCopies = 1
 		}
 	}
 	switch {
 	case s.region != nil:
 		s.direct = true
-		s.result = transport.Result{Path: transport.PathRDMA, Why: s.conn.link.session.Why}
+		s.result = transport.Result{Path: transport.PathRDMA, Why: s.conn.link.Session.Why}
 	case r.Dst.Len > 0:
 		s.region = s.conn.device.bounce
 		if s.piece = s.conn.link.bounce.take(int(r.Dst.Len)); s.piece == nil {
 			return false
 		}
 	}
-	s.req, s.state, s.fault = r, slotWaiting, nil
+	s.req, s.fault = r, nil
 	s.gen = (s.gen + 1) % generations
 	s.owes = owesRecord | owesSend
 	return true
@@ -85,7 +75,7 @@ func (s *slot) aim(r *transport.Request) bool {
 func (s *slot) request(w []verbs.Work) []verbs.Work {
 	r := s.req
 	q := request{
-		tag: s.tag(), checksum: s.conn.link.session.Checksums, file: r.File, off: r.Off, length: uint32(r.Dst.Len),
+		tag: s.tag(), checksum: s.conn.link.Session.Checksums, file: r.File, off: r.Off, length: uint32(r.Dst.Len),
 	}
 	if q.length > 0 {
 		q.addr, q.rkey = s.address(), s.region.RKey
@@ -123,9 +113,9 @@ var castagnoliTable = crc32.MakeTable(crc32.Castagnoli)
 
 // land takes the payload to where the device sees it, and ends the request.
 func (s *slot) land() {
-	s.conn.settle(s)
+	s.conn.Answered(s.index)
 	if err := s.verify(); err != nil {
-		s.finish(s.conn.link.failure(s.req, err))
+		s.finish(s.conn.link.Failure(s.req, err))
 		return
 	}
 	dst := s.req.Dst
@@ -138,14 +128,14 @@ func (s *slot) land() {
 
 // verify returns why the payload is not to be used.
 func (s *slot) verify() error {
-	if err := s.record.status.err(); err != nil {
+	if err := s.record.status.Err(); err != nil {
 		return err
 	}
 	if landing.Revoked(s.req.Dst.Mem) {
 		return transport.ErrRevoked
 	}
 	payload, seen := s.payload()
-	if !s.conn.link.session.Checksums || !seen {
+	if !s.conn.link.Session.Checksums || !seen {
 		return nil
 	}
 	if crc := crc32.Checksum(payload, castagnoliTable); crc != s.record.crc {
@@ -185,24 +175,21 @@ func (s *slot) onVisible(err error) {
 // landed is called once the device sees the payload, or won't.
 func (s *slot) landed(err error) {
 	if err != nil {
-		err = s.conn.link.failure(s.req, err)
+		err = s.conn.link.Failure(s.req, err)
 	}
 	s.finish(err)
 }
 
-// finish gives the slot's credits back and ends its request. The slot must be
-// landing.
+// finish gives the slot's credits back and ends its request, which must be
+// answered.
 func (s *slot) finish(err error) {
-	c, r, res := s.conn, s.req, s.result
+	r, res := s.req, s.result
 	if err != nil {
 		res = transport.Result{Err: err, Why: res.Why}
 	}
 	if s.piece != nil {
-		c.link.bounce.give(s.piece)
+		s.conn.link.bounce.give(s.piece)
 	}
-	c.mu.Lock()
-	s.req, s.region, s.piece, s.state = nil, nil, nil, slotFree
-	c.free = append(c.free, uint16(s.index))
-	c.mu.Unlock()
-	c.link.done(r, res)
+	s.req, s.region, s.piece = nil, nil, nil
+	s.conn.Finish(s.index, r, res)
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/lanes"
+	"hbmfs/transport/internal/status"
 	"hbmfs/transport/rdma/internal/verbs"
 )
 
@@ -12,14 +14,15 @@ import (
 // bytes is under way, and the record that answers it.
 func asked(t *testing.T) (*conn, *slot, record) {
 	t.Helper()
-	l := &link{session: transport.Session{Checksums: true}, bounce: testBounce(t, 1<<20)}
+	l := &link{bounce: testBounce(t, 1<<20)}
+	l.Init(lanes.Config{Session: transport.Session{Checksums: true}})
 	c := newConn(l)
 	c.device = &opened{bounce: &verbs.MR{RKey: 7}}
 	c.control.mem = make([]byte, controlSize)
 	c.control.out = &verbs.MR{LKey: 8}
 	file := transport.FileRef{Handle: 3, Version: transport.Version{5}}
 	r := &transport.Request{File: file, Off: 4096, Dst: transport.Span{Mem: make(transport.HostMemory, 200), Off: 50, Len: 100}}
-	if c.add(r) != added {
+	if c.Add(r) != lanes.Added {
 		t.Fatal("not taken")
 	}
 	s := &c.slots[0]
@@ -49,14 +52,14 @@ func TestRecordsMustAgree(t *testing.T) {
 		"version":    func(r *record, _ *tag) { r.file.Version[15]++ },
 		"offset":     func(r *record, _ *tag) { r.off++ },
 		"length":     func(r *record, _ *tag) { r.length-- },
-		"status":     func(r *record, _ *tag) { r.status = statusEnd },
+		"status":     func(r *record, _ *tag) { r.status = status.End },
 	} {
 		c, s, rec := asked(t)
 		imm := rec.tag
 		spoil(&rec, &imm)
 		appendRecord(c.control.mailbox(s.index)[:0], rec)
 		err := c.recorded(&verbs.Completion{Op: verbs.OpRecvWithImm, Imm: uint32(imm)})
-		if !errors.Is(err, transport.ErrProtocol) || s.state != slotWaiting {
+		if !errors.Is(err, transport.ErrProtocol) || !c.Waiting(s.index) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -85,13 +88,15 @@ func TestFlushIsNoSuccess(t *testing.T) {
 
 // TestBounceIsACredit submits more than bounce memory holds.
 func TestBounceIsACredit(t *testing.T) {
-	c, _, _ := asked(t)
+	c, s, _ := asked(t)
 	r := &transport.Request{Dst: transport.Span{Mem: make(transport.HostMemory, 1<<20), Len: 1 << 20}}
-	if got := c.add(r); got != noCredit {
+	if got := c.Add(r); got != lanes.NoCredit {
 		t.Errorf("a request without room for its payload: %d", got)
 	}
-	r.Dst.Len = 1 << 19
-	if got := c.add(r); got != added {
+	s.req.Done = func(transport.Result) {}
+	c.Answered(s.index)
+	s.finish(nil)
+	if got := c.Add(r); got != lanes.Added {
 		t.Errorf("one with room: %d", got)
 	}
 }

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/landing"
+	"hbmfs/transport/internal/lanes"
 	"hbmfs/transport/rdma/internal/verbs"
 )
 
@@ -17,10 +15,7 @@ import (
 const Name = "rdma"
 
 // MaxConnections is the most that a session may ask for.
-const MaxConnections = 64
-
-// defaultTimeout is for sessions that name none.
-const defaultTimeout = 30 * time.Second
+const MaxConnections = lanes.MaxConnections
 
 type rdma struct{}
 
@@ -103,45 +98,15 @@ func registrable(ctx *verbs.Context, mem transport.Memory) bool {
 // [transport.ErrProtocol] if what answers is no target of this version, and
 // [transport.ErrUnavailable] if this host can't use RDMA.
 func (rdma) Dial(ctx context.Context, s transport.Session) (transport.Link, error) {
-	if s.Connections < 1 || s.Connections > MaxConnections {
-		return nil, fmt.Errorf("rdma %s: %d connections: must be 1 to %d", s.Addr, s.Connections, MaxConnections)
-	}
 	if err := verbs.Load(); err != nil {
 		return nil, fmt.Errorf("rdma %s: %w: %w", s.Addr, transport.ErrUnavailable, err)
-	}
-	if s.Timeout <= 0 {
-		s.Timeout = defaultTimeout
 	}
 	l, err := newLink(s)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.connect(ctx); err != nil {
+	if err := l.Connect(ctx); err != nil {
 		return nil, errors.Join(err, l.bounce.close())
 	}
-	l.start()
 	return l, nil
-}
-
-// connect opens all connections, or none.
-func (l *link) connect(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for i := range l.lanes {
-		g.Go(func() error {
-			c, err := l.dial(ctx)
-			if err == nil {
-				l.lanes[i].conn.Store(c)
-			}
-			return err
-		})
-	}
-	err := g.Wait()
-	if err != nil {
-		for i := range l.lanes {
-			if c := l.lanes[i].conn.Load(); c != nil {
-				c.retire(err)
-			}
-		}
-	}
-	return err
 }

@@ -35,12 +35,3 @@ func TestPlanRefusesRevoked(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestDialNeedsConnections(t *testing.T) {
-	for _, n := range []int{-1, 0, MaxConnections + 1} {
-		if l, err := New().Dial(t.Context(), transport.Session{Addr: "127.0.0.1:1", Connections: n}); err == nil {
-			l.Close()
-			t.Errorf("%d connections", n)
-		}
-	}
-}

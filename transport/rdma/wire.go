@@ -2,11 +2,11 @@ package rdma
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/landing"
+	"hbmfs/transport/internal/status"
 )
 
 // MaxLen is the largest payload of one request, in bytes. Both sides refuse more.
@@ -60,7 +60,7 @@ type request struct {
 // record is what a server writes into the client's mailbox, behind the payload.
 type record struct {
 	tag    tag
-	status status
+	status status.Code
 	length uint32
 	crc    uint32
 	file   transport.FileRef
@@ -129,53 +129,17 @@ func parseRecord(b []byte) (record, error) {
 	b = b[:recordSize]
 	r := record{
 		tag:    tag(binary.LittleEndian.Uint32(b)),
-		status: status(binary.LittleEndian.Uint32(b[4:])),
+		status: status.Code(binary.LittleEndian.Uint32(b[4:])),
 		length: binary.LittleEndian.Uint32(b[8:]),
 		crc:    binary.LittleEndian.Uint32(b[12:]),
 		file:   transport.FileRef{Handle: binary.LittleEndian.Uint64(b[16:]), Version: transport.Version(b[32:48])},
 		off:    int64(binary.LittleEndian.Uint64(b[24:])),
 	}
 	switch {
-	case r.status >= statusEnd:
+	case r.status >= status.End:
 		return r, fmt.Errorf("%w: record with status %d", transport.ErrProtocol, r.status)
-	case r.status != statusOK && r.crc != 0:
+	case r.status != status.OK && r.crc != 0:
 		return r, fmt.Errorf("%w: record of a failure with checksum %#x", transport.ErrProtocol, r.crc)
 	}
 	return r, nil
-}
-
-// status is how the target answered a request.
-type status uint32
-
-const (
-	statusOK status = iota
-	statusStale
-	statusRange
-	statusSource
-	statusUnknownFile
-	statusEnd
-)
-
-var statusErrors = [statusEnd]error{
-	statusStale:       transport.ErrStale,
-	statusRange:       transport.ErrRange,
-	statusSource:      transport.ErrSource,
-	statusUnknownFile: transport.ErrUnknownFile,
-}
-
-// err is nil for statusOK.
-func (s status) err() error { return statusErrors[s] }
-
-// statusOf says what a source's error is on the wire; one that it did not
-// promise is the storage's.
-func statusOf(err error) status {
-	if err == nil {
-		return statusOK
-	}
-	for s, e := range statusErrors {
-		if e != nil && errors.Is(err, e) {
-			return status(s)
-		}
-	}
-	return statusSource
 }

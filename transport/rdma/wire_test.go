@@ -36,17 +36,6 @@ func TestTagWraps(t *testing.T) {
 	}
 }
 
-func TestStatuses(t *testing.T) {
-	for s := statusOK; s < statusEnd; s++ {
-		if got := statusOf(s.err()); got != s {
-			t.Errorf("status %d became %d", s, got)
-		}
-	}
-	if got := statusOf(errors.New("disk on fire")); got != statusSource {
-		t.Errorf("an error of no promised kind is status %d", got)
-	}
-}
-
 // TestProofs changes each bit of both messages: neither is believed then.
 func TestProofs(t *testing.T) {
 	s := transporttest.NewSessions().Open(nil)
@@ -87,7 +76,7 @@ func TestProofs(t *testing.T) {
 func TestRejections(t *testing.T) {
 	for code, want := range map[rejectCode]error{
 		rejectVersion: errVersion, rejectSession: transport.ErrSession, rejectCrowded: transport.ErrConnLost,
-		rejectResources: transport.ErrConnLost, 99: transport.ErrProtocol,
+		rejectResources: transport.ErrConnLost, rejectMTU: transport.ErrProtocol, 99: transport.ErrProtocol,
 	} {
 		if err := parseReject(appendReject(nil, code)); !errors.Is(err, want) {
 			t.Errorf("code %d: %v", code, err)
@@ -95,5 +84,13 @@ func TestRejections(t *testing.T) {
 	}
 	if err := parseReject(appendHeader(nil, protocolVersion+1, uint16(rejectSession))); !errors.Is(err, errVersion) {
 		t.Errorf("another version: %v", err)
+	}
+}
+
+func TestMTUs(t *testing.T) {
+	for n, want := range map[int]bool{0: false, 1: false, 128: false, 256: true, 1024: true, 1500: false, 4096: true, 8192: false, -256: false} {
+		if validMTU(n) != want {
+			t.Errorf("an MTU of %d bytes: %t", n, !want)
+		}
 	}
 }

@@ -3,12 +3,12 @@ package tcp
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/lanes"
 )
 
 // handshakeTimeout bounds connecting and proving, on both sides.
@@ -17,24 +17,20 @@ const handshakeTimeout = 10 * time.Second
 // keepAlive finds out about hosts that are gone within half a minute.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
-// dial opens one connection and proves the session on it. The error wraps
-// [transport.ErrSession], [transport.ErrProtocol] or [transport.ErrConnLost].
-func (l *link) dial(ctx context.Context) (*conn, error) {
+// dial opens one connection and proves the session on it: see [lanes.Config].
+func (l *link) dial(ctx context.Context) (*lanes.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	nc, err := l.reach(ctx)
 	if err != nil {
-		if !errors.Is(err, transport.ErrSession) && !errors.Is(err, transport.ErrProtocol) {
-			err = fmt.Errorf("%w: %w", transport.ErrConnLost, err)
-		}
-		return nil, fmt.Errorf("tcp %s: %w", l.session.Addr, err)
+		return nil, err
 	}
-	return newConn(l, nc), nil
+	return &newConn(l, nc).Conn, nil
 }
 
 func (l *link) reach(ctx context.Context) (net.Conn, error) {
 	d := net.Dialer{KeepAliveConfig: keepAlive}
-	raw, err := d.DialContext(ctx, "tcp", l.session.Addr)
+	raw, err := d.DialContext(ctx, "tcp", l.Session.Addr)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +50,7 @@ func (l *link) reach(ctx context.Context) (net.Conn, error) {
 
 func (l *link) prove(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	nc := raw
-	if l.session.TLS != nil {
+	if l.Session.TLS != nil {
 		c := tls.Client(raw, l.clientTLS())
 		if err := c.HandshakeContext(ctx); err != nil {
 			return nil, err
@@ -64,14 +60,14 @@ func (l *link) prove(ctx context.Context, raw net.Conn) (net.Conn, error) {
 		}
 		nc = c
 	}
-	return nc, authenticate(nc, l.session)
+	return nc, authenticate(nc, l.Session)
 }
 
 func (l *link) clientTLS() *tls.Config {
-	cfg := l.session.TLS.Clone()
+	cfg := l.Session.TLS.Clone()
 	cfg.NextProtos = []string{ALPN}
 	if cfg.ServerName == "" {
-		if host, _, err := net.SplitHostPort(l.session.Addr); err == nil {
+		if host, _, err := net.SplitHostPort(l.Session.Addr); err == nil {
 			cfg.ServerName = host
 		}
 	}

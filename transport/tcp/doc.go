@@ -23,10 +23,9 @@
 //
 // # Locking
 //
-// conn.mu guards a connection's slots and what is to be written; link.mu guards
-// the link's end and who has which connection of exchange.go. Neither is held
-// over I/O, or while Done or a method of a Memory is called; link.mu may be held
-// when conn.mu is taken. A connection of a lane is read by one goroutine, the
-// lane's; it is written by whoever had something to write and found no one else
-// writing.
+// The rule of package lanes holds: a connection's Mu guards its slots and what
+// is to be written. solos.mu guards who has which connection of exchange.go, and
+// is not held over their I/O; the link's own lock may be taken under it. A
+// connection of a lane is read by one goroutine, the lane's; it is written by
+// whoever had something to write and found no one else writing.
 package tcp

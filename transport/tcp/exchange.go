@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/status"
 )
 
 const (
@@ -25,6 +27,8 @@ const (
 // time who reads its answer itself: no goroutine has to be woken for it. There
 // are at most as many as lanes, and none under TLS.
 type solos struct {
+	mu       sync.Mutex // guards what follows
+	ended    bool
 	idle     []*soloConn
 	all      map[*soloConn]struct{} // the idle ones too
 	dialling int
@@ -46,90 +50,87 @@ func (l *link) Exchange(ctx context.Context, file transport.FileRef, off int64, 
 	if x == nil {
 		return transport.Result{}, false
 	}
-	defer l.open.Done()
-	o, err := x.run(ctx, l.session.Timeout, request{
-		file: file, off: off, length: uint32(len(dst)), checksum: l.session.Checksums,
+	o, err := x.run(ctx, l.Session.Timeout, request{
+		file: file, off: off, length: uint32(len(dst)), checksum: l.Session.Checksums,
 	})
-	res := transport.Result{Path: transport.PathStaged, Why: l.session.Why, HostCopies: 1}
+	res := transport.Result{Path: transport.PathStaged, Why: l.Session.Why, HostCopies: 1}
 	switch {
 	case err != nil:
-		res = transport.Result{Why: l.session.Why, Err: fmt.Errorf("tcp %s: %d bytes at %d of file %d: %w",
-			l.session.Addr, len(dst), off, file.Handle, err)}
+		res = transport.Result{Why: l.Session.Why, Err: fmt.Errorf("tcp %s: %d bytes at %d of file %d: %w",
+			l.Session.Addr, len(dst), off, file.Handle, err)}
 	case o == answered:
 		copy(dst, x.in[replySize:])
 	}
-	ended := err != nil || o == answered
-	l.tally(ended, res.Err, len(dst))
-	l.giveBack(x, o != lostSolo)
-	return res, ended
-}
-
-// tally counts an exchange of n bytes that ended, or that comes again as a
-// request.
-func (l *link) tally(ended bool, err error, n int) {
-	switch {
-	case !ended:
-		l.taken.Add(-1)
-		return
-	case err != nil:
-		l.failed.Add(1)
-	default:
-		l.bytes.Add(int64(n))
+	l.solos.giveBack(x, o != lostSolo)
+	if err == nil && o != answered {
+		l.Undo()
+		return res, false
 	}
-	l.finished.Add(1)
+	l.End(err, int64(len(dst)))
+	return res, true
 }
 
 // borrow takes an idle connection for a payload of n bytes, or returns nil and
-// sees to it that there is one the next time. The caller ends with giveBack and
-// open.Done.
+// sees to it that there is one the next time. The caller ends with giveBack, and
+// End or Undo.
 func (l *link) borrow(n int) *soloConn {
-	if n > exchangeMax || l.session.TLS != nil {
+	if n > exchangeMax || l.Session.TLS != nil {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	xs := &l.solos
+	xs.mu.Lock()
+	defer xs.mu.Unlock()
 	last := len(xs.idle) - 1
-	switch now := l.ticks.Load(); {
-	case l.end != nil:
-		return nil
+	switch now := l.Tick(); {
 	case last >= 0:
+		if !l.Begin() {
+			return nil
+		}
 		x := xs.idle[last]
 		xs.idle = xs.idle[:last]
-		l.open.Add(1)
-		l.taken.Add(1)
 		return x
-	case len(xs.all)+xs.dialling < len(l.lanes) && (xs.failed == 0 || xs.failed != now):
-		xs.dialling++
-		l.workers.Go(l.dialSolo)
+	case len(xs.all)+xs.dialling < l.Session.Connections && (xs.failed == 0 || xs.failed != now):
+		if l.Go(l.dialSolo) {
+			xs.dialling++
+		}
 	}
 	return nil
 }
 
 // giveBack makes x idle again, or drops it if it is not sound or the link has
 // ended.
-func (l *link) giveBack(x *soloConn, sound bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if sound && l.end == nil {
-		l.solos.idle = append(l.solos.idle, x)
+func (xs *solos) giveBack(x *soloConn, sound bool) {
+	xs.mu.Lock()
+	defer xs.mu.Unlock()
+	if sound && !xs.ended {
+		xs.idle = append(xs.idle, x)
 		return
 	}
-	delete(l.solos.all, x)
+	delete(xs.all, x)
 	x.close()
+}
+
+// end closes all connections, also under those who wait for an answer.
+func (xs *solos) end() {
+	xs.mu.Lock()
+	defer xs.mu.Unlock()
+	xs.ended = true
+	for x := range xs.all {
+		x.close()
+	}
 }
 
 // dialSolo opens one more connection.
 func (l *link) dialSolo() {
 	x, err := l.newSolo()
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	xs := &l.solos
+	xs.mu.Lock()
+	defer xs.mu.Unlock()
 	xs.dialling--
 	switch {
 	case err != nil:
-		xs.failed = max(l.ticks.Load(), 1)
-	case l.end != nil:
+		xs.failed = max(l.Tick(), 1)
+	case xs.ended:
 		x.close()
 	default:
 		xs.all[x] = struct{}{}
@@ -138,7 +139,7 @@ func (l *link) dialSolo() {
 }
 
 func (l *link) newSolo() (*soloConn, error) {
-	ctx, cancel := context.WithTimeout(l.ctx, handshakeTimeout)
+	ctx, cancel := context.WithTimeout(l.Context(), handshakeTimeout)
 	defer cancel()
 	nc, err := l.reach(ctx)
 	if err != nil {
@@ -220,7 +221,7 @@ func judge(r request, came []byte) outcome {
 	switch {
 	case err != nil || h.id != r.id || len(came) > replySize+int(h.length):
 		return lostSolo
-	case h.status != statusOK:
+	case h.status != status.OK:
 		return declined
 	case h.length != r.length || h.checksum != r.checksum:
 		return lostSolo

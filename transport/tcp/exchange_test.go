@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/status"
 	"hbmfs/transport/transporttest"
 )
 
@@ -27,10 +28,10 @@ func exchangeOn(ctx context.Context, t *testing.T, l transport.Link, file transp
 }
 
 func soloCount(l transport.Link) (idle, all int) {
-	k := l.(*link)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.solos.idle), len(k.solos.all)
+	xs := &l.(*link).solos
+	xs.mu.Lock()
+	defer xs.mu.Unlock()
+	return len(xs.idle), len(xs.all)
 }
 
 func TestExchange(t *testing.T) {
@@ -102,8 +103,8 @@ func TestExchangeLies(t *testing.T) {
 		"too short":        func(r *reply, p []byte) int { r.length = 16; return 16 },
 		"too long":         func(r *reply, p []byte) int { r.length++; return len(p) },
 		"bytes behind":     func(r *reply, p []byte) int { r.length -= 8; return len(p) },
-		"unknown status":   func(r *reply, _ []byte) int { *r = reply{id: r.id, status: statusEnd}; return 0 },
-		"failure and more": func(r *reply, p []byte) int { *r = reply{id: r.id, status: statusStale}; return len(p) },
+		"unknown status":   func(r *reply, _ []byte) int { *r = reply{id: r.id, status: status.End}; return 0 },
+		"failure and more": func(r *reply, p []byte) int { *r = reply{id: r.id, status: status.Stale}; return len(p) },
 	} {
 		asked := make(chan struct{}, 16)
 		l := dial(t, withChecksums(fakePeer(t, func(c net.Conn) {

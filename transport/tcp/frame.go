@@ -2,11 +2,11 @@ package tcp
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/landing"
+	"hbmfs/transport/internal/status"
 )
 
 // MaxLen is the largest payload of one request, in bytes. Both sides refuse more.
@@ -43,7 +43,7 @@ type reply struct {
 	id       uint64
 	length   uint32
 	crc      uint32
-	status   status
+	status   status.Code
 	checksum bool
 }
 
@@ -102,7 +102,7 @@ func parseReply(b []byte) (reply, error) {
 		id:     binary.LittleEndian.Uint64(b),
 		length: binary.LittleEndian.Uint32(b[8:]),
 		crc:    binary.LittleEndian.Uint32(b[12:]),
-		status: status(binary.LittleEndian.Uint16(b[16:])),
+		status: status.Code(binary.LittleEndian.Uint16(b[16:])),
 	}
 	flags := binary.LittleEndian.Uint16(b[18:])
 	r.checksum = flags&flagChecksum != 0
@@ -111,9 +111,9 @@ func parseReply(b []byte) (reply, error) {
 		return r, fmt.Errorf("%w: reply marked %#x", transport.ErrProtocol, mark)
 	case flags&^flagChecksum != 0:
 		return r, fmt.Errorf("%w: reply with flags %#x", transport.ErrProtocol, flags)
-	case r.status >= statusEnd:
+	case r.status >= status.End:
 		return r, fmt.Errorf("%w: reply with status %d", transport.ErrProtocol, r.status)
-	case r.status != statusOK && (r.length != 0 || r.checksum || r.crc != 0):
+	case r.status != status.OK && (r.length != 0 || r.checksum || r.crc != 0):
 		return r, fmt.Errorf("%w: failure with a payload of %d bytes", transport.ErrProtocol, r.length)
 	}
 	return r, nil
@@ -124,40 +124,4 @@ func flags(checksum bool) uint16 {
 		return flagChecksum
 	}
 	return 0
-}
-
-// status is how the target answered a request.
-type status uint16
-
-const (
-	statusOK status = iota
-	statusStale
-	statusRange
-	statusSource
-	statusUnknownFile
-	statusEnd
-)
-
-var statusErrors = [statusEnd]error{
-	statusStale:       transport.ErrStale,
-	statusRange:       transport.ErrRange,
-	statusSource:      transport.ErrSource,
-	statusUnknownFile: transport.ErrUnknownFile,
-}
-
-// err is nil for statusOK.
-func (s status) err() error { return statusErrors[s] }
-
-// statusOf says what a source's error is on the wire; one that it did not
-// promise is the storage's.
-func statusOf(err error) status {
-	if err == nil {
-		return statusOK
-	}
-	for s, e := range statusErrors {
-		if e != nil && errors.Is(err, e) {
-			return status(s)
-		}
-	}
-	return statusSource
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/status"
 	"hbmfs/transport/transporttest"
 )
 
@@ -32,7 +33,7 @@ func FuzzParseRequest(f *testing.F) {
 }
 
 func FuzzParseReply(f *testing.F) {
-	for _, r := range []reply{{id: 1, length: 4096, crc: 7, checksum: true}, {status: statusStale}, {status: statusEnd}} {
+	for _, r := range []reply{{id: 1, length: 4096, crc: 7, checksum: true}, {status: status.Stale}, {status: status.End}} {
 		b := make([]byte, replySize)
 		putReply(b, r)
 		f.Add(b)
@@ -45,7 +46,7 @@ func FuzzParseReply(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if r.status != statusOK && (r.status.err() == nil || r.length != 0) {
+		if r.status != status.OK && (r.status.Err() == nil || r.length != 0) {
 			t.Errorf("accepted %+v", r)
 		}
 		again := make([]byte, replySize)
@@ -100,14 +101,14 @@ func FuzzReceive(f *testing.F) {
 		transporttest.Scribble(mem)
 		done := 0
 		for _, span := range []transport.Span{{Mem: mem, Off: 100, Len: 100}, {Mem: mem, Off: 4096, Len: 20000}} {
-			c.add(&transport.Request{Dst: span, Done: func(transport.Result) { done++ }})
+			c.Add(&transport.Request{Dst: span, Done: func(transport.Result) { done++ }})
 		}
 		go func() {
 			server.Write(append(bytes.Clone(b), make([]byte, zeros)...))
 			server.Close()
 		}()
-		c.abandon(c.receive())
-		l.cancel()
+		c.Retire(c.Receive())
+		l.Close()
 		if done != 2 {
 			t.Errorf("%d of 2 requests ended", done)
 		}

@@ -65,21 +65,6 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// TestNoneUp takes the target away: Submit says so at once, and Close needn't
-// wait for it to come back.
-func TestNoneUp(t *testing.T) {
-	g := startTarget(t, transporttest.NewSource())
-	g.session.Connections, g.session.Timeout = 2, time.Minute
-	l := dial(t, g.session)
-	g.server.Close()
-	eventually(t, "both connections are lost", func() bool { return l.Stats().Connections == 0 })
-	r := &transport.Request{Dst: transport.Span{Mem: make(transport.HostMemory, 8), Len: 8}}
-	if n, err := l.Submit([]*transport.Request{r}); n != 0 || !errors.Is(err, transport.ErrConnLost) {
-		t.Errorf("%d, %v", n, err)
-	}
-	l.Close()
-}
-
 // TestSessionEnds has the target forget the session: the link is of no more use.
 func TestSessionEnds(t *testing.T) {
 	var k cutter
@@ -176,42 +161,6 @@ func (s *countingSource) Read(_ transport.FileRef, _ int64, dst []byte, wait boo
 	<-s.gate
 	clear(dst)
 	return nil
-}
-
-// TestOverdue has a connection that owes one answer, and brings bytes and other
-// answers meanwhile.
-func TestOverdue(t *testing.T) {
-	const limit, never = 8, 100
-	for _, c := range []struct {
-		what    string
-		bytes   uint64 // a look
-		answers uint64 // a look
-		killed  uint32 // at which look
-	}{
-		{"no progress", 0, 0, limit + 2}, // the first look only remembers
-		{"a trickle", 1, 0, patience*limit + 1},
-		{"a slow network", trickle + 1, 0, never},
-		{"passed over", 1 << 20, depth, patience*limit + 1},
-	} {
-		client, server := net.Pipe()
-		l := newLink(transport.Session{Connections: 1})
-		conn := newConn(l, client)
-		conn.progress.Store(1)
-		conn.add(&transport.Request{Dst: transport.Span{Mem: transport.HostMemory{}}, Done: func(transport.Result) {}})
-		now := uint32(0)
-		for conn.broken == nil && now < never {
-			now = l.ticks.Add(1)
-			conn.progress.Add(c.bytes)
-			conn.answers += c.answers
-			conn.look(now, limit)
-		}
-		if now != c.killed || c.killed != never && !errors.Is(conn.broken, transport.ErrStalled) {
-			t.Errorf("%s: given up at look %d for %v", c.what, now, conn.broken)
-		}
-		conn.abandon(io.EOF)
-		l.cancel()
-		server.Close()
-	}
 }
 
 // TestNoAllocations counts what a request costs the client's garbage collector,

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"hbmfs/transport/internal/status"
 	"hbmfs/transport/transporttest"
 )
 
@@ -94,7 +95,7 @@ func (p *proxy) spoil(frame []byte, client net.Conn) ([]byte, bool) {
 		frame = frame[:half]
 		binary.LittleEndian.PutUint32(frame[8:], uint32(half-replySize))
 	case transporttest.FaultStatus:
-		binary.LittleEndian.PutUint16(frame[16:], uint16(statusEnd))
+		binary.LittleEndian.PutUint16(frame[16:], uint16(status.End))
 	case transporttest.FaultUnknown:
 		frame[7] ^= 0x80 // of the id's generation
 	case transporttest.FaultChecksum:

@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/lanes"
+	"hbmfs/transport/internal/status"
 )
 
 const (
@@ -45,26 +47,17 @@ func (in *inbox) reserve(n int) {
 	}
 }
 
-// receive reads replies until the connection ends, and returns why it did. The
-// error wraps [transport.ErrConnLost].
-func (c *conn) receive() error {
+// Receive implements [lanes.Carrier]: it reads replies.
+func (c *conn) Receive() error {
 	for {
 		err := c.fill(replySize, 0)
 		if err == nil {
 			err = c.answer()
 		}
 		if err != nil {
-			return lost(err)
+			return lanes.Lost(err)
 		}
 	}
-}
-
-// lost says that err was the end of a connection.
-func lost(err error) error {
-	if errors.Is(err, transport.ErrConnLost) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", transport.ErrConnLost, err)
 }
 
 // fill reads until n bytes are in the inbox. While large payloads are to come it
@@ -89,7 +82,7 @@ func (c *conn) fill(n, ahead int) error {
 func (c *conn) read(b []byte) (int, error) {
 	n, err := c.nc.Read(b)
 	if n > 0 {
-		c.progress.Add(uint64(n))
+		c.Progressed(n)
 	}
 	return n, err
 }
@@ -105,15 +98,15 @@ func (c *conn) answer() error {
 	if err != nil {
 		return err
 	}
-	if h.status != statusOK {
+	if h.status != status.OK {
 		c.settle(s)
-		s.finish(c.link.failure(s.req, fmt.Errorf("target: %w", h.status.err())))
+		s.finish(c.link.Failure(s.req, fmt.Errorf("target: %w", h.status.Err())))
 		return nil
 	}
 	if err := s.expect(h); err != nil {
-		c.kill(lost(err))
+		c.Kill(lanes.Lost(err))
 		c.settle(s)
-		s.finish(c.link.failure(s.req, err))
+		s.finish(c.link.Failure(s.req, err))
 		return err
 	}
 	return c.land(s, h)
@@ -125,7 +118,7 @@ func (s *slot) expect(h reply) error {
 	if int64(h.length) != s.req.Dst.Len {
 		return fmt.Errorf("%w: reply of %d bytes, %d were asked for", transport.ErrProtocol, h.length, s.req.Dst.Len)
 	}
-	if h.checksum != s.conn.link.session.Checksums {
+	if h.checksum != s.conn.link.Session.Checksums {
 		return fmt.Errorf("%w: checksum announced: %t, asked for: %t", transport.ErrProtocol, h.checksum, !h.checksum)
 	}
 	return nil
@@ -153,7 +146,7 @@ func (c *conn) land(s *slot, h reply) error {
 		return nil
 	}
 	s.pad.Abort()
-	s.finish(c.link.failure(s.req, err))
+	s.finish(c.link.Failure(s.req, err))
 	return nil
 }
 
@@ -162,7 +155,7 @@ func (c *conn) land(s *slot, h reply) error {
 // [transport.ErrRevoked].
 func (c *conn) payload(s *slot) (crc uint32, err error) {
 	dst := s.pad.Begin(s.req.Dst)
-	checksum := c.link.session.Checksums
+	checksum := c.link.Session.Checksums
 	for n := 0; n < len(dst); {
 		if s.pad.Revoked() {
 			if err := c.discard(len(dst) - n); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/landing"
+	"hbmfs/transport/internal/status"
 )
 
 const (
@@ -187,7 +188,7 @@ func (b *batch) reply(source transport.Source, r request, wait bool) bool {
 	if !wait && errors.Is(err, transport.ErrWouldBlock) {
 		return false
 	}
-	h := reply{id: r.id, status: statusOf(err)}
+	h := reply{id: r.id, status: status.Of(err)}
 	if err == nil {
 		h.length, h.checksum = r.length, r.checksum
 		if r.checksum {

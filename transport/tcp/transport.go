@@ -3,22 +3,17 @@ package tcp
 import (
 	"context"
 	"fmt"
-	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/landing"
+	"hbmfs/transport/internal/lanes"
 )
 
 // Name is what --transport calls this transport.
 const Name = "tcp"
 
 // MaxConnections is the most that a session may ask for.
-const MaxConnections = 64
-
-// defaultTimeout is for sessions that name none.
-const defaultTimeout = 30 * time.Second
+const MaxConnections = lanes.MaxConnections
 
 type tcp struct{ encrypted bool }
 
@@ -44,39 +39,9 @@ func (t tcp) Dial(ctx context.Context, s transport.Session) (transport.Link, err
 	if t.encrypted && s.TLS == nil {
 		return nil, fmt.Errorf("tcp %s: %w: the plan was encrypted, and the session has no TLS", s.Addr, transport.ErrSession)
 	}
-	if s.Connections < 1 || s.Connections > MaxConnections {
-		return nil, fmt.Errorf("tcp %s: %d connections: must be 1 to %d", s.Addr, s.Connections, MaxConnections)
-	}
-	if s.Timeout <= 0 {
-		s.Timeout = defaultTimeout
-	}
 	l := newLink(s)
-	if err := l.connect(ctx); err != nil {
+	if err := l.Connect(ctx); err != nil {
 		return nil, err
 	}
-	l.start()
 	return l, nil
-}
-
-// connect opens all connections, or none.
-func (l *link) connect(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for i := range l.lanes {
-		g.Go(func() error {
-			c, err := l.dial(ctx)
-			if err == nil {
-				l.lanes[i].conn.Store(c)
-			}
-			return err
-		})
-	}
-	err := g.Wait()
-	if err != nil {
-		for i := range l.lanes {
-			if c := l.lanes[i].conn.Load(); c != nil {
-				c.raw.Close()
-			}
-		}
-	}
-	return err
 }
