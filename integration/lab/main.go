@@ -92,7 +92,7 @@ func (l *lab) exec(ctx context.Context, command string) (int, error) {
 	ctx, unwatch := p.watch(ctx)
 	defer unwatch()
 	exit, err := p[0].run(ctx, agent.Command{
-		Argv: []string{"/bin/sh", "-c", command}, Env: testEnv, Dir: dir, Stdout: os.Stdout, Stderr: os.Stderr,
+		Argv: []string{"/bin/sh", "-c", command}, Env: testEnv, Dir: hostRoot + dir, Stdout: os.Stdout, Stderr: os.Stderr,
 	})
 	if err != nil || exit.Code == 0 {
 		return exit.Code, err

@@ -58,9 +58,10 @@ var parts = []part{
 			{[]string{"./integration/lab/tests"}, "^TestRDMA"},
 		},
 		required: []string{
-			"TestBadClients", "TestBadHello", "TestClientDies", "TestConformance", "TestDirect", "TestLabDMABuf", "TestLabRemoval",
-			"TestLabTransfer", "TestNobodyListens", "TestRDMAAbsent", "TestRDMAClients", "TestRDMAFetch", "TestRDMAMountKilled", "TestRDMAPlainRead",
-			"TestRDMASoak", "TestRDMATargetKilled", "TestRDMATargetStopped", "TestRDMAUnequalMTU", "TestRefusals", "TestServes", "TestTargetRestarts",
+			"TestBadClients", "TestBadHello", "TestClientDies", "TestClientFallsSilent", "TestConformance", "TestDirect", "TestLabDMABuf", "TestLabRemoval",
+			"TestLabTransfer", "TestNobodyListens", "TestRDMAAbsent", "TestRDMAClients", "TestRDMADeviceRemoved", "TestRDMAFetch",
+			"TestRDMALinkDown", "TestRDMAMountKilled", "TestRDMAPlainRead", "TestRDMASoak", "TestRDMATargetKilled",
+			"TestRDMATargetStopped", "TestRDMAUnequalMTU", "TestRefusals", "TestServes", "TestTargetRestarts",
 		},
 	},
 	{

@@ -2,9 +2,12 @@ package rdma
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/lanes"
@@ -30,14 +33,17 @@ type conn struct {
 	link    *link
 	events  *verbs.Events
 	id      *verbs.ID
+	port    port // that messages of id leave through, once there may be any
 	device  *opened
 	control control
 	cq      *verbs.CQ
 	qp      *verbs.QP
-	mtu     int // agreed, in bytes
+	mtu     int             // agreed, in bytes
+	hurry   <-chan struct{} // closed when the end may not wait for the port
 
 	watcher     sync.WaitGroup // of events
 	failing     sync.Once
+	flushed     func()                  // ends the wait for a device that never flushes; may be nil
 	wc          [batch]verbs.Completion // the lane's own
 	outstanding atomic.Int64            // completions to come
 
@@ -137,11 +143,23 @@ func (c *conn) Kill(err error) {
 // and returns once it is.
 func (c *conn) fail() {
 	c.failing.Do(func() {
-		if c.qp != nil && c.qp.Fail() != nil {
+		if c.qp == nil {
+			return
+		}
+		if c.qp.Fail() != nil {
 			c.cq.Interrupt()
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
+		undo := onEnd(ctx, c.cq.Interrupt)
+		c.flushed = func() {
+			undo()
+			cancel()
 		}
 	})
 }
+
+var errPeerLeft = fmt.Errorf("%w: %v", transport.ErrConnLost, verbs.Disconnected)
 
 // gone is what an event of the connection manager means that ends the
 // connection; nil for others.
@@ -152,7 +170,9 @@ func (c *conn) gone(ev verbs.Event) error {
 			c.device.removed.Store(true)
 		}
 		return errRemoved
-	case verbs.Disconnected, verbs.ConnectError, verbs.Unreachable, verbs.Rejected:
+	case verbs.Disconnected:
+		return errPeerLeft
+	case verbs.ConnectError, verbs.Unreachable, verbs.Rejected:
 		return fmt.Errorf("%w: %v", transport.ErrConnLost, ev.Kind)
 	}
 	return nil
@@ -163,7 +183,11 @@ func (c *conn) gone(ev verbs.Event) error {
 func (c *conn) watch() {
 	for {
 		ev, err := c.events.Next()
-		if err != nil {
+		switch {
+		case errors.Is(err, verbs.ErrInterrupted):
+			return
+		case err != nil:
+			c.Kill(lanes.Lost(err)) // nobody would hear of the peer's end
 			return
 		}
 		if err := c.gone(ev); err != nil {
@@ -173,7 +197,7 @@ func (c *conn) watch() {
 }
 
 // Retire implements [lanes.Carrier]: it destroys the queue pair before it ends
-// the requests that wait for the peer.
+// the requests that wait for the peer. The peer hears of it last.
 func (c *conn) Retire(err error) {
 	c.Kill(err)
 	c.Mu.Lock()
@@ -187,21 +211,42 @@ func (c *conn) Retire(err error) {
 	}
 	c.closeQueues()
 	c.abandon(err)
-	c.closeRest()
+	c.closeMemory()
+	c.part(err)
 }
 
+// removalTime is how long the kernel may go on destroying what was on a device
+// that it takes away, after it has refused to do so on request: it closes the
+// interface first (ib_uverbs_remove_one, drivers/infiniband/core/uverbs_main.c
+// of Linux 6.12).
+const removalTime = 2 * time.Second
+
 // closeQueues closes what the device may write by. An error of it means that the
-// device is gone, and what was to be closed with it.
+// device is being removed, and what was to be closed with it.
 func (c *conn) closeQueues() {
-	if c.qp != nil {
-		_ = c.qp.Close()
+	if c.flushed != nil {
+		c.flushed()
+	}
+	if c.qp != nil && c.qp.Close() != nil {
+		time.Sleep(removalTime)
 	}
 	if c.cq != nil {
 		_ = c.cq.Close()
 	}
 }
 
-func (c *conn) closeRest() {
+// closeMemory gives back what else the connection has of its device.
+func (c *conn) closeMemory() {
+	_ = c.control.close()
+	if c.device != nil {
+		c.link.device.release(c.device)
+	}
+}
+
+// part tells the peer that the connection ends because of err, once the port
+// carries that, or is hurried.
+func (c *conn) part(err error) {
+	c.port.await(caution(err), c.hurry)
 	if c.events != nil {
 		c.events.Interrupt()
 		c.watcher.Wait()
@@ -212,10 +257,6 @@ func (c *conn) closeRest() {
 	}
 	if c.events != nil {
 		_ = c.events.Close()
-	}
-	_ = c.control.close()
-	if c.device != nil {
-		c.link.device.release(c.device)
 	}
 }
 

@@ -29,7 +29,9 @@ func (l *link) dial(ctx context.Context) (*lanes.Conn, error) {
 	addrs, err := resolve(ctx, l.Session.Addr)
 	for _, a := range addrs {
 		c := newConn(l)
+		c.hurry = ctx.Done()
 		if err = c.open(ctx, a); err == nil {
+			c.hurry = l.Context().Done()
 			return &c.Conn, nil
 		}
 		c.Retire(err)
@@ -69,6 +71,9 @@ func (c *conn) open(ctx context.Context, to netip.AddrPort) (err error) {
 	stop := onEnd(ctx, c.events.Interrupt)
 	err = c.connect(to)
 	stop()
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && c.port != (port{}) {
+		return c.port.unheard()
+	}
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
@@ -107,6 +112,7 @@ func (c *conn) connect(to netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
+	c.port = newPort(c.id)
 	r := connectRequest{mtu: uint16(mtu), session: c.link.Session.ID, nonce: newNonce()}
 	if err := c.id.Connect(c.qp.Number(), appendConnect(nil, r, c.link.Session.Secret)); err != nil {
 		return err
@@ -151,6 +157,9 @@ func (c *conn) expect(kind verbs.EventKind) (verbs.Event, error) {
 		return ev, err
 	case ev.Kind == kind:
 		return ev, nil
+	}
+	c.port = port{} // the connection is over: closing it sends nothing
+	switch {
 	case ev.Kind == verbs.Rejected && ev.Status == refusedByPeer:
 		return ev, parseReject(ev.Private)
 	case ev.Kind == verbs.Rejected:

@@ -138,13 +138,23 @@ func listener(events *verbs.Events, addr netip.AddrPort) (*verbs.ID, error) {
 func (s *Server) loop() {
 	for {
 		ev, err := s.events.Next()
-		if err != nil {
-			if !errors.Is(err, verbs.ErrInterrupted) {
-				s.log.Error("rdma: no more events, so no more connections", "err", err)
-			}
+		switch {
+		case err == nil:
+			s.dispatch(ev)
+		case errors.Is(err, verbs.ErrInterrupted):
 			return
+		default:
+			s.log.Warn("rdma: an event of the connection manager was lost", "err", err)
+			s.pause(listenAgain)
 		}
-		s.dispatch(ev)
+	}
+}
+
+// pause returns early when the server is closed.
+func (s *Server) pause(d time.Duration) {
+	select {
+	case <-s.quit:
+	case <-time.After(d):
 	}
 }
 

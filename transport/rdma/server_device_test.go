@@ -191,3 +191,20 @@ func TestClientDies(t *testing.T) {
 	settled(t, g.server, 1)
 	good.fetches(file, 0, pieceSize)
 }
+
+// TestClientFallsSilent loses an idle client without a word: nothing answers for
+// its queue pair any more.
+func TestClientFallsSilent(t *testing.T) {
+	source := transporttest.NewSource()
+	g := startServer(t, source)
+	p := up(t, g.session)
+	p.must(p.qp.Close())
+	began := time.Now()
+	for g.server.Stats().Connections > 0 {
+		if time.Since(began) > 2*aliveEvery {
+			t.Fatalf("the server still has its connection after %v", time.Since(began))
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Logf("noticed after %v", time.Since(began))
+}

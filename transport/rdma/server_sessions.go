@@ -54,10 +54,10 @@ func (r *registry) enter(id transport.SessionID, source transport.Source, n nonc
 	if _, used := m.nonces[n]; used || len(m.nonces) >= noncesPerSession {
 		return nil, errNonce
 	}
-	m.nonces[n] = struct{}{}
 	if m.conns >= connsPerSession {
-		return nil, errCrowd
+		return nil, errCrowd // the nonce is not used up
 	}
+	m.nonces[n] = struct{}{}
 	m.conns++
 	return m, nil
 }

@@ -38,6 +38,8 @@ type serving struct {
 
 	// The connection's goroutine's own:
 	setUp    *time.Timer // ends the connection; nil once it is up
+	alive    *time.Timer // asks whether the client is; nil until it is up
+	port     port        // that it was accepted through; none before that
 	member   *member
 	arrived  []request
 	reposts  []verbs.Recv
@@ -62,9 +64,24 @@ func (c *serving) run(private []byte) error {
 	defer c.setUp.Stop()
 	err := c.open(private)
 	if err == nil {
+		c.port = newPort(c.id)
 		err = c.serve()
 	}
 	return c.end(err)
+}
+
+// aliveEvery is how often an idle client is asked whether it is there: a host
+// that lost its power says nothing.
+const aliveEvery = 15 * time.Second
+
+// ask has the queue pair fail if the client is gone.
+func (c *serving) ask() {
+	if c.ending() {
+		return
+	}
+	c.out.probe()
+	c.out.flush()
+	c.alive.Reset(aliveEvery)
 }
 
 // fail ends the connection, from any goroutine. The first error counts.
@@ -91,20 +108,32 @@ func (c *serving) ending() bool {
 }
 
 // end undoes all of the connection and returns the error that ended it. What is
-// of the device goes at once, the rest when no read of the source is under way.
+// of the device goes at once, the rest when no read of the source is under way
+// and the peer could be told.
 func (c *serving) end(err error) error {
 	c.fail(err)
+	if c.alive != nil {
+		c.alive.Stop()
+	}
 	c.out.close()
-	_ = c.id.Disconnect() // says so to a client that still listens
 	err = errors.Join(c.err, c.parts.close())
 	c.out.drop()
-	err = errors.Join(err, c.id.Close())
+	parted := make(chan error, 1)
+	go func() { parted <- c.part() }()
 	close(c.jobs)
 	c.wg.Wait()
 	if c.member != nil {
 		c.server.registry.leave(c.member)
 	}
-	return err
+	return errors.Join(err, <-parted)
+}
+
+// part tells the client that the connection ends, once the port carries
+// that.
+func (c *serving) part() error {
+	c.port.await(caution(c.err), c.server.quit)
+	_ = c.id.Disconnect() // says so to a client that still listens
+	return c.id.Close()
 }
 
 // serve answers requests until the connection ends.

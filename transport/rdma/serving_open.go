@@ -151,6 +151,8 @@ func (c *serving) greet(message []byte) error {
 		return errSetUpTime
 	}
 	c.setUp = nil
+	c.alive = time.AfterFunc(time.Hour, c.ask)
+	c.alive.Reset(aliveEvery) // which c.ask calls too, and so sees
 	c.out.keys.mailbox, c.out.keys.mailboxRKey = h.mailbox, h.rkey
 	proof := c.server.arena.proof()
 	c.out.reply(answer{

@@ -132,6 +132,20 @@ func (o *outbox) reply(a answer) {
 	})
 }
 
+// probe queues a write of nothing, unless a send is under way. A client that is
+// gone acknowledges neither, which fails the queue pair.
+func (o *outbox) probe() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || len(o.free) < tickets {
+		return
+	}
+	o.queue = append(o.queue, verbs.Work{
+		ID: uint64(o.issue(ticket{nil, 1})), Op: verbs.WorkWrite, Signaled: true,
+		Local: verbs.Addr(o.cells), LKey: o.keys.cells, Remote: o.keys.mailbox, RKey: o.keys.mailboxRKey,
+	})
+}
+
 func (o *outbox) write(p parcel) verbs.Work {
 	return verbs.Work{
 		Op: verbs.WorkWrite, Local: p.local, Len: p.n, LKey: o.keys.staging, Remote: p.remote, RKey: p.rkey,

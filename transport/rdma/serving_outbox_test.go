@@ -107,3 +107,25 @@ func TestFailedPostEndsAll(t *testing.T) {
 		t.Errorf("failed %d times, posted %d times", failed, len(q.posts))
 	}
 }
+
+// TestProbe asks an idle client for a sign, and only an idle one.
+func TestProbe(t *testing.T) {
+	o, q, s := testOutbox(serverSends)
+	o.probe()
+	o.probe()
+	o.flush()
+	if len(q.posts) != 1 || len(q.posts[0]) != 1 {
+		t.Fatalf("posts: %+v", q.posts)
+	}
+	w := q.posts[0][0]
+	if w.Op != verbs.WorkWrite || w.Len != 0 || !w.Signaled {
+		t.Errorf("posted %+v", w)
+	}
+	o.completed(w.ID)
+	replyOf(t, o, s, 0)
+	o.probe()
+	o.flush()
+	if len(q.posts) != 2 || len(q.posts[1]) != 2 {
+		t.Errorf("posts: %+v", q.posts)
+	}
+}

@@ -33,7 +33,6 @@ func (l *Link) Connect(ctx context.Context) error {
 	}
 	l.lanes = make([]lane, n)
 	if err := l.open(ctx); err != nil {
-		l.cancel()
 		return err
 	}
 	for i := range l.lanes {
@@ -56,6 +55,7 @@ func (l *Link) open(ctx context.Context) error {
 	}
 	err := g.Wait()
 	if err != nil {
+		l.cancel()
 		for c := range l.up {
 			c.carrier.Retire(err)
 		}
@@ -107,6 +107,7 @@ func (ln *lane) redial(l *Link, backoff *time.Duration) *Conn {
 		}
 		*backoff = min(*backoff*2, maxBackoff)
 		c, err := l.dial(l.ctx)
+		l.dialled(err)
 		switch {
 		case err == nil && ln.adopt(l, c):
 			return c
@@ -115,6 +116,13 @@ func (ln *lane) redial(l *Link, backoff *time.Duration) *Conn {
 		}
 	}
 	return nil
+}
+
+// dialled keeps err for whoever asks why no connection is up; nil clears it.
+func (l *Link) dialled(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = err
 }
 
 // adopt puts c into the lane, or closes it if the link has ended.

@@ -11,9 +11,10 @@
 // # Locking
 //
 // Conn.Mu guards a connection's slots, both this package's and the transport's
-// part of them; Link.mu guards the link's end. Neither is held over I/O, or
-// while Done, a method of a Memory, or one of a Carrier is called, and neither
-// is taken while the other is held. One goroutine a lane calls Receive.
+// part of them; Link.mu guards the link's end and why dialling fails. Neither is
+// held over I/O, or while Done, a method of a Memory, or one of a Carrier is
+// called, and neither is taken while the other is held. One goroutine a lane
+// calls Receive.
 package lanes
 
 import (
@@ -59,8 +60,9 @@ type Link struct {
 	ticks   atomic.Uint32  // the watchdog's clock
 	counters
 
-	mu  sync.Mutex // guards end
-	end error      // why the link is of no more use
+	mu      sync.Mutex // guards what follows
+	end     error      // why the link is of no more use
+	refused error      // why the latest attempt to replace a connection failed
 
 	inFlight sync.WaitGroup // requests not done; added to under mu or Conn.Mu, before the end
 }

@@ -91,8 +91,14 @@ func (l *Link) reject(r *transport.Request, err error) bool {
 
 // down says why no connection is up.
 func (l *Link) down() error {
-	if err := l.ended(); err != nil {
-		return err
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.end != nil {
+		return l.end
 	}
-	return fmt.Errorf("%s %s: %w: all %d connections are being redialled", l.cfg.Name, l.Session.Addr, transport.ErrConnLost, len(l.lanes))
+	err := fmt.Errorf("%s %s: %w: all %d connections are being redialled", l.cfg.Name, l.Session.Addr, transport.ErrConnLost, len(l.lanes))
+	if l.refused != nil {
+		err = fmt.Errorf("%w; the latest attempt: %v", err, l.refused)
+	}
+	return err
 }

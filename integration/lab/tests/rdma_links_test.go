@@ -1,0 +1,156 @@
+package tests
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"hbmfs/integration/lab/agent"
+	"hbmfs/integration/lab/guest"
+)
+
+const (
+	// linkDown is long enough for the queue pairs' retries to end.
+	linkDown = 3 * time.Second
+	// notice is how long a guest's agent, which is reached over the same link, has
+	// to say that it started what takes the link down.
+	notice = 500 * time.Millisecond
+	// recovery is how soon after a fault's end fetches must come again.
+	recovery = 30 * time.Second
+)
+
+// faulted is a mount under load, and what the guests' kernels had for it before
+// the fault.
+type faulted struct {
+	t     *testing.T
+	m     *mount
+	l     *load
+	hosts []*guest.Host
+	had   []rdmaObjects
+}
+
+func startFaulted(t *testing.T) *faulted {
+	t.Helper()
+	tg := startTarget(t, big(1, 1))
+	f := &faulted{t: t, m: direct(t), hosts: []*guest.Host{guest.Local(t), tg.peer}}
+	f.l = startLoad(t, 4, true, f.m.open(t, "f1", 1, 1))
+	f.l.advance(5, time.Minute)
+	for _, h := range f.hosts {
+		f.had = append(f.had, objects(t, h))
+	}
+	return f
+}
+
+// inFlight waits until the fault would hit requests, and says how many.
+func (f *faulted) inFlight() int64 { return f.m.busy(f.t).Target.Link.InFlight }
+
+// replaced is how many connections took another's place.
+func (f *faulted) replaced() int64 { return f.m.stats(f.t).Target.Link.Reconnects }
+
+// recovered fails the test unless the load goes on in time.
+func (f *faulted) recovered(what string, inFlight, replacedBefore int64) {
+	f.t.Helper()
+	took := f.l.advance(20, recovery)
+	replaced := f.replaced() - replacedBefore
+	f.t.Logf("%s: %d in flight; 20 fetches %v after it; %d fetches failed so far, %d requests issued again, %d connections replaced",
+		what, inFlight, took.Round(time.Millisecond), f.l.failed.Load(), f.m.stats(f.t).Target.Retries, replaced)
+	if replaced == 0 {
+		f.t.Errorf("%s hit no connection", what)
+	}
+}
+
+// settled ends the load, and fails the test unless all is as it was before.
+func (f *faulted) settled() {
+	f.t.Helper()
+	f.l.stop()
+	f.m.settled(f.t)
+	for i, h := range f.hosts {
+		eventually(f.t, 30*time.Second, fmt.Sprintf("the RDMA objects of guest %d are as before", i+1), func() error {
+			if got := objects(f.t, h); got != f.had[i] {
+				return fmt.Errorf("%+v; before: %+v", got, f.had[i])
+			}
+			return nil
+		})
+	}
+}
+
+// TestRDMALinkDown takes the link of the mount away under load, and gives it
+// back; then the link of the target.
+func TestRDMALinkDown(t *testing.T) {
+	f := startFaulted(t)
+	for i, whose := range []string{"the mount's", "the target's"} {
+		h := f.hosts[i]
+		h.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.keep_addr_on_down=1")
+		replaced, inFlight := f.replaced(), f.inFlight()
+		flap := h.Start(t, "sh", "-c", fmt.Sprintf("sleep %v; ip link set eth0 down; sleep %v; ip link set eth0 up",
+			notice.Seconds(), linkDown.Seconds()))
+		time.Sleep(notice + linkDown)
+		f.recovered(fmt.Sprintf("%s link was down for %v", whose, linkDown), inFlight, replaced)
+		// A device that can't send messages of the connection manager any more.
+		if gsi := gsiQueuePair(t, h); !strings.Contains(gsi, "state RTS") {
+			t.Fatalf("%s GSI queue pair: %q", whose, gsi)
+		}
+		flap.Wait(t)
+	}
+	f.settled()
+}
+
+// gsiQueuePair is what the kernel says of the queue pair of rxe0 that carries
+// the connection manager's messages.
+func gsiQueuePair(t *testing.T, h *guest.Host) string {
+	t.Helper()
+	for line := range strings.Lines(h.Run(t, "rdma", "resource", "show", "qp", "link", "rxe0/1")) {
+		if strings.Contains(line, "type GSI") {
+			return line
+		}
+	}
+	return ""
+}
+
+// TestRDMADeviceRemoved removes the mount's RDMA device under load, which waits
+// until nothing uses it, and adds it again.
+func TestRDMADeviceRemoved(t *testing.T) {
+	f := startFaulted(t)
+	replaced, inFlight := f.replaced(), f.inFlight()
+	began := time.Now()
+	removal := f.hosts[0].Start(t, "rdma", "link", "delete", "rxe0")
+	if exit := removal.Wait(t); exit != (agent.Exit{}) {
+		t.Fatalf("rdma link delete: %v\n%s", exit, removal.Output())
+	}
+	took := time.Since(began)
+	t.Logf("the device was gone after %v", took.Round(time.Millisecond))
+	if took > recovery {
+		t.Errorf("the device was held for %v", took)
+	}
+	f.hosts[0].Run(t, "rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth0")
+	f.recovered("the device was removed", inFlight, replaced)
+	f.settled()
+}
+
+// TestRDMASilentDevice has the kernel send for a killed mount while the link is
+// down, which costs Soft-RoCE its GSI queue pair: the next mount says so, and
+// how to heal it.
+func TestRDMASilentDevice(t *testing.T) {
+	f := startFaulted(t)
+	local := f.hosts[0]
+	local.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.keep_addr_on_down=1")
+	local.Run(t, "ip", "link", "set", "eth0", "down")
+	f.m.Kill(t)
+	f.l.stop()
+	f.m.Wait(t)
+	local.Run(t, "ip", "link", "set", "eth0", "up")
+	if gsi := gsiQueuePair(t, local); !strings.Contains(gsi, "state ERR") {
+		t.Skipf("unsupported: a device that loses its GSI queue pair; this one has %q", gsi)
+	}
+	dir := t.TempDir()
+	mount := local.Start(t, f.m.bin, "mount", "--foreground", "--transport", "rdma", guest.PeerAddr+":7070", dir)
+	if exit := mount.Wait(t); exit.Code == 0 || !strings.Contains(mount.Output(), "rdma link delete") {
+		t.Errorf("a mount through a silent device: %v\n%s", exit, mount.Output())
+	}
+	local.Run(t, "rdma", "link", "delete", "rxe0")
+	local.Run(t, "rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth0")
+	if _, err := direct(t).open(t, "f1", 1, 1).fetch(t.Context(), 0, megabyte); err != nil {
+		t.Errorf("after the remedy: %v", err)
+	}
+}

@@ -1,0 +1,104 @@
+package rdma
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"hbmfs/transport"
+	"hbmfs/transport/rdma/internal/verbs"
+)
+
+// A message of the connection manager that is sent while the network link is
+// down can cost the device all connections to come. Soft-RoCE takes a send that
+// finds no route for a failure of the queue pair, in Linux 6.12 rxe_requester
+// (drivers/infiniband/sw/rxe/rxe_req.c). That queue pair is the one of all such
+// messages, number 1: its receives are flushed, and the kernel posts no others
+// (ib_mad_recv_done, drivers/infiniband/core/mad.c). It stays in the error state
+// until the device is removed and added again.
+//
+// So a connection that ends says so only while its port is active, and none is
+// asked for before. What remains is a link that goes down while the kernel still
+// repeats a message that nobody answered, and a process that ends while it is
+// down: the kernel then sends what it has to. See [port.unheard].
+//
+// A link that goes down takes its queue pairs along before its port's state says
+// so: an end that the peer did not announce counts as a sign of it for a while.
+const (
+	settleTime = 500 * time.Millisecond
+	lookTime   = 20 * time.Millisecond
+	// endTime is how long the end of a link or a server waits for a port.
+	endTime = time.Second
+)
+
+// class is where the kernel shows its RDMA devices; a test's may be elsewhere.
+var class = "/sys/class/infiniband"
+
+// port is a port of a device. The zero port is none.
+type port struct {
+	device string
+	number uint8
+}
+
+func newPort(id *verbs.ID) port {
+	device, number := id.Device()
+	return port{device, number}
+}
+
+// caution is how long a port must have been active before a connection that
+// err ended may say so.
+func caution(err error) time.Duration {
+	for _, announced := range []error{
+		errPeerLeft, errDisconnected, errRemoved, transport.ErrSession, transport.ErrClosed, net.ErrClosed,
+	} {
+		if errors.Is(err, announced) {
+			return 0
+		}
+	}
+	return settleTime
+}
+
+// await returns when p has been active for as long as settle, or is gone, or
+// when a little time has passed since ended.
+func (p port) await(settle time.Duration, ended <-chan struct{}) {
+	if p.device == "" {
+		return
+	}
+	tick := time.NewTicker(lookTime)
+	defer tick.Stop()
+	var over <-chan time.Time
+	for since := time.Now(); ; {
+		switch {
+		case !p.active():
+			since = time.Now()
+		case time.Since(since) >= settle:
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ended:
+			ended, over, settle = nil, time.After(endTime), 0
+		case <-over:
+			return
+		}
+	}
+}
+
+// active reports false while the port is there and its link is down.
+func (p port) active() bool {
+	// "4: ACTIVE"; see Documentation/ABI/stable/sysfs-class-infiniband.
+	state, err := os.ReadFile(filepath.Join(class, p.device, "ports", fmt.Sprint(p.number), "state"))
+	return err != nil || strings.HasPrefix(string(state), "4:")
+}
+
+// unheard says that nobody answered a connection request through p, and how to
+// tell the one reason that lies on this host, and mend it.
+func (p port) unheard() error {
+	return fmt.Errorf("%w: no answer to a connection request through RDMA device %[2]s; if rdma resource show qp link %[2]s/%[3]d "+
+		"has a queue pair of type GSI in state ERR, the device sends none: remove it and add it again (rdma link delete, rdma link add)",
+		transport.ErrConnLost, p.device, p.number)
+}
