@@ -92,9 +92,17 @@ func testedPackages(ctx context.Context, patterns []string) ([]listed, error) {
 // moduleRoot makes the module's root the current directory: the parts' packages
 // are named from there.
 func moduleRoot() error {
+	dir, err := moduleDir()
+	if err != nil {
+		return err
+	}
+	return os.Chdir(dir)
+}
+
+func moduleDir() (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "hbmfs").Output()
 	if err != nil {
-		return fmt.Errorf("find the module: %w", err)
+		return "", fmt.Errorf("find the module: %w", err)
 	}
-	return os.Chdir(strings.TrimSpace(string(out)))
+	return strings.TrimSpace(string(out)), nil
 }

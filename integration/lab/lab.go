@@ -29,6 +29,7 @@ var modules = []string{
 type lab struct {
 	dir     string
 	machine machine
+	memnic  string // the kernel module's file
 }
 
 // newLab makes all that guests need. Its close removes it.
@@ -50,12 +51,20 @@ func newLab(ctx context.Context, kvm bool) (l *lab, err error) {
 	if err != nil {
 		return nil, err
 	}
+	source, err := moduleDir()
+	if err != nil {
+		return nil, err
+	}
+	memnic, err := kernel.Module(ctx, cache, k, "memnic", filepath.Join(source, "integration", "memnic"))
+	if err != nil {
+		return nil, err
+	}
 	// Short, for the sockets' names.
 	dir, err := os.MkdirTemp("", "hbmfs-lab-")
 	if err != nil {
 		return nil, err
 	}
-	l = &lab{dir: dir, machine: machine{
+	l = &lab{dir: dir, memnic: memnic, machine: machine{
 		dir: dir, image: k.Image, initrd: filepath.Join(dir, "initrd"), modules: k.ModuleDir, kvm: kvm,
 	}}
 	if err := l.buildInitrd(ctx); err != nil {
@@ -94,6 +103,11 @@ func cacheDir() (string, error) {
 		return "", err
 	}
 	return filepath.Join(dir, "hbmfs-lab"), nil
+}
+
+// env is what programs find set in a guest.
+func (l *lab) env() []string {
+	return append([]string{"HBMFS_MEMNIC=" + hostRoot + l.memnic}, testEnv...)
 }
 
 // goTool runs the go command with more environment.

@@ -76,7 +76,7 @@ func (l *lab) runPart(ctx context.Context, p part, soak time.Duration) (report, 
 func (l *lab) runBinary(ctx context.Context, g *guest, part string, b binary, soak time.Duration) (report, error) {
 	log := &testLog{part: part, pkg: strings.TrimPrefix(b.name, "hbmfs/")}
 	out := &lineWriter{prefix: "[" + part + "] ", w: os.Stdout, each: log.line}
-	env := append([]string{"HBMFS_BIN=" + hostRoot + l.dir + "/hbmfs"}, testEnv...)
+	env := append([]string{"HBMFS_BIN=" + hostRoot + l.dir + "/hbmfs"}, l.env()...)
 	if soak > 0 {
 		env = append(env, "HBMFS_LAB_SOAK="+soak.String())
 	}

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -92,10 +93,21 @@ func (l *lab) exec(ctx context.Context, command string) (int, error) {
 	ctx, unwatch := p.watch(ctx)
 	defer unwatch()
 	exit, err := p[0].run(ctx, agent.Command{
-		Argv: []string{"/bin/sh", "-c", command}, Env: testEnv, Dir: hostRoot + dir, Stdout: os.Stdout, Stderr: os.Stderr,
+		Argv: []string{"/bin/sh", "-c", command}, Env: l.env(), Dir: seenAs(dir), Stdout: os.Stdout, Stderr: os.Stderr,
 	})
 	if err != nil || exit.Code == 0 {
 		return exit.Code, err
 	}
 	return 1, fmt.Errorf("the command: %v", exit)
+}
+
+// seenAs is where a guest sees a directory of the host. It has a /tmp, /run and
+// /dev of its own.
+func seenAs(dir string) string {
+	for _, own := range []string{"/tmp/", "/run/", "/dev/"} {
+		if strings.HasPrefix(dir+"/", own) {
+			return hostRoot + dir
+		}
+	}
+	return dir
 }

@@ -24,6 +24,9 @@ var packages = []struct{ name, proof string }{
 	{"librdmacm-dev", "/usr/include/rdma/rdma_cma.h"},
 	{"ibverbs-providers", "/etc/libibverbs.d/rxe.driver"},
 	{"perftest", "ib_write_bw"},
+	{"make", "make"},
+	{"gcc", "x86_64-linux-gnu-gcc"},
+	{"ethtool", "ethtool"},
 }
 
 // missingPackages are those that this machine lacks.

@@ -6,47 +6,73 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// download asks apt for the package that linux-image-amd64 stands for today,
-// and returns the file. All of apt's state is below dir.
-func download(ctx context.Context, dir string) (string, error) {
+// download asks apt for the packages that linux-image-amd64 stands for today, and
+// returns the files: the image, then what modules are built with. All of apt's
+// state is below dir.
+func download(ctx context.Context, dir string) ([]string, error) {
 	a, err := newApt(dir)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if _, err := a.run(ctx, "apt-get", "-q", "update"); err != nil {
-		return "", err
+		return nil, err
 	}
-	depends, err := a.run(ctx, "apt-cache", "depends", "--important", "linux-image-amd64")
+	image, err := a.depends(ctx, "linux-image-amd64", "linux-image-")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	image, err := imagePackage(depends)
+	headers := strings.Replace(image[0], "linux-image-", "linux-headers-", 1)
+	needs, err := a.depends(ctx, headers, "linux-headers-", "linux-kbuild-")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if _, err := a.run(ctx, "apt-get", "-q", "download", image); err != nil {
-		return "", err
+	names := append([]string{image[0], headers}, needs...)
+	if _, err := a.run(ctx, "apt-get", append([]string{"-q", "download"}, names...)...); err != nil {
+		return nil, err
 	}
-	found, err := filepath.Glob(filepath.Join(dir, image+"_*.deb"))
-	if err != nil || len(found) != 1 {
-		return "", fmt.Errorf("%w: apt left %d files of %s", errPackage, len(found), image)
-	}
-	return found[0], nil
+	return downloaded(dir, names)
 }
 
-// imagePackage finds the package of a version in what apt-cache says that the
-// one for all versions depends on.
-func imagePackage(depends string) (string, error) {
-	for line := range strings.Lines(depends) {
+// downloaded are the files of packages.
+func downloaded(dir string, names []string) ([]string, error) {
+	var files []string
+	for _, name := range names {
+		found, err := filepath.Glob(filepath.Join(dir, name+"_*.deb"))
+		if err != nil || len(found) != 1 {
+			return nil, fmt.Errorf("%w: apt left %d files of %s", errPackage, len(found), name)
+		}
+		files = append(files, found[0])
+	}
+	return files, nil
+}
+
+// depends are the packages with one of the prefixes that a package depends on.
+func (a apt) depends(ctx context.Context, name string, prefixes ...string) ([]string, error) {
+	said, err := a.run(ctx, "apt-cache", "depends", "--important", name)
+	if err != nil {
+		return nil, err
+	}
+	found := dependencies(said, prefixes)
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%w: %s depends on no %v", errPackage, name, prefixes)
+	}
+	return found, nil
+}
+
+// dependencies finds packages in what apt-cache says that another depends on.
+func dependencies(said string, prefixes []string) []string {
+	var found []string
+	for line := range strings.Lines(said) {
 		name, ok := strings.CutPrefix(strings.TrimSpace(line), "Depends: ")
-		if ok && strings.HasPrefix(name, "linux-image-") {
-			return name, nil
+		if ok && slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) {
+			found = append(found, name)
 		}
 	}
-	return "", fmt.Errorf("%w: linux-image-amd64 depends on no image", errPackage)
+	return found
 }
 
 // apt is a private apt: its state, cache and sources are its own.

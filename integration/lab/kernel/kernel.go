@@ -1,6 +1,7 @@
-// Package kernel gets a Debian kernel and its modules into a cache, by apt and
-// without installing anything. It owns what lies below the cache's "apt" and
-// "kernel" folders; the machine's own package state is only read.
+// Package kernel gets a Debian kernel, its modules and its headers into a cache,
+// by apt and without installing anything, and builds modules for it. It owns
+// what lies below the cache's "apt", "kernel" and "modules" folders; the
+// machine's own package state is only read.
 //
 // Locking: a file lock on the cache makes runs of several processes wait for
 // each other.
@@ -18,13 +19,15 @@ import (
 // errPackage says that a kernel package is not made as expected.
 var errPackage = errors.New("unexpected kernel package")
 
-// Kernel is an extracted kernel package.
+// Kernel is a kernel's extracted packages.
 type Kernel struct {
 	Version string
 	// Image is what a machine boots.
 	Image string
 	// ModuleDir is its lib/modules/VERSION, with depmod's tables.
 	ModuleDir string
+	// Headers is what its modules are built with.
+	Headers string
 }
 
 // Get returns the cached kernel, or gets the current one first.
@@ -38,17 +41,21 @@ func Get(ctx context.Context, cache string) (Kernel, error) {
 	}
 	defer unlock()
 	dir := filepath.Join(cache, "kernel")
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		if err := fetch(ctx, cache, dir); err != nil {
-			return Kernel{}, fmt.Errorf("get a Debian kernel: %w", err)
-		}
+	if k, err := find(dir); err == nil {
+		return k, nil
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return Kernel{}, err
+	}
+	if err := fetch(ctx, cache, dir); err != nil {
+		return Kernel{}, fmt.Errorf("get a Debian kernel: %w", err)
 	}
 	return find(dir)
 }
 
-// fetch downloads the current kernel and extracts it as dir, whole or not at all.
+// fetch downloads the current kernel and extracts it as dir, whole or not at
+// all. What a version of this program without headers left there goes.
 func fetch(ctx context.Context, cache, dir string) error {
-	deb, err := download(ctx, filepath.Join(cache, "apt"))
+	debs, err := download(ctx, filepath.Join(cache, "apt"))
 	if err != nil {
 		return err
 	}
@@ -56,20 +63,30 @@ func fetch(ctx context.Context, cache, dir string) error {
 	if err := os.RemoveAll(partial); err != nil {
 		return err
 	}
-	if err := extract(ctx, deb, partial); err != nil {
+	if err := extract(ctx, debs, partial); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
 	if err := os.Rename(partial, dir); err != nil {
 		return err
 	}
-	return os.Remove(deb)
+	for _, deb := range debs {
+		if err := os.Remove(deb); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// extract unpacks a package and lists its modules' needs, which a package's
-// installation would do.
-func extract(ctx context.Context, deb, dir string) error {
-	if _, err := output(ctx, "", "dpkg-deb", "-x", deb, dir); err != nil {
-		return err
+// extract unpacks packages, the image first, and does what their installation
+// would do: list the modules' needs, and let the headers find their other half.
+func extract(ctx context.Context, debs []string, dir string) error {
+	for _, deb := range debs {
+		if _, err := output(ctx, "", "dpkg-deb", "-x", deb, dir); err != nil {
+			return err
+		}
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "lib")); errors.Is(err, os.ErrNotExist) {
 		if err := os.Symlink("usr/lib", filepath.Join(dir, "lib")); err != nil {
@@ -80,12 +97,19 @@ func extract(ctx context.Context, deb, dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := relocate(filepath.Join(k.Headers, "Makefile")); err != nil {
+		return err
+	}
 	_, err = output(ctx, "", "depmod", "-b", dir, k.Version)
 	return err
 }
 
-// find names the parts of an extracted package.
+// find names the parts of a kernel. Its error wraps [os.ErrNotExist] if there is
+// none, or one without headers.
 func find(dir string) (Kernel, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return Kernel{}, err
+	}
 	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
 	if err != nil {
 		return Kernel{}, err
@@ -98,7 +122,12 @@ func find(dir string) (Kernel, error) {
 		return Kernel{}, fmt.Errorf("%w: %s holds %d images and %d sets of modules; remove it and run again",
 			errPackage, dir, len(images), len(modules))
 	}
-	return Kernel{Version: filepath.Base(modules[0]), Image: images[0], ModuleDir: modules[0]}, nil
+	version := filepath.Base(modules[0])
+	headers := filepath.Join(dir, "usr", "src", "linux-headers-"+version)
+	if _, err := os.Stat(headers); err != nil {
+		return Kernel{}, err
+	}
+	return Kernel{Version: version, Image: images[0], ModuleDir: modules[0], Headers: headers}, nil
 }
 
 func lock(name string) (unlock func(), err error) {

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -80,13 +81,20 @@ func TestSuiteOf(t *testing.T) {
 	}
 }
 
-func TestImagePackage(t *testing.T) {
-	got, err := imagePackage("linux-image-amd64\n  Depends: linux-image-6.12.95+deb12-amd64\n")
-	if err != nil || got != "linux-image-6.12.95+deb12-amd64" {
-		t.Errorf("%q, %v", got, err)
+func TestDependencies(t *testing.T) {
+	const said = `linux-headers-6.12.95+deb12-amd64
+  Depends: linux-base
+  Depends: linux-headers-6.12.95+deb12-common
+ |Depends: linux-image-6.12.95+deb12-amd64
+  Depends: linux-kbuild-6.12.95+deb12
+  Depends: <gcc-12>
+`
+	want := []string{"linux-headers-6.12.95+deb12-common", "linux-kbuild-6.12.95+deb12"}
+	if got := dependencies(said, []string{"linux-headers-", "linux-kbuild-"}); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
-	if _, err := imagePackage("linux-image-amd64\n"); !errors.Is(err, errPackage) {
-		t.Errorf("no dependency: %v", err)
+	if got := dependencies("linux-image-amd64\n", []string{"linux-image-"}); got != nil {
+		t.Errorf("of nothing: %q", got)
 	}
 }
 

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The receiving end: packets of the peer become packets in this queue's memory. */
+#include <linux/dma-direct.h>
+#include <linux/etherdevice.h>
+#include <net/page_pool/helpers.h>
+
+#include "memnic.h"
+
+/* How much of a packet that is not split is linear. */
+#define MEMNIC_LINEAR 256u
+
+/* The CPU's address of what a DMA engine would write to; NULL: no RAM. */
+static void *memnic_dma_target(struct memnic_queue *q, netmem_ref netmem)
+{
+	phys_addr_t phys = dma_to_phys(q->pool->p.dev, page_pool_get_dma_addr_netmem(netmem));
+
+	return pfn_valid(PHYS_PFN(phys)) ? phys_to_virt(phys) : NULL;
+}
+
+/* Put the bytes of in from offset on into the queue's memory, as fragments of out. */
+static bool memnic_place(struct memnic_queue *q, struct sk_buff *out,
+			 const struct sk_buff *in, unsigned int from)
+{
+	while (from < in->len) {
+		unsigned int n = min_t(unsigned int, in->len - from, PAGE_SIZE);
+		int frags = skb_shinfo(out)->nr_frags;
+		netmem_ref netmem;
+		void *target;
+
+		if (frags == MAX_SKB_FRAGS)
+			return false;
+		netmem = page_pool_alloc_netmem(q->pool, GFP_ATOMIC | __GFP_NOWARN);
+		if (!netmem)
+			return false;
+		skb_add_rx_frag_netmem(out, frags, netmem, 0, n, PAGE_SIZE);
+		target = memnic_dma_target(q, netmem);
+		if (!target || skb_copy_bits(in, from, target, n))
+			return false;
+		from += n;
+	}
+	return true;
+}
+
+/* The packet with its first bytes linear and the others in the queue's memory. */
+static struct sk_buff *memnic_rebuild(struct memnic_queue *q, const struct sk_buff *in,
+				      unsigned int linear)
+{
+	struct sk_buff *out = napi_alloc_skb(&q->napi, linear);
+
+	if (!out)
+		return NULL;
+	skb_mark_for_recycle(out);
+	if (skb_copy_bits(in, 0, skb_put(out, linear), linear) ||
+	    !memnic_place(q, out, in, linear)) {
+		kfree_skb(out);
+		return NULL;
+	}
+	return out;
+}
+
+static void memnic_count(struct memnic_queue *q, const struct sk_buff *out,
+			 unsigned int payload)
+{
+	if (!payload) {
+		memnic_add(q, MEMNIC_OTHER_PACKETS, 1);
+		return;
+	}
+	memnic_add(q, q->nic->split ? MEMNIC_SPLIT_PACKETS : MEMNIC_UNSPLIT_PACKETS, 1);
+	memnic_add(q, skb_frags_readable(out) ? MEMNIC_HOST_BYTES : MEMNIC_DMABUF_BYTES, payload);
+}
+
+static void memnic_deliver(struct memnic_queue *q, struct sk_buff *out, const struct sk_buff *in)
+{
+	skb_shinfo(out)->gso_size = skb_shinfo(in)->gso_size;
+	skb_shinfo(out)->gso_segs = skb_shinfo(in)->gso_segs;
+	skb_shinfo(out)->gso_type = skb_shinfo(in)->gso_type & ~SKB_GSO_DODGY;
+	out->ip_summed = CHECKSUM_UNNECESSARY;
+	skb_record_rx_queue(out, q->index);
+	dev_sw_netstats_rx_add(q->nic->dev, out->len);
+	out->protocol = eth_type_trans(out, q->nic->dev);
+	napi_gro_receive(&q->napi, out);
+}
+
+static void memnic_receive(struct memnic_queue *q, struct sk_buff *in)
+{
+	unsigned int header = memnic_cb(in)->header;
+	unsigned int payload = header ? in->len - header : 0;
+	unsigned int linear = in->len;
+	struct sk_buff *out;
+
+	if (payload)
+		linear = q->nic->split ? header : min(in->len, MEMNIC_LINEAR);
+	out = memnic_rebuild(q, in, linear);
+	if (!out) {
+		memnic_add(q, MEMNIC_NOMEM_DROPS, 1);
+		dev_core_stats_rx_dropped_inc(q->nic->dev);
+		return;
+	}
+	memnic_count(q, out, payload);
+	memnic_deliver(q, out, in);
+}
+
+int memnic_poll(struct napi_struct *napi, int budget)
+{
+	struct memnic_queue *q = container_of(napi, struct memnic_queue, napi);
+	struct sk_buff *skb;
+	int done = 0;
+
+	while (done < budget && (skb = skb_dequeue(&q->ring))) {
+		memnic_receive(q, skb);
+		napi_consume_skb(skb, budget);
+		done++;
+	}
+	if (done < budget && napi_complete_done(napi, done) && !skb_queue_empty_lockless(&q->ring))
+		napi_schedule(napi);
+	return done;
+}
