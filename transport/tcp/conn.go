@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/internal/landing"
 	"hbmfs/transport/internal/lanes"
 )
@@ -47,8 +48,8 @@ func newConn(l *link, nc net.Conn) *conn {
 		nc:      nc,
 		raw:     raw(nc),
 		in:      inbox{buf: make([]byte, inboxSize)},
-		pending: make([]byte, 0, depth*requestSize),
-		spare:   make([]byte, 0, depth*requestSize),
+		pending: make([]byte, 0, depth*frame.RequestSize),
+		spare:   make([]byte, 0, depth*frame.RequestSize),
 	}
 	c.Init(&l.Link, c, depth)
 	for i := range c.slots {
@@ -76,9 +77,9 @@ func (c *conn) Add(r *transport.Request) lanes.Addition {
 	s.gen = (s.gen + 1) & (1<<48 - 1)
 	s.result = transport.Result{Path: transport.PathStaged, Why: c.link.Session.Why, HostCopies: 1}
 	c.countLarge(r, 1)
-	c.pending = appendRequest(c.pending, request{
-		id: s.id(), file: r.File, off: r.Off, length: uint32(r.Dst.Len), checksum: c.link.Session.Checksums,
-	})
+	c.pending = frame.Request{
+		ID: s.id(), File: r.File, Off: r.Off, Length: uint32(r.Dst.Len), Checksum: c.link.Session.Checksums,
+	}.Append(c.pending)
 	return lanes.Added
 }
 
@@ -127,12 +128,12 @@ func (c *conn) breakLocked(err error) {
 
 // take returns the slot that a reply is for. It stays waiting: if the
 // connection is lost while its payload comes in, it fails with the others.
-func (c *conn) take(h reply) (*slot, error) {
+func (c *conn) take(h frame.Reply) (*slot, error) {
 	c.Mu.Lock()
 	defer c.Mu.Unlock()
-	i := int(h.id & 0xffff)
-	if i >= depth || !c.Waiting(i) || c.slots[i].id() != h.id {
-		return nil, fmt.Errorf("%w: reply to a request %#x that is not under way", transport.ErrProtocol, h.id)
+	i := int(h.ID & 0xffff)
+	if i >= depth || !c.Waiting(i) || c.slots[i].id() != h.ID {
+		return nil, fmt.Errorf("%w: reply to a request %#x that is not under way", transport.ErrProtocol, h.ID)
 	}
 	return &c.slots[i], nil
 }

@@ -60,7 +60,7 @@ func (l *link) prove(ctx context.Context, raw net.Conn) (net.Conn, error) {
 		}
 		nc = c
 	}
-	return nc, authenticate(nc, l.Session)
+	return nc, shake.Authenticate(nc, l.Session)
 }
 
 func (l *link) clientTLS() *tls.Config {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/internal/status"
 )
 
@@ -41,7 +42,7 @@ type soloConn struct {
 	socket *os.File
 	gen    uint64
 	out    []byte
-	in     [replySize + exchangeMax]byte
+	in     [frame.ReplySize + exchangeMax]byte
 }
 
 // Exchange implements [transport.Exchanger].
@@ -50,8 +51,8 @@ func (l *link) Exchange(ctx context.Context, file transport.FileRef, off int64, 
 	if x == nil {
 		return transport.Result{}, false
 	}
-	o, err := x.run(ctx, l.Session.Timeout, request{
-		file: file, off: off, length: uint32(len(dst)), checksum: l.Session.Checksums,
+	o, err := x.run(ctx, l.Session.Timeout, frame.Request{
+		File: file, Off: off, Length: uint32(len(dst)), Checksum: l.Session.Checksums,
 	})
 	res := transport.Result{Path: transport.PathStaged, Why: l.Session.Why, HostCopies: 1}
 	switch {
@@ -59,7 +60,7 @@ func (l *link) Exchange(ctx context.Context, file transport.FileRef, off int64, 
 		res = transport.Result{Why: l.Session.Why, Err: fmt.Errorf("tcp %s: %d bytes at %d of file %d: %w",
 			l.Session.Addr, len(dst), off, file.Handle, err)}
 	case o == answered:
-		copy(dst, x.in[replySize:])
+		copy(dst, x.in[frame.ReplySize:])
 	}
 	l.solos.giveBack(x, o != lostSolo)
 	if err == nil && o != answered {
@@ -151,7 +152,7 @@ func (l *link) newSolo() (*soloConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &soloConn{socket: socket, out: make([]byte, 0, requestSize)}, nil
+	return &soloConn{socket: socket, out: make([]byte, 0, frame.RequestSize)}, nil
 }
 
 // close ends the connection, and what is blocked in it.
@@ -176,26 +177,26 @@ const (
 
 // run asks for r and waits for the answer. The error is why it was not waited
 // for any longer: ctx's, or one wrapping [transport.ErrStalled].
-func (x *soloConn) run(ctx context.Context, timeout time.Duration, r request) (outcome, error) {
+func (x *soloConn) run(ctx context.Context, timeout time.Duration, r frame.Request) (outcome, error) {
 	x.gen++
-	r.id = x.gen
-	if _, err := x.socket.Write(appendRequest(x.out[:0], r)); err != nil {
+	r.ID = x.gen
+	if _, err := x.socket.Write(r.Append(x.out[:0])); err != nil {
 		return lostSolo, nil
 	}
-	began, want := time.Now(), replySize+int(r.length)
+	began, want := time.Now(), frame.ReplySize+int(r.Length)
 	for n := 0; n < want; {
 		m, err := x.read(ctx, x.in[n:], began, timeout)
 		if m == 0 {
 			return lostSolo, err
 		}
-		if n += m; n >= replySize {
+		if n += m; n >= frame.ReplySize {
 			if o := judge(r, x.in[:n]); o != answered {
 				return o, nil
 			}
 		}
 	}
-	h, _ := parseReply(x.in[:])
-	if h.checksum && crc32.Checksum(x.in[replySize:want], castagnoli) != h.crc {
+	h, _ := frame.ParseReply(x.in[:])
+	if h.Checksum && crc32.Checksum(x.in[frame.ReplySize:want], castagnoli) != h.CRC {
 		return lostSolo, nil
 	}
 	return answered, nil
@@ -216,14 +217,14 @@ func (x *soloConn) read(ctx context.Context, b []byte, began time.Time, timeout 
 }
 
 // judge says what came so far, a header at least, makes of the request r.
-func judge(r request, came []byte) outcome {
-	h, err := parseReply(came)
+func judge(r frame.Request, came []byte) outcome {
+	h, err := frame.ParseReply(came)
 	switch {
-	case err != nil || h.id != r.id || len(came) > replySize+int(h.length):
+	case err != nil || h.ID != r.ID || len(came) > frame.ReplySize+int(h.Length):
 		return lostSolo
-	case h.status != status.OK:
+	case h.Status != status.OK:
 		return declined
-	case h.length != r.length || h.checksum != r.checksum:
+	case h.Length != r.Length || h.Checksum != r.Checksum:
 		return lostSolo
 	}
 	return answered

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/internal/status"
 	"hbmfs/transport/transporttest"
 )
@@ -96,29 +97,29 @@ func TestExchangeTLS(t *testing.T) {
 // TestExchangeLies has a peer that lies in its answers, each time in another way,
 // and each time costs it the connection.
 func TestExchangeLies(t *testing.T) {
-	for what, lie := range map[string]func(r *reply, payload []byte) int{
-		"wrong checksum":   func(_ *reply, p []byte) int { p[17] ^= 1; return len(p) },
-		"no checksum":      func(r *reply, p []byte) int { r.checksum = false; return len(p) },
-		"another id":       func(r *reply, p []byte) int { r.id++; return len(p) },
-		"too short":        func(r *reply, p []byte) int { r.length = 16; return 16 },
-		"too long":         func(r *reply, p []byte) int { r.length++; return len(p) },
-		"bytes behind":     func(r *reply, p []byte) int { r.length -= 8; return len(p) },
-		"unknown status":   func(r *reply, _ []byte) int { *r = reply{id: r.id, status: status.End}; return 0 },
-		"failure and more": func(r *reply, p []byte) int { *r = reply{id: r.id, status: status.Stale}; return len(p) },
+	for what, lie := range map[string]func(r *frame.Reply, payload []byte) int{
+		"wrong checksum":   func(_ *frame.Reply, p []byte) int { p[17] ^= 1; return len(p) },
+		"no checksum":      func(r *frame.Reply, p []byte) int { r.Checksum = false; return len(p) },
+		"another id":       func(r *frame.Reply, p []byte) int { r.ID++; return len(p) },
+		"too short":        func(r *frame.Reply, p []byte) int { r.Length = 16; return 16 },
+		"too long":         func(r *frame.Reply, p []byte) int { r.Length++; return len(p) },
+		"bytes behind":     func(r *frame.Reply, p []byte) int { r.Length -= 8; return len(p) },
+		"unknown status":   func(r *frame.Reply, _ []byte) int { *r = frame.Reply{ID: r.ID, Status: status.End}; return 0 },
+		"failure and more": func(r *frame.Reply, p []byte) int { *r = frame.Reply{ID: r.ID, Status: status.Stale}; return len(p) },
 	} {
 		asked := make(chan struct{}, 16)
 		l := dial(t, withChecksums(fakePeer(t, func(c net.Conn) {
-			var in [requestSize]byte
+			var in [frame.RequestSize]byte
 			for {
 				if _, err := io.ReadFull(c, in[:]); err != nil {
 					return
 				}
-				r, _ := parseRequest(in[:])
-				out := make([]byte, replySize+r.length)
-				h := reply{id: r.id, length: r.length, checksum: r.checksum}
-				n := lie(&h, out[replySize:])
-				putReply(out, h)
-				c.Write(out[:replySize+n])
+				r, _ := frame.ParseRequest(in[:])
+				out := make([]byte, frame.ReplySize+r.Length)
+				h := frame.Reply{ID: r.ID, Length: r.Length, Checksum: r.Checksum}
+				n := lie(&h, out[frame.ReplySize:])
+				h.Put(out)
+				c.Write(out[:frame.ReplySize+n])
 				asked <- struct{}{}
 			}
 		})))
@@ -143,7 +144,7 @@ func withChecksums(s transport.Session) transport.Session {
 func deafPeer(t *testing.T) (s transport.Session, asked chan struct{}) {
 	asked = make(chan struct{}, 16)
 	return fakePeer(t, func(c net.Conn) {
-		var in [requestSize]byte
+		var in [frame.RequestSize]byte
 		for {
 			if _, err := io.ReadFull(c, in[:]); err != nil {
 				return
@@ -228,7 +229,7 @@ func TestExchangesAreBounded(t *testing.T) {
 	asked := make(chan struct{}, 64)
 	s := fakePeer(t, func(c net.Conn) {
 		conns.Add(1)
-		var in [requestSize]byte
+		var in [frame.RequestSize]byte
 		if _, err := io.ReadFull(c, in[:]); err == nil {
 			asked <- struct{}{}
 			<-release

@@ -5,30 +5,10 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"testing"
 
 	"hbmfs/transport"
-	"hbmfs/transport/transporttest"
 )
-
-// exchange runs the client's side against a server that answers each message
-// that it reads, of the given sizes, with an answer.
-func exchange(t *testing.T, s transport.Session, sizes []int, answers ...[]byte) error {
-	t.Helper()
-	client, server := net.Pipe()
-	defer client.Close()
-	go func() {
-		defer server.Close()
-		for i, answer := range answers {
-			if _, err := io.ReadFull(server, make([]byte, sizes[i])); err != nil {
-				return
-			}
-			server.Write(answer)
-		}
-	}()
-	return authenticate(client, s)
-}
 
 func TestMagicIsNotHTTP2(t *testing.T) {
 	if Magic[0] == 'P' {
@@ -36,111 +16,11 @@ func TestMagicIsNotHTTP2(t *testing.T) {
 	}
 }
 
-func TestAuthenticateRefuses(t *testing.T) {
-	sizes := []int{helloSize, proofSize}
-	challenge := appendChallenge(nil, newNonce())
-	version := slices.Clone(challenge)
-	version[4]++
-	zero := make([]byte, proofSize)
-	for _, c := range []struct {
-		what    string
-		answers [][]byte
-		want    error
-	}{
-		{"an HTTP server", [][]byte{slices.Repeat([]byte("HTTP/1.1 400 "), 4)}, transport.ErrProtocol},
-		{"another version", [][]byte{version}, transport.ErrProtocol},
-		{"an impostor", [][]byte{challenge, appendVerdict(nil, verdictAccepted, zero)}, transport.ErrSession},
-		{"a refusal", [][]byte{challenge, appendVerdict(nil, verdictRefused, zero)}, transport.ErrSession},
-		{"no verdict there is", [][]byte{challenge, appendVerdict(nil, 7, zero)}, transport.ErrProtocol},
-		{"an early end", [][]byte{challenge[:9]}, io.ErrUnexpectedEOF},
-	} {
-		if err := exchange(t, transport.Session{}, sizes, c.answers...); !errors.Is(err, c.want) {
-			t.Errorf("%s: %v", c.what, err)
-		}
-	}
-}
-
-// TestImpostorEchoes has a server send the client's own proof back.
-func TestImpostorEchoes(t *testing.T) {
-	client, server := net.Pipe()
-	defer client.Close()
-	go func() {
-		defer server.Close()
-		io.ReadFull(server, make([]byte, helloSize))
-		server.Write(appendChallenge(nil, newNonce()))
-		theirs := make([]byte, proofSize)
-		io.ReadFull(server, theirs)
-		server.Write(appendVerdict(nil, verdictAccepted, theirs))
-	}()
-	if err := authenticate(client, transport.Session{}); !errors.Is(err, transport.ErrSession) {
-		t.Errorf("accepted its own proof: %v", err)
-	}
-}
-
-// TestReplay sends what one client sent again, on another connection.
-func TestReplay(t *testing.T) {
-	sessions := transporttest.NewSessions()
-	s := sessions.Open(transporttest.NewSource())
-	client, server := net.Pipe()
-	admitted := make(chan error, 1)
-	var sent []byte
-	go func() {
-		_, err := admit(recorder{server, &sent}, sessions)
-		admitted <- err
-	}()
-	if err := errors.Join(authenticate(client, s), <-admitted); err != nil {
-		t.Fatal(err)
-	}
-	client, server = net.Pipe()
-	defer client.Close()
-	go func() {
-		client.Write(sent[:helloSize])
-		io.ReadFull(client, make([]byte, challengeSize))
-		client.Write(sent[helloSize:])
-		io.Copy(io.Discard, client)
-	}()
-	if _, err := admit(server, sessions); !errors.Is(err, transport.ErrSession) {
-		t.Errorf("a replay: %v", err)
-	}
-	server.Close()
-}
-
-// recorder keeps what is read.
-type recorder struct {
-	net.Conn
-	read *[]byte
-}
-
-func (r recorder) Read(b []byte) (int, error) {
-	n, err := r.Conn.Read(b)
-	*r.read = append(*r.read, b[:n]...)
-	return n, err
-}
-
-// TestVersionIsTold has a client of another version learn the server's.
-func TestVersionIsTold(t *testing.T) {
-	client, server := net.Pipe()
-	go func() {
-		admit(server, transporttest.NewSessions())
-		server.Close()
-	}()
-	hello := appendHello(nil, hello{})
-	hello[4]++
-	client.Write(hello)
-	var answer [challengeSize]byte
-	if _, err := io.ReadFull(client, answer[:]); err != nil {
-		t.Fatal(err)
-	}
-	if err := checkPreamble(answer[:]); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestDialIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	silent := make(chan struct{})
 	addr := listen(t, func(c net.Conn) {
-		io.ReadFull(c, make([]byte, helloSize))
+		io.ReadFull(c, make([]byte, 8))
 		cancel()
 		<-silent
 		c.Close()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/transporttest"
 )
 
@@ -168,13 +169,13 @@ func (s *countingSource) Read(_ transport.FileRef, _ int64, dst []byte, wait boo
 func TestNoAllocations(t *testing.T) {
 	const size = 4096
 	s := fakePeer(t, func(c net.Conn) {
-		in, out := make([]byte, requestSize), make([]byte, replySize+size)
+		in, out := make([]byte, frame.RequestSize), make([]byte, frame.ReplySize+size)
 		for {
 			if _, err := io.ReadFull(c, in); err != nil {
 				return
 			}
-			r, _ := parseRequest(in)
-			putReply(out, reply{id: r.id, length: size})
+			r, _ := frame.ParseRequest(in)
+			frame.Reply{ID: r.ID, Length: size}.Put(out)
 			c.Write(out)
 		}
 	})

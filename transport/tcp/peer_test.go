@@ -24,7 +24,7 @@ func fakePeer(t testing.TB, script func(net.Conn)) transport.Session {
 	s.Connections, s.Timeout = 1, time.Minute
 	s.Addr = listen(t, func(c net.Conn) {
 		defer c.Close()
-		if _, err := admit(c, sessions); err == nil {
+		if _, err := shake.Admit(c, sessions); err == nil {
 			script(c)
 		}
 	})

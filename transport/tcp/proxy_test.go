@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/internal/status"
 	"hbmfs/transport/transporttest"
 )
@@ -51,7 +52,7 @@ func (p *proxy) serve(client net.Conn) {
 		target.(*net.TCPConn).CloseWrite()
 	})
 	defer client.Close() // ends up, if the target went first
-	if _, err := io.CopyN(client, target, challengeSize+verdictSize); err != nil {
+	if _, err := io.CopyN(client, target, frame.ServerSays); err != nil {
 		return
 	}
 	for p.reply(client, target) {
@@ -60,48 +61,48 @@ func (p *proxy) serve(client net.Conn) {
 
 // reply carries one reply, and reports whether the connection goes on.
 func (p *proxy) reply(client, target net.Conn) bool {
-	frame := make([]byte, replySize)
-	if _, err := io.ReadFull(target, frame); err != nil {
+	sent := make([]byte, frame.ReplySize)
+	if _, err := io.ReadFull(target, sent); err != nil {
 		return false
 	}
-	h, err := parseReply(frame)
+	h, err := frame.ParseReply(sent)
 	if err != nil {
 		return false
 	}
-	frame = append(frame, make([]byte, h.length)...)
-	if _, err := io.ReadFull(target, frame[replySize:]); err != nil {
+	sent = append(sent, make([]byte, h.Length)...)
+	if _, err := io.ReadFull(target, sent[frame.ReplySize:]); err != nil {
 		return false
 	}
 	ok := true
-	if h.length > 0 {
-		p.once.Do(func() { frame, ok = p.spoil(frame, client) })
+	if h.Length > 0 {
+		p.once.Do(func() { sent, ok = p.spoil(sent, client) })
 	}
-	_, err = client.Write(frame)
+	_, err = client.Write(sent)
 	return ok && err == nil
 }
 
-// spoil returns what is sent in frame's place, and whether the connection goes
+// spoil returns what is sent in sent's place, and whether the connection goes
 // on after that.
-func (p *proxy) spoil(frame []byte, client net.Conn) ([]byte, bool) {
-	half := replySize + (len(frame)-replySize)/2
+func (p *proxy) spoil(sent []byte, client net.Conn) ([]byte, bool) {
+	half := frame.ReplySize + (len(sent)-frame.ReplySize)/2
 	switch p.fault {
 	case transporttest.FaultStall:
 		<-p.healed
 	case transporttest.FaultStallPayload:
-		client.Write(frame[:half])
+		client.Write(sent[:half])
 		<-p.healed
-		return frame[half:], true
+		return sent[half:], true
 	case transporttest.FaultLength:
-		frame = frame[:half]
-		binary.LittleEndian.PutUint32(frame[8:], uint32(half-replySize))
+		sent = sent[:half]
+		binary.LittleEndian.PutUint32(sent[8:], uint32(half-frame.ReplySize))
 	case transporttest.FaultStatus:
-		binary.LittleEndian.PutUint16(frame[16:], uint16(status.End))
+		binary.LittleEndian.PutUint16(sent[16:], uint16(status.End))
 	case transporttest.FaultUnknown:
-		frame[7] ^= 0x80 // of the id's generation
+		sent[7] ^= 0x80 // of the id's generation
 	case transporttest.FaultChecksum:
-		frame[half] ^= 1
+		sent[half] ^= 1
 	case transporttest.FaultDie:
-		return frame[:half], false
+		return sent[:half], false
 	}
-	return frame, true
+	return sent, true
 }

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/internal/lanes"
 	"hbmfs/transport/internal/status"
 )
@@ -50,7 +51,7 @@ func (in *inbox) reserve(n int) {
 // Receive implements [lanes.Carrier]: it reads replies.
 func (c *conn) Receive() error {
 	for {
-		err := c.fill(replySize, 0)
+		err := c.fill(frame.ReplySize, 0)
 		if err == nil {
 			err = c.answer()
 		}
@@ -89,21 +90,21 @@ func (c *conn) read(b []byte) (int, error) {
 
 // answer takes one reply, whose header is in the inbox.
 func (c *conn) answer() error {
-	h, err := parseReply(c.in.buf[c.in.r:c.in.w])
+	h, err := frame.ParseReply(c.in.buf[c.in.r:c.in.w])
 	if err != nil {
 		return err
 	}
-	c.in.r += replySize
+	c.in.r += frame.ReplySize
 	s, err := c.take(h)
 	if err != nil {
 		return err
 	}
-	if h.status != status.OK {
+	if h.Status != status.OK {
 		c.settle(s)
-		s.finish(c.link.Failure(s.req, fmt.Errorf("target: %w", h.status.Err())))
+		s.finish(c.link.Failure(s.req, fmt.Errorf("target: %w", h.Status.Err())))
 		return nil
 	}
-	if err := s.expect(h); err != nil {
+	if err := h.Expect(s.req.Dst.Len, c.link.Session.Checksums); err != nil {
 		c.Kill(lanes.Lost(err))
 		c.settle(s)
 		s.finish(c.link.Failure(s.req, err))
@@ -112,21 +113,9 @@ func (c *conn) answer() error {
 	return c.land(s, h)
 }
 
-// expect returns an error wrapping [transport.ErrProtocol] unless h announces
-// what was asked for.
-func (s *slot) expect(h reply) error {
-	if int64(h.length) != s.req.Dst.Len {
-		return fmt.Errorf("%w: reply of %d bytes, %d were asked for", transport.ErrProtocol, h.length, s.req.Dst.Len)
-	}
-	if h.checksum != s.conn.link.Session.Checksums {
-		return fmt.Errorf("%w: checksum announced: %t, asked for: %t", transport.ErrProtocol, h.checksum, !h.checksum)
-	}
-	return nil
-}
-
 // land brings the payload that h announces to where it belongs. An error is the
 // connection's; what is wrong with the payload only is the request's.
-func (c *conn) land(s *slot, h reply) error {
+func (c *conn) land(s *slot, h frame.Reply) error {
 	crc, err := c.payload(s)
 	revoked := errors.Is(err, transport.ErrRevoked)
 	if err != nil && !revoked {
@@ -135,10 +124,10 @@ func (c *conn) land(s *slot, h reply) error {
 	c.settle(s)
 	switch {
 	case revoked:
-	case h.checksum && crc != h.crc:
-		err = fmt.Errorf("%w: crc32c %#08x arrived, %#08x was sent", transport.ErrChecksum, crc, h.crc)
+	case h.Checksum && crc != h.CRC:
+		err = fmt.Errorf("%w: crc32c %#08x arrived, %#08x was sent", transport.ErrChecksum, crc, h.CRC)
 	default:
-		s.result.CRC, s.result.HasCRC = h.crc, h.checksum
+		s.result.CRC, s.result.HasCRC = h.CRC, h.Checksum
 		if s.pad.Staged() {
 			s.result.DeviceCopies = 1
 		}
@@ -187,7 +176,7 @@ func (c *conn) piece(dst []byte, rest int) (int, error) {
 		}
 		return n, err
 	}
-	if err := c.fill(rest, replySize); err != nil {
+	if err := c.fill(rest, frame.ReplySize); err != nil {
 		return 0, err
 	}
 	return c.in.drain(dst), nil

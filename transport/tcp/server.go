@@ -55,10 +55,10 @@ func (s *Server) ServeConn(ctx context.Context, c net.Conn) {
 
 	tuneServer(bottom)
 	c.SetDeadline(time.Now().Add(handshakeTimeout))
-	source, err := admit(c, s.sessions)
+	who, err := shake.Admit(c, s.sessions)
 	if err == nil {
 		c.SetDeadline(time.Time{})
-		err = s.serve(c, source)
+		err = s.serve(c, who.Source)
 	}
 	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
 		s.log.Warn("data connection ended", "peer", c.RemoteAddr(), "err", err)

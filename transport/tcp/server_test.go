@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/transporttest"
 )
 
@@ -28,7 +29,7 @@ func pipeServer(source transport.Source) (client net.Conn, s transport.Session, 
 
 // TestHandshakeIsBounded has clients that never finish it.
 func TestHandshakeIsBounded(t *testing.T) {
-	hello := appendHello(nil, hello{})
+	hello := append(shake.AppendPreamble(nil), make([]byte, 48)...) // of session 0
 	for _, sent := range [][]byte{nil, hello[:3], hello} {
 		synctest.Test(t, func(t *testing.T) {
 			client, _, ended := pipeServer(transporttest.NewSource())
@@ -47,12 +48,12 @@ func TestDeafClient(t *testing.T) {
 		source.Chill(2)
 		client, s, ended := pipeServer(source)
 		defer client.Close()
-		if err := authenticate(client, s); err != nil {
+		if err := shake.Authenticate(client, s); err != nil {
 			t.Fatal(err)
 		}
 		var burst []byte
 		for i := range uint64(depth) {
-			burst = appendRequest(burst, request{id: i, file: [2]transport.FileRef{warm, cold}[i%2], length: 1 << 20})
+			burst = frame.Request{ID: i, File: [2]transport.FileRef{warm, cold}[i%2], Length: 1 << 20}.Append(burst)
 		}
 		go client.Write(burst)
 		<-ended
@@ -88,8 +89,8 @@ func TestStagingIsGivenBack(t *testing.T) {
 	go func() { ended <- v.run() }()
 	go func() {
 		for i := range uint64(100) {
-			r := request{id: i, file: [2]transport.FileRef{warm, cold}[i%2], length: uint32(i%5) << 20, checksum: true}
-			if _, err := client.Write(appendRequest(nil, r)); err != nil {
+			r := frame.Request{ID: i, File: [2]transport.FileRef{warm, cold}[i%2], Length: uint32(i%5) << 20, Checksum: true}
+			if _, err := client.Write(r.Append(nil)); err != nil {
 				return
 			}
 		}
@@ -113,20 +114,20 @@ func TestBurst(t *testing.T) {
 	const n, size = 8, 512
 	var burst []byte
 	for i := range uint64(n) {
-		burst = appendRequest(burst, request{id: i, file: file, off: int64(i) * size, length: size})
+		burst = frame.Request{ID: i, File: file, Off: int64(i) * size, Length: size}.Append(burst)
 	}
 	go client.Write(burst)
 	got := make([]byte, 64<<10)
 	m, err := client.Read(got)
-	if err != nil || m != n*(replySize+size) {
+	if err != nil || m != n*(frame.ReplySize+size) {
 		t.Fatalf("first write of %d bytes, %v", m, err)
 	}
 	for i := range int64(n) {
-		frame := got[i*(replySize+size):][:replySize+size]
-		if h, err := parseReply(frame); err != nil || h.id != uint64(i) {
+		sent := got[i*(frame.ReplySize+size):][:frame.ReplySize+size]
+		if h, err := frame.ParseReply(sent); err != nil || h.ID != uint64(i) {
 			t.Errorf("reply %d: %+v, %v", i, h, err)
 		}
-		if err := transporttest.Check(frame[replySize:], file, i*size); err != nil {
+		if err := transporttest.Check(sent[frame.ReplySize:], file, i*size); err != nil {
 			t.Error(err)
 		}
 	}

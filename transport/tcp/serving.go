@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/internal/landing"
 	"hbmfs/transport/internal/status"
 )
@@ -37,7 +38,7 @@ type serving struct {
 	// The reader's own:
 	in      inbox
 	batch   *batch // being filled, or nil
-	jobs    chan request
+	jobs    chan frame.Request
 	workers int
 	wg      sync.WaitGroup
 }
@@ -47,8 +48,8 @@ func newServing(nc net.Conn, source transport.Source) *serving {
 		nc:     nc,
 		source: source,
 		budget: semaphore.NewWeighted(stagingLimit),
-		in:     inbox{buf: make([]byte, 64*requestSize)},
-		jobs:   make(chan request),
+		in:     inbox{buf: make([]byte, 64*frame.RequestSize)},
+		jobs:   make(chan frame.Request),
 	}
 	v.out = outbox{nc: nc, raw: raw(nc), free: v.free}
 	return v
@@ -68,23 +69,23 @@ func (v *serving) run() error {
 // there is no further request to read.
 func (v *serving) serve() error {
 	for {
-		for v.in.w-v.in.r < requestSize {
+		for v.in.w-v.in.r < frame.RequestSize {
 			v.send()
 			if err := v.fill(); err != nil {
 				return err
 			}
 		}
-		r, err := parseRequest(v.in.buf[v.in.r:v.in.w])
+		r, err := frame.ParseRequest(v.in.buf[v.in.r:v.in.w])
 		if err != nil {
 			return err
 		}
-		v.in.r += requestSize
+		v.in.r += frame.RequestSize
 		v.answer(r)
 	}
 }
 
 func (v *serving) fill() error {
-	v.in.reserve(requestSize)
+	v.in.reserve(frame.RequestSize)
 	n, err := v.nc.Read(v.in.buf[v.in.w:])
 	v.in.w += n
 	switch {
@@ -97,8 +98,8 @@ func (v *serving) fill() error {
 }
 
 // answer adds r's reply to the batch, or has a worker make it.
-func (v *serving) answer(r request) {
-	size := replySize + int(r.length)
+func (v *serving) answer(r frame.Request) {
+	size := frame.ReplySize + int(r.Length)
 	if v.batch != nil && (size > batchMax || !v.batch.fits(size)) {
 		v.send()
 	}
@@ -126,7 +127,7 @@ func (v *serving) send() {
 
 // hand gives r to a worker; with all of them busy it waits for one, and the
 // client's further requests with it.
-func (v *serving) hand(r request) {
+func (v *serving) hand(r frame.Request) {
 	select {
 	case v.jobs <- r:
 		return
@@ -140,9 +141,9 @@ func (v *serving) hand(r request) {
 	v.wg.Go(func() { v.work(r) })
 }
 
-func (v *serving) work(r request) {
+func (v *serving) work(r frame.Request) {
 	for ok := true; ok; r, ok = <-v.jobs {
-		b := v.stage(replySize + int(r.length))
+		b := v.stage(frame.ReplySize + int(r.Length))
 		b.reply(v.source, r, true)
 		v.out.push(b)
 	}
@@ -151,10 +152,10 @@ func (v *serving) work(r request) {
 // stage returns an empty batch for size bytes, header included. It waits while
 // too much is staged, so the reader must not hold one then.
 func (v *serving) stage(size int) *batch {
-	buf := landing.GetBuffer(size - replySize)
+	buf := landing.GetBuffer(size - frame.ReplySize)
 	_ = v.budget.Acquire(context.Background(), int64(len(buf.B))) // others always give theirs back
 	b := batches.Get().(*batch)
-	*b = batch{buf: buf, start: landing.Room - replySize, end: landing.Room - replySize}
+	*b = batch{buf: buf, start: landing.Room - frame.ReplySize, end: landing.Room - frame.ReplySize}
 	return b
 }
 
@@ -181,21 +182,21 @@ func (b *batch) bytes() []byte { return b.buf.Raw[b.start:b.end] }
 // reply reads what r asks for and appends the reply, which may be that it
 // failed. It appends nothing and reports false if that would take waiting for
 // storage and wait is false.
-func (b *batch) reply(source transport.Source, r request, wait bool) bool {
+func (b *batch) reply(source transport.Source, r frame.Request, wait bool) bool {
 	head := b.buf.Raw[b.end:]
-	payload := head[replySize:][:r.length:r.length]
-	err := source.Read(r.file, r.off, payload, wait)
+	payload := head[frame.ReplySize:][:r.Length:r.Length]
+	err := source.Read(r.File, r.Off, payload, wait)
 	if !wait && errors.Is(err, transport.ErrWouldBlock) {
 		return false
 	}
-	h := reply{id: r.id, status: status.Of(err)}
+	h := frame.Reply{ID: r.ID, Status: status.Of(err)}
 	if err == nil {
-		h.length, h.checksum = r.length, r.checksum
-		if r.checksum {
-			h.crc = crc32.Checksum(payload, castagnoli)
+		h.Length, h.Checksum = r.Length, r.Checksum
+		if r.Checksum {
+			h.CRC = crc32.Checksum(payload, castagnoli)
 		}
 	}
-	putReply(head, h)
-	b.end += replySize + int(h.length)
+	h.Put(head)
+	b.end += frame.ReplySize + int(h.Length)
 	return true
 }
