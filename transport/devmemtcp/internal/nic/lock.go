@@ -1,0 +1,85 @@
+package nic
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// acquire locks the slot until release or the end of the process. An error that
+// wraps [ErrBusy] names the process that has it.
+func (s *slot) acquire() error {
+	f, err := os.OpenFile(s.base+lockSuffix, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("%w by %s", ErrBusy, holder(f))
+		}
+		return fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	s.lock = f
+	return s.sign()
+}
+
+// sign writes into the lock file who has it, for the others' errors.
+func (s *slot) sign() error {
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		comm = []byte("unknown")
+	}
+	line := fmt.Sprintf("pid %d (%s)\n", os.Getpid(), bytes.TrimSpace(comm))
+	err = s.lock.Truncate(0)
+	if err == nil {
+		_, err = s.lock.WriteAt([]byte(line), 0)
+	}
+	if err != nil {
+		s.release()
+	}
+	return err
+}
+
+// holder is what the process that has the lock wrote into it.
+func holder(f *os.File) string {
+	b := make([]byte, 128)
+	n, _ := f.ReadAt(b, 0)
+	line, _, whole := strings.Cut(string(b[:n]), "\n")
+	if !whole {
+		return "another process"
+	}
+	return fmt.Sprintf("%q", line)
+}
+
+// release leaves the lock file where it is: another process may be waiting to
+// lock the same one.
+func (s *slot) release() {
+	if s.lock != nil {
+		s.lock.Close()
+		s.lock = nil
+	}
+}
+
+// place is where this process's settings are valid.
+type place struct {
+	boot  string
+	netns uint64
+}
+
+func here() (place, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return place{}, err
+	}
+	info, err := os.Stat("/proc/thread-self/ns/net")
+	if err != nil {
+		return place{}, err
+	}
+	return place{string(bytes.TrimSpace(boot)), info.Sys().(*syscall.Stat_t).Ino}, nil
+}
