@@ -54,6 +54,8 @@ const (
 	// WhyNotRegistered: the RDMA device can register the memory neither as a
 	// dma-buf nor by its CPU mapping.
 	WhyNotRegistered
+	// WhyNotSteered: the NIC did not put all of the payload into device memory.
+	WhyNotSteered
 )
 
 var reasonTexts = [...]string{
@@ -63,6 +65,7 @@ var reasonTexts = [...]string{
 	"source is local to the mount",
 	"plain read",
 	"memory can't be registered with the RDMA device",
+	"NIC did not put all of it into device memory",
 }
 
 func (r Reason) String() string {

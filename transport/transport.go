@@ -50,6 +50,9 @@ var (
 	ErrRevoked = errors.New("memory revoked")
 	// ErrClosed: the link was closed.
 	ErrClosed = errors.New("link closed")
+	// ErrNotDirect: bytes passed through host memory, and the session refuses
+	// that.
+	ErrNotDirect = errors.New("bytes did not go directly into device memory")
 	// ErrUnavailable: a transport cannot be used with this memory on this host.
 	ErrUnavailable = errors.New("transport unavailable")
 )
@@ -205,6 +208,19 @@ type LinkStats struct {
 	InFlight    int64 `json:"in_flight"`   // requests under way
 
 	Registrations RegistrationStats `json:"registrations"`
+	Devmem        DevmemStats       `json:"devmem"`
+}
+
+// DevmemStats counts what a NIC put into a pool of device memory, and what it
+// did not; all zero for transports without such a pool.
+type DevmemStats struct {
+	DeviceBytes int64 `json:"device_bytes"` // payload that landed in device memory
+	HostBytes   int64 `json:"host_bytes"`   // that came by another queue, or before the queue was bound
+	LinearBytes int64 `json:"linear_bytes"` // that the NIC did not split from its headers
+	Fragments   int64 `json:"fragments"`    // pieces of device memory that held it
+	Recvmsgs    int64 `json:"recvmsgs"`     // system calls to receive
+	TokenCalls  int64 `json:"token_calls"`  // system calls to give fragments back
+	Tokens      int64 `json:"tokens"`       // fragments not given back yet
 }
 
 // RegistrationStats counts what a link did to let a device write into attached
@@ -241,6 +257,9 @@ type Session struct {
 	// Timeout is how long a peer may make no progress while requests are
 	// under way before its connection is given up.
 	Timeout time.Duration
+	// RequireDirect makes payload that a direct path let pass through host memory
+	// an error, wrapping [ErrNotDirect], where the destination is device memory.
+	RequireDirect bool
 }
 
 // Source is the target's side of a session: where its data plane gets bytes.

@@ -33,6 +33,7 @@ const (
 	WhyLocalSource   = 3 // the source is in the daemon itself
 	WhyPlainRead     = 4 // read() and mmap() ask for host copies
 	WhyNotRegistered = 5 // the RDMA device can't register the memory
+	WhyNotSteered    = 6 // the NIC did not put all of them into device memory
 )
 
 // Flags of the structures.
@@ -48,6 +49,7 @@ const (
 	FeatureRequireDirect = 0x4 // fallbacks are refused
 
 	FetchUnsettled = 0x1 // out: a writer may have it open; not cached
+	FetchLoan      = 0x2 // in: lend, if possible; out: it is a loan
 	SegmentHit     = 0x1 // was in device memory already
 )
 
@@ -94,7 +96,7 @@ type Info struct {
 type Fetch struct {
 	_            structs.HostLayout
 	Size         uint32
-	Flags        uint32 // in: 0
+	Flags        uint32 // in: 0 or FetchLoan
 	Offset       uint64
 	Length       uint64
 	Release      uint64 // handle, or 0

@@ -35,6 +35,7 @@
 #define HBMFS_WHY_LOCAL_SOURCE 3   /* the source is in the daemon itself */
 #define HBMFS_WHY_PLAIN_READ 4     /* read() and mmap() ask for host copies */
 #define HBMFS_WHY_NOT_REGISTERED 5 /* the RDMA device can't register the memory */
+#define HBMFS_WHY_NOT_STEERED 6    /* the NIC did not put all of them into device memory */
 
 /* INFO: what this mount is. On any file or directory of the mount. */
 
@@ -89,6 +90,17 @@ struct hbmfs_info {
  * range is done. A range past the end of the file is cut short, as read does;
  * wholly past it, `fetched` is 0 and there is no handle.
  *
+ * With HBMFS_FETCH_LOAN the bytes stay where the NIC put them, and are lent to
+ * the caller: no copy is made on the device either. A loan is not cached, and
+ * bytes that are cached are fetched anew for it. Its segments may be short, many
+ * and anywhere in their region, and it may cover less than there is room for:
+ * `cursor` says where to go on. Lent memory is scarce, and what is lent can't
+ * receive: release it soon. Its handle is one like any other. Until that is
+ * released the bytes stay as they are, also when the file changes, which only
+ * the next FETCH tells (ESTALE). `flags` has HBMFS_FETCH_LOAN on the way out if
+ * it is a loan; where this mount can't lend, or there are no bytes, it is a fetch
+ * without the flag, whose path and reason say how the bytes came.
+ *
  * A handle named in `release` is released first, and stays released if the fetch
  * fails (with EINVAL or ENOENT, it is not released). So a caller that tries again
  * after EINTR or EAGAIN must not name it again.
@@ -100,16 +112,18 @@ struct hbmfs_info {
  * EISDIR     not a regular file
  * ENODEV     no such device, or it was taken away
  * ENOENT     no such handle of this open file to release
- * ENOSPC     too much is pinned for this range to fit; the pool is as it was
+ * ENOSPC     too much is pinned for this range to fit; the pool is as it was.
+ *            Of a loan: too much is lent, or all NIC queues are other users'
  * EREMOTEIO  the bytes took a fallback, and the mount requires a direct path
  * ESTALE     the file changed since it was opened: open it again
  */
 
 #define HBMFS_FETCH_UNSETTLED 0x1 /* flags, out: a writer may have it open; not cached */
+#define HBMFS_FETCH_LOAN 0x2      /* flags, in: lend, if possible; out: it is a loan */
 
 struct hbmfs_fetch {
 	__u32 size;
-	__u32 flags; /* in: 0 */
+	__u32 flags; /* in: 0 or HBMFS_FETCH_LOAN */
 	__u64 offset;
 	__u64 length;
 	__u64 release; /* handle, or 0 */
@@ -172,8 +186,9 @@ struct hbmfs_digest {
  * MOUNT/.hbmfs/ctl is a SOCK_SEQPACKET socket. Each request is answered by one
  * reply, of HBMFS_CTL_MAX bytes at most. CTL_REGION passes the region's
  * descriptor, to be mapped read-only, by SCM_RIGHTS; a region belongs to one
- * user. Regions of the next daemon that serves a mount have other numbers, so
- * what is mapped by number stays right. CTL_STATS is followed, in the same message, by `length` bytes of JSON. A
+ * user. A number is never used again, by the next daemon that serves a mount
+ * neither, so what is mapped by number stays right. That of memory for loans ends
+ * some time after the last of them is released, others with the daemon: ENOENT. CTL_STATS is followed, in the same message, by `length` bytes of JSON. A
  * reply with an error is only the structure. Bad sizes and zeros are EINVAL, an
  * unknown op is ENOTTY.
  */

@@ -27,6 +27,7 @@ func TestPathsAndReasonsAreTransports(t *testing.T) {
 		transport.WhyLocalSource:   uapi.WhyLocalSource,
 		transport.WhyPlainRead:     uapi.WhyPlainRead,
 		transport.WhyNotRegistered: uapi.WhyNotRegistered,
+		transport.WhyNotSteered:    uapi.WhyNotSteered,
 	}
 	for r, n := range reasons {
 		if int(r) != n {

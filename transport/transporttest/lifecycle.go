@@ -93,7 +93,7 @@ func testStats(t *testing.T, h Harness) {
 	f.fetch(host(file, extent, 100))
 	want.Requests++
 	want.Errors++
-	want.Connections = f.link.Stats().Connections
+	want.Connections, want.Devmem = f.link.Stats().Connections, f.link.Stats().Devmem
 	if got := f.link.Stats(); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}

@@ -1,0 +1,293 @@
+package devmemtcp
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
+)
+
+const (
+	loopPage    = 4096
+	loopBinding = 7
+)
+
+// loop is a NIC that there is not: what comes over ordinary connections is put
+// into pages of a pool, in fragments of all sizes, and said by control messages
+// as the kernel does. What was given back is overwritten at once.
+type loop struct {
+	tb   testing.TB
+	pool *loopPool
+
+	mu     sync.Mutex // guards all below
+	free   []int      // pages
+	users  int        // open ports, bindings and rules
+	spoils []func(*loopReceived)
+	live   map[*loopSocket]struct{}
+	sound  error // what Check says
+	gone   error // what opening the NIC says
+	opened int
+}
+
+// loopReceived is what one Receive of the loop is about to return.
+type loopReceived struct {
+	socket   *loopSocket
+	host     []byte
+	control  []byte // all there is room for
+	n        int
+	controls int
+	err      error
+}
+
+func newLoop(tb testing.TB) *loop {
+	l := &loop{tb: tb, live: make(map[*loopSocket]struct{})}
+	tb.Cleanup(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.users != 0 || len(l.live) != 0 {
+			tb.Errorf("%d of NIC, bindings and rules are left, and %d sockets", l.users, len(l.live))
+		}
+	})
+	return l
+}
+
+func (l *loop) config() Config {
+	return Config{
+		NIC:       "loop",
+		Pool:      l.alloc,
+		openNIC:   l.open,
+		newSocket: l.socket,
+	}
+}
+
+// spoil has the next Receive that brings something be changed by f.
+func (l *loop) spoil(f func(*loopReceived)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spoils = append(l.spoils, f)
+}
+
+func (l *loop) open(Config) (nicPort, error) {
+	l.use(1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.opened++
+	if l.gone != nil {
+		l.users--
+		return nil, l.gone
+	}
+	return loopNIC{l}, nil
+}
+
+func (l *loop) check() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sound
+}
+
+func (l *loop) use(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.users += n
+}
+
+func (l *loop) alloc(size int64) (PoolMemory, error) {
+	l.pool = &loopPool{HostMemory: make(transport.HostMemory, size)}
+	transporttest.Scribble(l.pool.HostMemory)
+	l.free = rand.Perm(int(size / loopPage))
+	return l.pool, nil
+}
+
+// page takes a page as the NIC does.
+func (l *loop) page() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.free) == 0 {
+		l.tb.Error("the pool is empty")
+		return 0
+	}
+	p := l.free[0]
+	l.free = l.free[1:]
+	return p
+}
+
+// giveBack has the NIC write over the page.
+func (l *loop) giveBack(p int) {
+	transporttest.Scribble(l.pool.HostMemory[p*loopPage:][:loopPage])
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free = append(l.free, p)
+}
+
+type loopPool struct{ transport.HostMemory }
+
+func (*loopPool) DMABuf() (int, int64, bool) { return 0, 0, true }
+func (*loopPool) Close() error               { return nil }
+
+type loopNIC struct{ *loop }
+
+func (loopNIC) Queues() []int          { return []int{1, 2} }
+func (loopNIC) RingSize() (int, error) { return 64, nil }
+func (loopNIC) MTU() int               { return 1500 }
+func (n loopNIC) Check() error         { return n.check() }
+func (n loopNIC) Close() error         { n.use(-1); return nil }
+
+func (n loopNIC) Bind(int, ...int) (nicBinding, error) { n.use(1); return loopBound(n), nil }
+
+func (n loopNIC) Steer(local, remote netip.AddrPort, queue int) (nicRule, error) {
+	if !local.IsValid() || local.Port() == 0 || !remote.IsValid() || queue != 1 && queue != 2 {
+		n.tb.Errorf("steering %v to %v, queue %d", remote, local, queue)
+	}
+	n.use(1)
+	return loopBound(n), nil
+}
+
+// loopBound is a binding or a rule.
+type loopBound struct{ *loop }
+
+func (loopBound) ID() uint32     { return loopBinding }
+func (b loopBound) Close() error { b.use(-1); return nil }
+
+// loopSocket is a connection whose payload lands in the loop's pool.
+type loopSocket struct {
+	*kernelSocket
+	loop *loop
+
+	mu     sync.Mutex // guards all below
+	tokens map[uint32]int
+	last   uint32
+}
+
+func (l *loop) socket(d dialled) (socket, error) {
+	k, err := newKernelSocket(d.data)
+	s := &loopSocket{kernelSocket: k, loop: l, tokens: make(map[uint32]int)}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.live[s] = struct{}{}
+	return s, err
+}
+
+func (s *loopSocket) Receive(host, control []byte) (n, controls int, err error) {
+	data, err := s.peel(min(len(host), len(control)/controlSize*64))
+	if err != nil || len(data) == 0 {
+		return 0, 0, err
+	}
+	r := loopReceived{socket: s, host: host, control: control, n: len(data)}
+	for len(data) > 0 {
+		f := min(1+rand.IntN(loopPage), len(data))
+		if r.controls/controlSize == len(control)/controlSize-1 || len(data) < 64 {
+			f = min(len(data), loopPage)
+		}
+		r.say(unix.SCM_DEVMEM_DMABUF, s.place(data[:f]))
+		data = data[f:]
+	}
+	s.loop.mu.Lock()
+	var f func(*loopReceived)
+	if len(s.loop.spoils) > 0 {
+		f, s.loop.spoils = s.loop.spoils[0], s.loop.spoils[1:]
+	}
+	s.loop.mu.Unlock()
+	if f != nil {
+		f(&r)
+	}
+	return r.n, r.controls, r.err
+}
+
+// peel reads from the connection into ordinary memory.
+func (s *loopSocket) peel(most int) (b []byte, err error) {
+	b = make([]byte, most)
+	n := 0
+	rerr := s.rc.Read(func(fd uintptr) bool {
+		n, _, err = unix.Recvfrom(int(fd), b, unix.MSG_DONTWAIT)
+		return err != unix.EAGAIN
+	})
+	return b[:max(n, 0)], errors.Join(rerr, err)
+}
+
+// place puts a fragment into a page of its own, anywhere in it.
+func (s *loopSocket) place(data []byte) control {
+	page := s.loop.page()
+	off := page*loopPage + rand.IntN(loopPage-len(data)+1)
+	copy(s.loop.pool.HostMemory[off:], data)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last += 1 + rand.Uint32N(10)/9
+	s.tokens[s.last] = page
+	return control{off: uint64(off), size: uint32(len(data)), token: s.last, id: loopBinding}
+}
+
+// say appends a control message.
+func (r *loopReceived) say(kind int32, c control) {
+	putControl(r.control[r.controls:], unix.SOL_SOCKET, kind, c)
+	r.controls += controlSize
+}
+
+func putControl(b []byte, level, kind int32, c control) {
+	binary.NativeEndian.PutUint64(b, uint64(controlLen))
+	binary.NativeEndian.PutUint32(b[8:], uint32(level))
+	binary.NativeEndian.PutUint32(b[12:], uint32(kind))
+	binary.NativeEndian.PutUint64(b[16:], c.off)
+	binary.NativeEndian.PutUint32(b[24:], c.size)
+	binary.NativeEndian.PutUint32(b[28:], c.token)
+	binary.NativeEndian.PutUint32(b[32:], c.id)
+	binary.NativeEndian.PutUint32(b[36:], 0)
+}
+
+// linear moves what was received to host memory, of which messages tell if told
+// is set.
+func (r *loopReceived) linear(told bool) {
+	at := 0
+	for rest := r.control[:r.controls]; len(rest) > 0; {
+		c, next, err := parseControl(rest)
+		if err != nil {
+			r.socket.loop.tb.Error(err)
+		}
+		at += copy(r.host[at:], r.socket.loop.pool.HostMemory[c.off:][:c.size])
+		r.socket.DontNeed([]tokenRange{{start: c.token, count: 1}})
+		rest = next
+	}
+	r.controls = 0
+	if told {
+		r.say(unix.SCM_DEVMEM_LINEAR, control{size: uint32(r.n)})
+	}
+}
+
+func (s *loopSocket) DontNeed(ranges []tokenRange) (freed int, err error) {
+	if len(ranges) > maxRanges {
+		return 0, syscall.EINVAL
+	}
+	for _, r := range ranges {
+		for t := r.start; t != r.start+r.count; t++ {
+			s.mu.Lock()
+			page, ok := s.tokens[t]
+			delete(s.tokens, t)
+			s.mu.Unlock()
+			if ok {
+				s.loop.giveBack(page)
+				freed++
+			}
+		}
+	}
+	return freed, nil
+}
+
+func (s *loopSocket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, page := range s.tokens {
+		s.loop.giveBack(page)
+	}
+	clear(s.tokens)
+	s.loop.mu.Lock()
+	defer s.loop.mu.Unlock()
+	delete(s.loop.live, s)
+	return s.kernelSocket.Close()
+}

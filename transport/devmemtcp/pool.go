@@ -1,0 +1,45 @@
+package devmemtcp
+
+import (
+	"os"
+
+	"hbmfs/transport"
+)
+
+// PoolMemory is device memory that NICs write payload to. It has a dma-buf, of
+// which it is all. It is the transport's alone: no program may map it, since it
+// holds bytes of every user. Where the CPU can't read it, checksums are not
+// checked, and plain reads can't be carried.
+type PoolMemory interface {
+	transport.Memory
+	// Close gives it back. It is called once nothing writes to it any more.
+	Close() error
+}
+
+// PoolSize is how large a receive pool must be so that neither NIC nor sockets
+// ever wait for memory, in bytes.
+type PoolSize struct {
+	// Rings: each receive descriptor of each queue holds a page.
+	Rings int64 `json:"rings"`
+	// Windows: what each connection's receive buffer holds, with the kernel's
+	// overhead for pages that are not full. It is the bandwidth-delay product
+	// that a connection can use.
+	Windows int64 `json:"windows"`
+	// Gathers: what each connection has on its way from the pool to where it
+	// belongs.
+	Gathers int64 `json:"gathers"`
+}
+
+// NewPoolSize returns what queues of ring descriptors each need, for pairs of
+// connections.
+func NewPoolSize(queues, ring, pairs int) PoolSize {
+	page := int64(os.Getpagesize())
+	return PoolSize{
+		Rings:   int64(queues) * int64(ring) * page,
+		Windows: int64(pairs) * 2 * receiveBuffer,
+		Gathers: int64(pairs) * gathersPerConn * fragmentsPerGather * page,
+	}
+}
+
+// Total is the sum.
+func (s PoolSize) Total() int64 { return s.Rings + s.Windows + s.Gathers }

@@ -1,0 +1,88 @@
+package devmemtcp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+)
+
+// nicPort is what the transport needs of a NIC.
+type nicPort interface {
+	Queues() []int
+	MTU() int
+	RingSize() (int, error)
+	Bind(dmabuf int, queues ...int) (nicBinding, error)
+	Steer(local, remote netip.AddrPort, queue int) (nicRule, error)
+	Check() error
+	Close() error
+}
+
+type nicBinding interface {
+	ID() uint32
+	Close() error
+}
+
+type nicRule interface{ Close() error }
+
+// receiver is a NIC whose taken queues are bound to a pool. Pairs share it.
+type receiver struct {
+	nic     nicPort
+	pool    PoolMemory
+	binding nicBinding
+	size    PoolSize
+	next    atomic.Uint32 // of the queues
+	pairs   int           // that use it, guarded by devmem.mu
+}
+
+// newReceiver takes queues of cfg's NIC. The error says what is missing.
+func newReceiver(cfg Config) (*receiver, error) {
+	nic, err := cfg.openNIC(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r := &receiver{nic: nic}
+	if err := r.bind(cfg); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
+}
+
+func (r *receiver) bind(cfg Config) error {
+	ring, err := r.nic.RingSize()
+	if err != nil {
+		return err
+	}
+	r.size = NewPoolSize(len(r.nic.Queues()), ring, cfg.Pairs)
+	if r.pool, err = cfg.Pool(r.size.Total()); err != nil {
+		return fmt.Errorf("receive pool of %d bytes: %w", r.size.Total(), err)
+	}
+	fd, off, ok := r.pool.DMABuf()
+	if !ok || off != 0 {
+		return errors.New("the receive pool has no dma-buf of its own: use a device whose memory has one, such as udmabuf")
+	}
+	r.binding, err = r.nic.Bind(fd, r.nic.Queues()...)
+	return err
+}
+
+// steer directs what remote sends to local to the next of the queues.
+func (r *receiver) steer(local, remote netip.AddrPort) (nicRule, error) {
+	queues := r.nic.Queues()
+	return r.nic.Steer(local, remote, queues[int(r.next.Add(1)-1)%len(queues)])
+}
+
+// close gives back all there is, the NIC's access to the pool first.
+func (r *receiver) close() error {
+	var errs []error
+	if r.binding != nil {
+		errs = append(errs, r.binding.Close())
+	}
+	errs = append(errs, r.nic.Close())
+	if r.pool != nil {
+		errs = append(errs, r.pool.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// readable reports whether the CPU can read what the NIC put into the pool.
+func (r *receiver) readable() bool { return r.pool.Bytes() != nil }

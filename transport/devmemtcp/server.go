@@ -1,0 +1,252 @@
+package devmemtcp
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"hbmfs/transport"
+	"hbmfs/transport/internal/frame"
+)
+
+// handshakeTimeout bounds connecting, proving and pairing, on both sides.
+const handshakeTimeout = 10 * time.Second
+
+var errNoHead = errors.New("its ticket is unknown, used or expired")
+
+// Server is the target's side: it serves connections that its owner accepted. A
+// target needs no device memory and no special NIC.
+type Server struct {
+	sessions transport.Sessions
+	log      *slog.Logger
+	ending   chan struct{} // closed by Close
+
+	mu      sync.Mutex // guards all below
+	conns   map[net.Conn]struct{}
+	waiting map[ticket]*opening
+	served  map[transport.Source]int // pairs of each session
+	closed  bool
+	open    sync.WaitGroup // of ServeHead and ServeData
+}
+
+// opening is a head connection without its data connection.
+type opening struct {
+	frame.Admitted
+	data chan arrival // the one that shows the ticket
+	done chan struct{}
+}
+
+// arrival is a data connection, and whether it proved itself.
+type arrival struct {
+	conn   net.Conn
+	proven bool
+}
+
+// NewServer returns a server for the sessions that it is asked for. Connections
+// that break the protocol or are refused are logged to log.
+func NewServer(sessions transport.Sessions, log *slog.Logger) *Server {
+	return &Server{
+		sessions: sessions,
+		log:      log,
+		ending:   make(chan struct{}),
+		conns:    make(map[net.Conn]struct{}),
+		waiting:  make(map[ticket]*opening),
+		served:   make(map[transport.Source]int),
+	}
+}
+
+// ServeHead serves a head connection, and the data connection that comes for it,
+// until one of them ends or ctx does, and closes both. The stream is expected
+// from its first byte, of [HeadMagic], on. ServeHead returns once no read of a
+// source is under way for the pair.
+//
+// It takes one goroutine, 20 seconds at most, until the pair is made, and after
+// that up to 18, and 32 MiB of staging.
+func (s *Server) ServeHead(ctx context.Context, head net.Conn) {
+	s.with(ctx, head, func() error { return s.head(ctx, head) })
+}
+
+// ServeData hands a data connection, from its first byte, of [DataMagic], on, to
+// the head that it belongs to, and returns when that has ended.
+func (s *Server) ServeData(ctx context.Context, data net.Conn) {
+	s.with(ctx, data, func() error { return s.data(data) })
+}
+
+// with runs serve, which ends if c is closed, and then closes c.
+func (s *Server) with(ctx context.Context, c net.Conn, serve func() error) {
+	if !s.track(c) {
+		c.Close()
+		return
+	}
+	defer s.forget(c)
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	err := serve()
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
+		s.log.Warn("devmem-tcp connection ended", "peer", c.RemoteAddr(), "err", err)
+	}
+}
+
+func (s *Server) head(ctx context.Context, head net.Conn) error {
+	tuneHead(head)
+	head.SetDeadline(time.Now().Add(handshakeTimeout))
+	who, err := headShake.Admit(head, s.sessions)
+	if err != nil {
+		return fmt.Errorf("head connection: %w", err)
+	}
+	o := &opening{Admitted: who, data: make(chan arrival, 1), done: make(chan struct{})}
+	defer close(o.done)
+	data, err := s.pair(ctx, head, o)
+	if err != nil {
+		return fmt.Errorf("pairing: %w", err)
+	}
+	defer s.leave(who.Source)
+	head.SetDeadline(time.Time{})
+	return newServing(head, data, who.Source).run()
+}
+
+// pair gives o's client a ticket, waits for the connection that shows it, and
+// tells the client what became of it. Without an error, the session has one pair
+// more.
+func (s *Server) pair(ctx context.Context, head net.Conn, o *opening) (net.Conn, error) {
+	t := s.expect(o)
+	defer s.withdraw(t)
+	if _, err := head.Write(t[:]); err != nil {
+		return nil, err
+	}
+	data, verdict := s.meet(ctx, o)
+	if _, err := head.Write(verdict.encode()); err != nil && verdict == paired {
+		s.leave(o.Source)
+		return nil, err
+	}
+	return data, pairingErrors[verdict]
+}
+
+// expect registers o under a new ticket.
+func (s *Server) expect(o *opening) (t ticket) {
+	rand.Read(t[:]) // never fails
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting[t] = o
+	return t
+}
+
+func (s *Server) withdraw(t ticket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.waiting, t)
+}
+
+func (s *Server) meet(ctx context.Context, o *opening) (net.Conn, pairing) {
+	late := time.NewTimer(handshakeTimeout)
+	defer late.Stop()
+	select {
+	case a := <-o.data:
+		switch {
+		case !a.proven:
+			return nil, pairedUnproven
+		case !s.enter(o.Source):
+			return nil, pairedCrowd
+		}
+		return a.conn, paired
+	case <-late.C:
+	case <-ctx.Done():
+	case <-s.ending:
+	}
+	return nil, pairedLate
+}
+
+func (s *Server) data(data net.Conn) error {
+	tuneData(data)
+	data.SetDeadline(time.Now().Add(handshakeTimeout))
+	var b [greetingSize]byte
+	if _, err := io.ReadFull(data, b[:]); err != nil {
+		return fmt.Errorf("data connection: %w", err)
+	}
+	g, err := parseGreeting(&b)
+	if err != nil {
+		return err
+	}
+	o := s.redeem(g)
+	if o == nil {
+		return fmt.Errorf("data connection: %w", errNoHead)
+	}
+	data.SetDeadline(time.Time{})
+	o.data <- arrival{data, g.proven(o.Secret)}
+	<-o.done
+	return nil
+}
+
+// redeem returns who waits for g's ticket, which is good for once. Nil if no
+// head of its session does.
+func (s *Server) redeem(g greeting) *opening {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.waiting[g.ticket]
+	if o == nil || o.ID != g.session {
+		return nil
+	}
+	delete(s.waiting, g.ticket)
+	return o
+}
+
+// enter counts a pair of the session that source belongs to, if it may have
+// another.
+func (s *Server) enter(source transport.Source) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.served[source] >= MaxConnections {
+		return false
+	}
+	s.served[source]++
+	return true
+}
+
+func (s *Server) leave(source transport.Source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.served[source]--; s.served[source] == 0 {
+		delete(s.served, source)
+	}
+}
+
+// Close ends all connections and returns when neither ServeHead nor ServeData is
+// under way. Later ones close their connection at once.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	for c := range s.conns {
+		c.Close()
+	}
+	if !s.closed {
+		close(s.ending)
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.open.Wait()
+	return nil
+}
+
+func (s *Server) track(c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.open.Add(1)
+	return true
+}
+
+func (s *Server) forget(c net.Conn) {
+	c.Close()
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.open.Done()
+}

@@ -1,0 +1,20 @@
+package devmemtcp
+
+// socket is the client's end of a data connection.
+type socket interface {
+	// Receive waits until something has come, and takes at most len(host) bytes
+	// of it. control is filled with messages that say where they are, in order;
+	// with none, all of them are in host. n is 0 at the stream's end.
+	Receive(host, control []byte) (n, controls int, err error)
+	// DontNeed gives tokens back and returns how many fragments that freed. It
+	// may be called until Close.
+	DontNeed([]tokenRange) (int, error)
+	// Unread is how many bytes have come that were not received.
+	Unread() (int, error)
+	// Shutdown ends the stream: Receive returns. What was received stays where
+	// it is. It may be called until Close.
+	Shutdown()
+	// Close also frees all tokens that were not given back: the NIC may then
+	// write to their memory.
+	Close() error
+}
