@@ -15,11 +15,16 @@
 // frames, the least recently leased first, and only those in which nothing is
 // leased, filling or quarantined.
 //
+// A reserved region has a number like the others, and no frames: what lies in it
+// is its user's.
+//
 // # Locking
 //
 // One mutex, Cache.mu, guards everything that changes: pools, frames, extents,
 // leases and counters. It is held for bookkeeping only, never over a call of
 // [Source.Submit], Config.Attach, Config.Detach, a device provider or a region.
+// Cache.using keeps a region open for those who found it by its id; mu is taken
+// with it held, not the other way round.
 // A transfer's Done takes it and never blocks otherwise. Methods whose comment
 // says "with mu" are called with it held.
 package cache
@@ -126,7 +131,7 @@ type Cache struct {
 	closed  bool
 	pools   map[transport.Domain]*pool // open, or being made
 	firstID uint32                     // of regions; another one in each process
-	regions []*pool                    // by id-firstID; the revoked ones too
+	regions []*pool                    // by id-firstID; the revoked and reserved ones too, nil for those that are closed
 	filling list[extent]               // transfers that are not overdue, oldest first
 	timer   *time.Timer                // runs expire
 	armed   bool                       // timer will fire
@@ -135,6 +140,8 @@ type Cache struct {
 	leases  []*Lease                   // free
 	usage   [states]Usage
 	stats   Stats // without usage and regions
+
+	using sync.RWMutex // held to close a region, and for reading while somebody uses one by its id
 
 	// work counts transfers and regions being made. It grows with mu held and
 	// closed false, so that Close can wait for it.
@@ -159,21 +166,34 @@ func New(cfg Config) (*Cache, error) {
 	return c, nil
 }
 
-// Region returns the region of that id, which a [Segment] named. ok is false if
-// there is none, or it was revoked, or the cache closed. The cache closes the
-// region; its Domain tells whose it is.
-func (c *Cache) Region(id uint32) (r device.Region, ok bool) {
+// Region calls use with the region of that id, which a [Segment] named or which
+// was reserved, and returns whether there is one: not if it was revoked or
+// closed, or the cache closed. Its Domain tells whose it is. It stays open until
+// use returns, which must not block.
+func (c *Cache) Region(id uint32, use func(device.Region)) bool {
+	c.using.RLock()
+	defer c.using.RUnlock()
+	r := c.region(id)
+	if r == nil {
+		return false
+	}
+	use(r)
+	return true
+}
+
+// region returns the region of that id, or nil.
+func (c *Cache) region(id uint32) device.Region {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := int64(id) - int64(c.firstID)
 	if c.closed || i < 0 || i >= int64(len(c.regions)) {
-		return nil, false
+		return nil
 	}
 	p := c.regions[i]
-	if p.isRevoked() {
-		return nil, false
+	if p == nil || p.isRevoked() {
+		return nil
 	}
-	return p.region, true
+	return p.region
 }
 
 // Forget drops a file version that is stale. Its extents that nobody leases are
@@ -206,10 +226,9 @@ func (c *Cache) shut() error {
 	c.mu.Unlock()
 	var errs []error
 	for _, p := range regions {
-		if c.cfg.Detach != nil {
-			c.cfg.Detach(p.region)
+		if p != nil {
+			errs = append(errs, c.closeRegion(p))
 		}
-		errs = append(errs, p.region.Close())
 	}
 	return errors.Join(errs...)
 }

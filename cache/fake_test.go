@@ -220,13 +220,19 @@ func (g *rig) touch(src *fakeSource, off, n int64) {
 	g.get(src, off, n).Release()
 }
 
+// find returns the region of that id. The test sees to it that it stays open.
+func (g *rig) find(id uint32) (r device.Region, ok bool) {
+	ok = g.Region(id, func(found device.Region) { r = found })
+	return r, ok
+}
+
 // check compares what a lease pins with what the file holds, and that the
 // segments cover its range without a gap.
 func (g *rig) check(l *Lease, key FileKey) {
 	g.t.Helper()
 	at := l.ask.off
 	for _, s := range l.Segments() {
-		r, ok := g.Region(s.Region)
+		r, ok := g.find(s.Region)
 		if !ok {
 			g.t.Fatalf("no region %d", s.Region)
 		}

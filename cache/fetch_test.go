@@ -110,7 +110,7 @@ func TestCursor(t *testing.T) {
 		}
 		g.check(l, src.key)
 		for _, s := range l.Segments() {
-			r, _ := g.Region(s.Region)
+			r, _ := g.find(s.Region)
 			got = append(got, r.Bytes()[s.RegionOff:][:s.Len]...)
 		}
 		next := l.Next()
@@ -226,7 +226,7 @@ func TestDomainsNeverShare(t *testing.T) {
 	g.check(b, src.key)
 	for l, dom := range map[*Lease]transport.Domain{a: alice, b: bob} {
 		s := l.Segments()[0]
-		if r, _ := g.Region(s.Region); r.Domain() != dom || s.Hit {
+		if r, _ := g.find(s.Region); r.Domain() != dom || s.Hit {
 			t.Errorf("%+v is in a region of %v, want %v", s, r.Domain(), dom)
 		}
 	}

@@ -23,7 +23,8 @@ type file struct {
 	extents list[extent]
 }
 
-// pool is one domain's region and what lies in it.
+// pool is one domain's region and what lies in it. That of a reserved region is
+// never open, and nothing lies in it.
 type pool struct {
 	dom   transport.Domain
 	ready chan struct{} // closed when the region is made, or err set
@@ -119,12 +120,27 @@ func (c *Cache) makePool(p *pool) {
 		delete(c.pools, p.dom)
 		return
 	}
-	p.id, p.region, p.revoked = c.firstID+uint32(len(c.regions)), region, region.Revoked()
-	c.regions = append(c.regions, p)
+	c.enter(p, region)
 	p.frames = newFrames(region.Size(), c.extentBits)
 	p.files = make(map[FileKey]*file)
 	p.table = make(map[place]*extent, len(p.frames.all))
 	p.open = true
+}
+
+// enter gives a region its number. With mu.
+func (c *Cache) enter(p *pool, region device.Region) {
+	p.id, p.region, p.revoked = c.firstID+uint32(len(c.regions)), region, region.Revoked()
+	c.regions = append(c.regions, p)
+}
+
+// closeRegion closes a region once nobody uses it by its number.
+func (c *Cache) closeRegion(p *pool) error {
+	if p.open && c.cfg.Detach != nil {
+		c.cfg.Detach(p.region)
+	}
+	c.using.Lock()
+	defer c.using.Unlock()
+	return p.region.Close()
 }
 
 func (c *Cache) makeRegion(dom transport.Domain) (device.Region, error) {

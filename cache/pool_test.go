@@ -38,7 +38,7 @@ func oneRegionForAll(t *testing.T) {
 	g := newRig(t, 2, att.use)
 	src := autoSource(3, testExtent)
 	a, b := g.await(t.Context(), src, 0, 1), g.await(t.Context(), src, 0, 1)
-	if _, ok := g.Region(g.firstID); ok {
+	if _, ok := g.find(g.firstID); ok {
 		t.Error("the region is known before it is attached")
 	}
 	g.Forget(src.key)
@@ -61,7 +61,7 @@ func oneRegionForAll(t *testing.T) {
 		t.Errorf("%d regions, attached %v", len(g.provider.regions), att.attached)
 	}
 	for _, id := range []uint32{0, 2, 1 << 31} {
-		if _, ok := g.Region(id); ok {
+		if _, ok := g.find(id); ok {
 			t.Errorf("there is a region %d", id)
 		}
 	}
@@ -191,7 +191,7 @@ func closeWhileBusy(t *testing.T) {
 	if _, err := g.Fetch(t.Context(), src, bob, 0, 10, 1); !errors.Is(err, ErrClosed) {
 		t.Errorf("a domain's first fetch after Close: %v", err)
 	}
-	if _, ok := g.Region(g.firstID); ok {
+	if _, ok := g.find(g.firstID); ok {
 		t.Error("a region is known after Close")
 	}
 	held.Release()
@@ -215,7 +215,7 @@ func revocation(t *testing.T) {
 	if err := held.Err(); !errors.Is(err, transport.ErrRevoked) {
 		t.Errorf("who holds a lease: %v", err)
 	}
-	if _, ok := g.Region(g.firstID); ok {
+	if _, ok := g.find(g.firstID); ok {
 		t.Error("the revoked region is known")
 	}
 	if s := g.Stats(); s.Regions != 0 {

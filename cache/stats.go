@@ -23,6 +23,9 @@ type Stats struct {
 	Quarantined Usage `json:"quarantined"`
 	Regions     int   `json:"regions"` // in use; not the revoked ones
 	RegionBytes int64 `json:"region_bytes"`
+
+	Reserved      int   `json:"reserved"` // regions
+	ReservedBytes int64 `json:"reserved_bytes"`
 }
 
 // Usage is how much is in one state.

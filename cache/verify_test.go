@@ -10,6 +10,9 @@ func (g *rig) verify() {
 	var usage [states]Usage
 	var pinned int64
 	for _, p := range g.regions {
+		if p == nil {
+			continue
+		}
 		shared := 0
 		for i := range p.frames.all {
 			f := &p.frames.all[i]

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hbmfs/cache/device"
 	"hbmfs/fs/uapi"
 )
 
@@ -19,11 +20,22 @@ func (s *ctlServer) serve(c *net.UnixConn, uid uint32) {
 		if err != nil || n == 0 {
 			return
 		}
-		reply, rights := s.answer(uid, in[:n])
-		if _, _, err := c.WriteMsgUnix(reply, rights, nil); err != nil {
+		reply, fd := s.answer(uid, in[:n])
+		if err := send(c, reply, fd); err != nil {
 			return
 		}
 	}
+}
+
+// send passes fd on, if that is not -1, and closes it.
+func send(c *net.UnixConn, reply []byte, fd int) error {
+	var rights []byte
+	if fd >= 0 {
+		defer unix.Close(fd)
+		rights = unix.UnixRights(fd)
+	}
+	_, _, err := c.WriteMsgUnix(reply, rights, nil)
+	return err
 }
 
 func peerUID(c *net.UnixConn) (uint32, error) {
@@ -44,15 +56,16 @@ func peerUID(c *net.UnixConn) (uint32, error) {
 	return cred.Uid, nil
 }
 
-func (s *ctlServer) answer(uid uint32, in []byte) (reply, rights []byte) {
+// answer returns a reply, and the descriptor that goes with it or -1.
+func (s *ctlServer) answer(uid uint32, in []byte) (reply []byte, fd int) {
 	req, err := uapi.DecodeCtlRequest(in)
 	switch {
 	case err != nil:
-		return ctlError(errnoOf(err)), nil
+		return ctlError(errnoOf(err)), -1
 	case req.Op == uapi.CtlRegion:
 		return s.region(uid, req.Region)
 	}
-	return s.stats(), nil
+	return s.stats(), -1
 }
 
 func ctlError(errno syscall.Errno) []byte {
@@ -66,18 +79,23 @@ func encodeCtlReply(r *uapi.CtlReply, tail []byte) []byte {
 	return append(out, tail...)
 }
 
-// region passes a region's descriptor to the user it belongs to.
-func (s *ctlServer) region(uid, id uint32) (reply, rights []byte) {
-	r, ok := s.t.cfg.Cache.Region(id)
-	if !ok {
-		return ctlError(syscall.ENOENT), nil
+// region passes a region's descriptor to the user it belongs to. The daemon's own
+// may be closed before the client reads, so it passes another.
+func (s *ctlServer) region(uid, id uint32) (reply []byte, fd int) {
+	head, fd, err := uapi.CtlReply{Region: id}, -1, error(syscall.ENOENT)
+	s.t.cfg.Cache.Region(id, func(r device.Region) {
+		dom := r.Domain()
+		if dom.UID != uid {
+			err = syscall.EACCES
+			return
+		}
+		head.Length, head.Device = uint64(r.Size()), dom.Device
+		fd, err = unix.FcntlInt(uintptr(r.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	})
+	if err != nil {
+		return ctlError(errnoOf(err)), -1
 	}
-	dom := r.Domain()
-	if dom.UID != uid {
-		return ctlError(syscall.EACCES), nil
-	}
-	reply = encodeCtlReply(&uapi.CtlReply{Length: uint64(r.Size()), Region: id, Device: dom.Device}, nil)
-	return reply, unix.UnixRights(r.FD())
+	return encodeCtlReply(&head, nil), fd
 }
 
 func (s *ctlServer) stats() []byte {

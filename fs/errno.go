@@ -26,7 +26,9 @@ var errnos = []struct {
 	{transport.ErrStale, syscall.ESTALE},
 	{transport.ErrRange, syscall.EINVAL},
 	{transport.ErrRevoked, syscall.ENODEV},
+	{transport.ErrNotDirect, syscall.EREMOTEIO},
 	{cache.ErrNoSpace, syscall.ENOSPC},
+	{transport.ErrLoanBudget, syscall.ENOSPC},
 	// These wrap errnos of the network or the target, which are not the caller's.
 	{transport.ErrSource, syscall.EIO},
 	{transport.ErrProtocol, syscall.EIO},

@@ -29,6 +29,7 @@ func TestErrno(t *testing.T) {
 		{transport.ErrStale, syscall.ESTALE},
 		{transport.ErrRange, syscall.EINVAL},
 		{transport.ErrRevoked, syscall.ENODEV},
+		{transport.ErrNotDirect, syscall.EREMOTEIO},
 		{fmt.Errorf("%w: %w", transport.ErrConnLost, context.Canceled), syscall.EIO},
 		{fmt.Errorf("%w: %w", transport.ErrProtocol, syscall.ECONNRESET), syscall.EIO},
 		{transport.ErrStalled, syscall.EIO},

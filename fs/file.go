@@ -71,8 +71,8 @@ type handle struct {
 	n   *fileNode
 	src source
 
-	mu     sync.Mutex
-	leases map[uint64]*cache.Lease // guarded by mu; by handle, which no other open file shares
+	mu   sync.Mutex
+	pins map[uint64]pinned // guarded by mu; by handle, which no other open file shares
 }
 
 // source is a remote file as the cache wants it.
@@ -93,7 +93,7 @@ func (n *fileNode) key() cache.FileKey {
 
 func newHandle(n *fileNode, f *remote.File) *handle {
 	settled, _ := f.Settled()
-	h := &handle{n: n, leases: make(map[uint64]*cache.Lease), src: source{file: f, settled: settled, key: n.key()}}
+	h := &handle{n: n, pins: make(map[uint64]pinned), src: source{file: f, settled: settled, key: n.key()}}
 	f.OnStale(n.changed)
 	return h
 }

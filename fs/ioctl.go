@@ -2,12 +2,12 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"syscall"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"hbmfs/cache"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
@@ -63,26 +63,29 @@ func (h *handle) ioctlFetch(ctx context.Context, cmd uint32, in, out []byte) err
 	if f.Device != 0 {
 		return syscall.ENODEV
 	}
-	lease, err := h.fetch(ctx, int64(f.Offset), int64(f.Length), capacity)
+	p, err := h.fetch(ctx, &f, capacity)
 	if err != nil {
 		return err
 	}
 	f.FileSize = uint64(h.src.Size())
 	f.Flags, f.Handle = 0, 0 // whatever the caller left there
 	if !h.src.settled {
-		f.Flags = uapi.FetchUnsettled
+		f.Flags |= uapi.FetchUnsettled
 	}
-	if lease.Covered() > 0 {
+	if _, lent := p.(*loan); lent {
+		f.Flags |= uapi.FetchLoan
+	}
+	if p.Covered() > 0 {
 		f.Handle = h.n.t.handles.Add(1)
 	}
-	encodeFetch(out, &f, lease)
-	h.keep(f.Handle, lease)
+	encodeFetch(out, &f, p)
+	h.keep(f.Handle, p)
 	return nil
 }
 
-// fetch pins the extents that cover a range, for the caller's domain. What it
-// returns is of the version that this file was opened as.
-func (h *handle) fetch(ctx context.Context, off, length int64, capacity int) (*cache.Lease, error) {
+// fetch pins a range for the caller's domain. What it returns is of the version
+// that this file was opened as.
+func (h *handle) fetch(ctx context.Context, f *uapi.Fetch, capacity int) (pinned, error) {
 	if h.src.file.Stale() {
 		return nil, transport.ErrStale
 	}
@@ -93,38 +96,60 @@ func (h *handle) fetch(ctx context.Context, off, length int64, capacity int) (*c
 	if !ok {
 		return nil, syscall.EIO
 	}
-	lease, err := h.n.t.cfg.Cache.Fetch(ctx, &h.src, transport.Domain{UID: caller.Uid}, off, length, capacity)
+	p, err := h.pin(ctx, transport.Domain{UID: caller.Uid}, f, capacity)
 	switch {
 	case err != nil:
 		return nil, err
 	case h.src.file.Stale():
-		lease.Release()
+		p.Release()
 		return nil, transport.ErrStale
-	case h.n.t.cfg.RequireDirect && lease.Covered() > 0 && !lease.Path().Direct():
-		lease.Release()
+	case h.n.t.cfg.RequireDirect && p.Covered() > 0 && !p.Path().Direct():
+		p.Release()
 		return nil, syscall.EREMOTEIO
 	}
-	return lease, nil
+	return p, nil
 }
 
-// keep enters a lease into the handle's table; from then on another thread may
-// release it. One that covers nothing has no handle and is released at once.
-func (h *handle) keep(id uint64, lease *cache.Lease) {
+// pin borrows a range, if that is asked for and possible, or else leases the
+// extents that cover it.
+func (h *handle) pin(ctx context.Context, dom transport.Domain, f *uapi.Fetch, capacity int) (pinned, error) {
+	off, length := int64(f.Offset), int64(f.Length)
+	if end := min(off+length, h.src.Size()); f.Flags&uapi.FetchLoan != 0 && off < end {
+		l, err := h.borrow(ctx, dom, off, end, capacity)
+		if err == nil {
+			return l, nil
+		}
+		if !errors.Is(err, transport.ErrNoLoan) {
+			return nil, err
+		}
+		h.n.t.count.notLent.Add(1)
+	}
+	l, err := h.n.t.cfg.Cache.Fetch(ctx, &h.src, dom, off, length, capacity)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// keep enters what was pinned into the handle's table; from then on another
+// thread may release it. What covers nothing has no handle and is released at
+// once.
+func (h *handle) keep(id uint64, p pinned) {
 	if id == 0 {
-		lease.Release()
+		p.Release()
 		return
 	}
 	h.mu.Lock()
-	h.leases[id] = lease
+	h.pins[id] = p
 	h.mu.Unlock()
 }
 
-func encodeFetch(out []byte, f *uapi.Fetch, lease *cache.Lease) {
-	segments := lease.Segments()
+func encodeFetch(out []byte, f *uapi.Fetch, p pinned) {
+	segments := p.Segments()
 	f.SegmentCount = uint32(len(segments))
-	f.Fetched = uint64(lease.Covered())
-	f.Cursor = uint64(lease.Next())
-	f.Path, f.Why = uint32(lease.Path()), uint32(lease.Why())
+	f.Fetched = uint64(p.Covered())
+	f.Cursor = uint64(p.Next())
+	f.Path, f.Why = uint32(p.Path()), uint32(p.Why())
 	uapi.EncodeFetch(out, f)
 	for i, s := range segments {
 		var flags uint16
@@ -157,24 +182,24 @@ func (h *handle) ioctlRelease(cmd uint32, in, out []byte) error {
 
 func (h *handle) release(id uint64) bool {
 	h.mu.Lock()
-	lease, ok := h.leases[id]
-	delete(h.leases, id)
+	p, ok := h.pins[id]
+	delete(h.pins, id)
 	h.mu.Unlock()
 	if ok {
-		lease.Release()
+		p.Release()
 	}
 	return ok
 }
 
 func (h *handle) releaseAll() uint64 {
 	h.mu.Lock()
-	leases := h.leases
-	h.leases = make(map[uint64]*cache.Lease)
+	pins := h.pins
+	h.pins = make(map[uint64]pinned)
 	h.mu.Unlock()
-	for _, lease := range leases {
-		lease.Release()
+	for _, p := range pins {
+		p.Release()
 	}
-	return uint64(len(leases))
+	return uint64(len(pins))
 }
 
 func (h *handle) ioctlDigest(ctx context.Context, cmd uint32, in, out []byte) error {

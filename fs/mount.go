@@ -7,8 +7,8 @@
 // cache holds. A node stands for one version of one file, so that the kernel's
 // page cache never mixes two; a file that changed is a new node.
 //
-// Locking: a handle's mutex guards its table of leases and is not held over a
-// fetch. Nodes are immutable but for their path, which is an atomic.
+// Locking: a handle's mutex guards its table of leases and loans, and is not
+// held over a fetch. Nodes are immutable but for their path, which is an atomic.
 package fs
 
 import (

@@ -27,12 +27,22 @@ type Stats struct {
 	Transports    []TransportStats `json:"transports"`
 	Cache         cache.Stats      `json:"cache"`
 	Target        remote.Stats     `json:"target"`
+	Loans         LoanStats        `json:"loans"`
 	PlainReads    int64            `json:"plain_reads"`
 	PlainBytes    int64            `json:"plain_bytes"`
 	// Errors counts failed requests by errno.
 	Errors map[string]int64 `json:"errors"`
 	// Allocations is how many objects the daemon has allocated.
 	Allocations uint64 `json:"allocations"`
+}
+
+// LoanStats counts loans.
+type LoanStats struct {
+	Granted   int64 `json:"granted"`
+	Bytes     int64 `json:"bytes"` // that they covered
+	Held      int64 `json:"held"`  // now
+	HeldBytes int64 `json:"held_bytes"`
+	NotLent   int64 `json:"not_lent"` // asked for where nothing can be lent, and fetched
 }
 
 // TransportStats says what selection found out about one transport.
@@ -46,7 +56,9 @@ type TransportStats struct {
 }
 
 type counters struct {
-	plainReads, plainBytes atomic.Int64
+	plainReads, plainBytes    atomic.Int64
+	loans, loanBytes, notLent atomic.Int64
+	held, heldBytes           atomic.Int64 // of loans
 
 	mu     sync.Mutex
 	errnos map[syscall.Errno]int64 // guarded by mu
@@ -71,6 +83,13 @@ func (c *counters) byName() map[string]int64 {
 	return names
 }
 
+func (c *counters) lending() LoanStats {
+	return LoanStats{
+		Granted: c.loans.Load(), Bytes: c.loanBytes.Load(), NotLent: c.notLent.Load(),
+		Held: c.held.Load(), HeldBytes: c.heldBytes.Load(),
+	}
+}
+
 func (t *tree) stats() Stats {
 	c := &t.cfg
 	return Stats{
@@ -78,6 +97,7 @@ func (t *tree) stats() Stats {
 		Device: c.Device, Pool: c.Pool, Extent: c.Extent,
 		Transports: t.transports(),
 		Cache:      c.Cache.Stats(), Target: c.Target.Stats(),
+		Loans:      t.count.lending(),
 		PlainReads: t.count.plainReads.Load(), PlainBytes: t.count.plainBytes.Load(),
 		Errors: t.count.byName(), Allocations: allocations(),
 	}

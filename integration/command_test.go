@@ -46,6 +46,7 @@ type fileReport struct {
 	Reason     string
 	Seconds    *float64
 	Mismatches *int
+	Lent       *int64
 	Verified   bool
 	Wrong      []struct{ Offset, Length int64 }
 	Error      string

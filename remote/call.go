@@ -18,9 +18,14 @@ const (
 // call runs f, which makes one control call, until it succeeds or fails for a
 // reason that a new connection would not cure, or the time-out is over.
 func (t *Target) call(ctx context.Context, f func(context.Context, *session) error) error {
+	return t.timed(ctx, func(ctx context.Context) error { return t.retryCall(ctx, f) })
+}
+
+// timed runs f for no longer than the time-out.
+func (t *Target) timed(ctx context.Context, f func(context.Context) error) error {
 	inner, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
 	defer cancel()
-	return t.overdue(ctx, inner, t.retryCall(inner, f))
+	return t.overdue(ctx, inner, f(inner))
 }
 
 // longCall is [Target.call] for calls that take their time: f keeps idle from
@@ -47,18 +52,26 @@ func (t *Target) overdue(outer, inner context.Context, err error) error {
 	return fmt.Errorf("target %s: %w: no answer within %v: %w", t.cfg.Addr, transport.ErrConnLost, t.cfg.Timeout, err)
 }
 
+// retryCall is [Target.insist] for control calls, and counts those that the
+// target answered.
 func (t *Target) retryCall(ctx context.Context, f func(context.Context, *session) error) error {
+	err := t.insist(ctx, f)
+	if ctx.Err() == nil && !isLost(err) {
+		t.counters.roundTrips.Add(1)
+	}
+	return err
+}
+
+// insist runs f with the session of the moment, until it succeeds, fails for a
+// reason that another connection or session would not cure, or ctx ends.
+func (t *Target) insist(ctx context.Context, f func(context.Context, *session) error) error {
 	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
 		s, err := t.await(ctx)
 		if err != nil {
 			return err
 		}
 		err = fromStatus(f(ctx, s))
-		if ctx.Err() != nil {
-			return err
-		}
-		if !isLost(err) {
-			t.counters.roundTrips.Add(1)
+		if ctx.Err() != nil || !isLost(err) {
 			return err
 		}
 		if needsSession(err) {

@@ -32,6 +32,9 @@ type Config struct {
 	Connections int
 	// Checksums asks for a crc32c with every payload, checked on arrival.
 	Checksums bool
+	// RequireDirect makes payload for device memory that passed through host
+	// memory an error.
+	RequireDirect bool
 	// Timeout bounds how long a request or call waits for a target that is
 	// away, recovery included. 0 is [DefaultTimeout].
 	Timeout time.Duration

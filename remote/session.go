@@ -178,6 +178,8 @@ func (t *Target) dial(ctx context.Context, s *session) (err error) {
 		Checksums:   t.cfg.Checksums,
 		Why:         t.selection.Why,
 		Timeout:     t.cfg.Timeout / 2, // so that one more try fits
+
+		RequireDirect: t.cfg.RequireDirect,
 	})
 	return err
 }

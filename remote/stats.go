@@ -67,5 +67,17 @@ func addLink(a, b transport.LinkStats) transport.LinkStats {
 	if b.Registrations.How != "" {
 		a.Registrations.How = b.Registrations.How
 	}
+	a.Devmem = addDevmem(a.Devmem, b.Devmem)
+	return a
+}
+
+func addDevmem(a, b transport.DevmemStats) transport.DevmemStats {
+	a.DeviceBytes += b.DeviceBytes
+	a.HostBytes += b.HostBytes
+	a.LinearBytes += b.LinearBytes
+	a.Fragments += b.Fragments
+	a.Recvmsgs += b.Recvmsgs
+	a.TokenCalls += b.TokenCalls
+	a.Tokens += b.Tokens
 	return a
 }

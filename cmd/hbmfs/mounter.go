@@ -35,6 +35,7 @@ type mounter struct {
 	place string
 	tls   *tls.Config
 	log   *slog.Logger
+	lend  lendMemory
 }
 
 func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
@@ -74,6 +75,7 @@ func (m *mounter) run(ctx context.Context, ready func()) (err error) {
 	if err != nil {
 		return err
 	}
+	m.lend.from(c)
 	// The cache waits for its transfers, which the target ends.
 	defer func() { err = errors.Join(err, t.Close(), c.Close()) }()
 	return m.show(ctx, provider, t, c, ready)
@@ -137,6 +139,7 @@ func (m *mounter) remoteConfig(provider device.Provider) (remote.Config, func() 
 	cfg := remote.Config{
 		Addr: m.src.addr, TLS: m.tls,
 		Connections: m.o.connections, Checksums: bool(m.o.checksums), Timeout: ioTimeout, Log: m.log,
+		RequireDirect: m.o.requireDirect,
 	}
 	if m.src.dataset != "" {
 		cfg.Datasets = []string{m.src.dataset}

@@ -20,6 +20,7 @@ import (
 type readOptions struct {
 	span   byteSpan
 	verify bool
+	loan   bool
 	json   bool
 }
 
@@ -29,6 +30,9 @@ their content.
 
 With --verify, the SHA-256 of each window of device memory is compared with one
 that the target computes from its source; the time then includes both.
+
+With --loan, the bytes stay where the NIC put them, if the mount's transport can
+lend them; how many did is told.
 
 A file that fails does not stop the others; the exit code tells (see 'hbmfs
 --help').`
@@ -49,6 +53,7 @@ func newReadCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.Var(&o.span, "range", "bytes to fetch of each file, such as 1GiB:64MiB; what is past its end is left out")
 	f.BoolVar(&o.verify, "verify", false, "compare device memory with digests from the target")
+	f.BoolVar(&o.loan, "loan", false, "have the bytes lent where the NIC put them, uncached, if possible")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a file")
 	return cmd
 }
@@ -91,7 +96,8 @@ type readResult struct {
 	Reason    string  `json:"reason"`
 	Seconds   float64 `json:"seconds"`
 	GBps      float64 `json:"gbps"`
-	Unsettled bool    `json:"unsettled"` // a writer may have it open
+	Lent      *int64  `json:"lent,omitempty"` // bytes that stayed where the NIC put them, with --loan
+	Unsettled bool    `json:"unsettled"`      // a writer may have it open
 	Verified  bool    `json:"verified"`
 	// Mismatches counts the windows that differ from the target's digest.
 	Mismatches int    `json:"mismatches"`
@@ -109,8 +115,12 @@ func printRow(out io.Writer, r readResult) error {
 	if r.Verified {
 		mismatches = fmt.Sprint(r.Mismatches)
 	}
-	_, err := fmt.Fprintf(out, "%14d  %8d  %8d  %-10s  %6.2f  %10s  %s (%s)\n",
-		r.Bytes, r.Segments, r.Hits, r.Path, r.GBps, mismatches, r.File, r.Reason)
+	lent := ""
+	if r.Lent != nil {
+		lent = fmt.Sprintf(", %d bytes lent", *r.Lent)
+	}
+	_, err := fmt.Fprintf(out, "%14d  %8d  %8d  %-10s  %6.2f  %10s  %s (%s%s)\n",
+		r.Bytes, r.Segments, r.Hits, r.Path, r.GBps, mismatches, r.File, r.Reason, lent)
 	return err
 }
 

@@ -32,6 +32,10 @@ func printStats(out io.Writer, s fs.Stats) error {
 	}
 	t.cache(s.Cache)
 	t.target(s.Target)
+	if l := s.Loans; l.Granted > 0 || l.NotLent > 0 {
+		t.line("loans", "%d, %s; %d held, %s; %d asked for and not lent",
+			l.Granted, humanBytes(l.Bytes), l.Held, humanBytes(l.HeldBytes), l.NotLent)
+	}
 	t.line("plain reads", "%d, %s", s.PlainReads, humanBytes(s.PlainBytes))
 	if len(s.Errors) == 0 {
 		t.line("errors", "none")
@@ -67,6 +71,9 @@ func (t statTable) cache(c cache.Stats) {
 	t.line("filling", "%d extents, %s", c.Filling.Extents, humanBytes(c.Filling.Bytes))
 	t.line("quarantined", "%d extents, %s", c.Quarantined.Extents, humanBytes(c.Quarantined.Bytes))
 	t.line("regions", "%d, %s", c.Regions, humanBytes(c.RegionBytes))
+	if c.Reserved > 0 {
+		t.line("reserved", "%d regions, %s", c.Reserved, humanBytes(c.ReservedBytes))
+	}
 	t.line("transfers", "%d failed, %d overdue", c.Errors, c.Overdue)
 }
 
@@ -75,6 +82,11 @@ func (t statTable) target(r remote.Stats) {
 	t.line("sessions", "%d, %d control calls", r.Sessions, r.RoundTrips)
 	t.line("requests", "%d, %d in flight, %d issued again, %d failed", r.Requests, r.Link.InFlight, r.Retries, r.Errors)
 	t.line("received", "%s", humanBytes(r.Link.Bytes))
+	if d := r.Link.Devmem; d.Recvmsgs > 0 {
+		t.line("landed", "%s in device memory, %s in host memory; %d fragments, %d not given back",
+			humanBytes(d.DeviceBytes), humanBytes(d.HostBytes+d.LinearBytes), d.Fragments, d.Tokens)
+		t.line("receive calls", "%d recvmsg, %d to give fragments back", d.Recvmsgs, d.TokenCalls)
+	}
 	if reg := r.Link.Registrations; reg.How != "" {
 		t.line("registered", "%s by %s, %d made, %d undone, %d requests found theirs",
 			humanBytes(reg.Bytes), reg.How, reg.Misses, reg.Evictions, reg.Hits)

@@ -59,7 +59,7 @@ func readFile(ctx context.Context, mounts *mountSet, name string, o readOptions,
 	if err != nil {
 		return err
 	}
-	s := &stream{file: f, verify: o.verify, window: windowSize(info), extent: info.ExtentSize}
+	s := &stream{file: f, verify: o.verify, loan: o.loan, window: windowSize(info), extent: info.ExtentSize}
 	s.next = min(int64(o.span.off), nothing.FileSize)
 	s.end = min(s.next+min(int64(o.span.length), nothing.FileSize), nothing.FileSize)
 	return s.run(ctx, result)
@@ -78,7 +78,7 @@ func windowSize(info client.Info) int64 {
 // stream fetches [next, end) of a file.
 type stream struct {
 	file           *client.File
-	verify         bool
+	verify, loan   bool
 	window, extent int64
 	bar            *progressbar.ProgressBar // nil without a terminal
 
@@ -90,6 +90,7 @@ type stream struct {
 // streamTotal adds up windows. Guarded by stream.mu.
 type streamTotal struct {
 	bytes, segments, hits int64
+	lent                  int64 // of bytes
 	path                  transport.Path
 	why                   transport.Reason
 	unsettled             bool
@@ -105,15 +106,27 @@ func (s *stream) run(ctx context.Context, result *readResult) error {
 	}
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
-	for range windowsInFlight {
+	for range s.workers() {
 		group.Go(func() error { return s.work(ctx) })
 	}
 	err := group.Wait()
 	s.total.report(result, time.Since(began))
+	if s.loan {
+		result.Lent = &s.total.lent
+	}
 	if err == nil && s.total.bytes != want {
 		err = fmt.Errorf("%s: %d bytes came of %d", s.file.Name(), s.total.bytes, want)
 	}
 	return err
+}
+
+// workers is how many windows are held at once: with loans one, since there may
+// be no more to be lent.
+func (s *stream) workers() int {
+	if s.loan {
+		return 1
+	}
+	return windowsInFlight
 }
 
 func (t *streamTotal) report(r *readResult, took time.Duration) {
@@ -151,7 +164,7 @@ func (s *stream) work(ctx context.Context) (err error) {
 	}()
 	for w, ok := s.take(); ok; w, ok = s.take() {
 		for off, end := w.Off, w.Off+w.Len; off < end; off += part.Fetched {
-			opts := client.FetchOptions{Segments: uapi.MaxSegments, Release: part.Handle}
+			opts := client.FetchOptions{Segments: uapi.MaxSegments, Release: part.Handle, Loan: s.loan}
 			if err := s.file.FetchInto(ctx, &part, off, end-off, opts); err != nil {
 				return err
 			}
@@ -191,6 +204,9 @@ func (t *streamTotal) add(part *client.Fetch) {
 		t.path, t.why = part.Path, part.Why
 	}
 	t.bytes += part.Fetched
+	if part.Loan {
+		t.lent += part.Fetched
+	}
 	t.segments += int64(len(part.Segments))
 	t.unsettled = t.unsettled || part.Unsettled
 	for _, seg := range part.Segments {

@@ -30,7 +30,7 @@ var remedies = map[syscall.Errno]string{
 	syscall.EISDIR:       "only regular files have ranges",
 	syscall.ENODEV:       "the mount has no such device, or lost it; Info lists them",
 	syscall.ENOENT:       "this open file has no such handle",
-	syscall.ENOSPC:       "too much is pinned for the range to fit; release a handle or ask for less",
+	syscall.ENOSPC:       "too much is pinned or lent for the range to fit; release a handle or ask for less",
 	syscall.ENOTCONN:     "the mount's daemon is gone; mount again and open the file again",
 	syscall.ENOTTY:       "the file is not of an hbmfs mount that knows this call",
 	syscall.EREMOTEIO:    "the bytes took a fallback, and the mount requires a direct path; Info says what is not usable",

@@ -25,6 +25,11 @@ type FetchOptions struct {
 	// released if the fetch fails, but for EINVAL, for ENOENT, and where ctx
 	// had ended before the call.
 	Release uint64
+	// Loan asks for the bytes where the NIC put them, without a copy, where the
+	// mount can lend them; [Fetch.Loan] tells. It may cover less than there is
+	// room for. Nothing is cached, and what is lent is missing to those who
+	// fetch: release it soon. The error wraps ENOSPC if too much is lent.
+	Loan bool
 }
 
 // Fetch is a range of a file in device memory, as [File.Fetch] left it. The
@@ -40,6 +45,8 @@ type Fetch struct {
 	Why  transport.Reason
 	// Unsettled: a writer may have the file open. Its bytes are not cached.
 	Unsettled bool
+	// Loan: the segments are lent, as was asked for.
+	Loan bool
 
 	call *call
 }
@@ -97,6 +104,9 @@ func (f *File) fetch(ctx context.Context, into *Fetch, off, length int64, opts F
 		Release: opts.Release,
 		Device:  opts.Device,
 	}
+	if opts.Loan {
+		req.Flags = uapi.FetchLoan
+	}
 	for {
 		uapi.EncodeFetch(into.call.arg, &req)
 		errno, err := interruptible(ctx, f.sys, into.call)
@@ -143,6 +153,7 @@ func (x *Fetch) decode() error {
 		Path:      transport.Path(head.Path),
 		Why:       transport.Reason(head.Why),
 		Unsettled: head.Flags&uapi.FetchUnsettled != 0,
+		Loan:      head.Flags&uapi.FetchLoan != 0,
 		call:      x.call,
 	}
 	for i := range int(head.SegmentCount) {

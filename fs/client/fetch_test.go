@@ -41,10 +41,10 @@ func TestFetchSendsItsOptions(t *testing.T) {
 		}
 		return 0
 	})
-	if _, err := f.Fetch(t.Context(), 1<<40, 1<<41, FetchOptions{Device: 3, Segments: 7, Release: 1 << 50}); err != nil {
+	if _, err := f.Fetch(t.Context(), 1<<40, 1<<41, FetchOptions{Device: 3, Segments: 7, Release: 1 << 50, Loan: true}); err != nil {
 		t.Fatal(err)
 	}
-	want := uapi.Fetch{Size: uint32(uapi.FetchSize), Offset: 1 << 40, Length: 1 << 41, Device: 3, Release: 1 << 50}
+	want := uapi.Fetch{Size: uint32(uapi.FetchSize), Flags: uapi.FetchLoan, Offset: 1 << 40, Length: 1 << 41, Device: 3, Release: 1 << 50}
 	if got != want || room != 7 {
 		t.Errorf("asked for %+v with room for %d", got, room)
 	}
@@ -76,6 +76,28 @@ func TestFetchInPartsAndToTheEnd(t *testing.T) {
 	}
 	if err := f.FetchInto(t.Context(), &x, fakeSize, 1, FetchOptions{}); err != nil || x.Handle != 0 || x.Fetched != 0 || len(x.Segments) != 0 {
 		t.Errorf("past the end: %+v, %v", x, err)
+	}
+}
+
+// TestLoanIsToldApart: what was granted is what the answer says, whatever was
+// asked for.
+func TestLoanIsToldApart(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		for _, granted := range []uint32{0, uapi.FetchUnsettled, uapi.FetchLoan, uapi.FetchLoan | uapi.FetchUnsettled} {
+			f := newFakeFile(func(cmd uint32, arg []byte) syscall.Errno {
+				head, _, err := uapi.DecodeFetch(cmd, arg)
+				if err != nil || (head.Flags == uapi.FetchLoan) != asked {
+					t.Errorf("asked with flags %#x, %v", head.Flags, err)
+				}
+				head.Flags = granted
+				uapi.EncodeFetch(arg, &head)
+				return 0
+			})
+			x, err := f.Fetch(t.Context(), 0, 1, FetchOptions{Loan: asked})
+			if err != nil || x.Loan != (granted&uapi.FetchLoan != 0) || x.Unsettled != (granted&uapi.FetchUnsettled != 0) {
+				t.Errorf("flags %#x: %+v, %v", granted, x, err)
+			}
+		}
 	}
 }
 

@@ -24,9 +24,11 @@ func TestFetchRoundTrip(t *testing.T) {
 	want := Fetch{Size: uint32(FetchSize), Offset: 0x1112131415161718, Length: 0x2122232425262728,
 		Release: 0x3132333435363738, Device: 0x41424344}
 	for _, n := range []int{1, 2, 64, MaxSegments} {
-		got, capacity, err := DecodeFetch(IocFetch(n), fetchInput(n, want))
-		if err != nil || got != want || capacity != n {
-			t.Errorf("room for %d: %+v, %d, %v", n, got, capacity, err)
+		for _, want.Flags = range []uint32{0, FetchLoan} {
+			got, capacity, err := DecodeFetch(IocFetch(n), fetchInput(n, want))
+			if err != nil || got != want || capacity != n {
+				t.Errorf("room for %d: %+v, %d, %v", n, got, capacity, err)
+			}
 		}
 	}
 }
@@ -158,6 +160,8 @@ func TestInputRefused(t *testing.T) {
 		{"fetch: input cut off", decodeFetch, IocFetch(1), encoded(fetch), ErrSize},
 		{"fetch: size member", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Size++ }), pad...), ErrSize},
 		{"fetch: flags", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags = FetchUnsettled }), pad...), ErrFlags},
+		{"fetch: an output flag beside the loan", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags = FetchLoan | FetchUnsettled }), pad...), ErrFlags},
+		{"fetch: the flag after the loan", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags = FetchLoan << 1 }), pad...), ErrFlags},
 		{"fetch: segment count", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.SegmentCount = 1 }), pad...), ErrZero},
 		{"fetch: negative offset", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Offset = 1 << 63 }), pad...), ErrRange},
 		{"fetch: overflow", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Offset = 1; f.Length = math.MaxInt64 }), pad...), ErrRange},

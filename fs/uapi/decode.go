@@ -54,7 +54,7 @@ func DecodeFetch(cmd uint32, in []byte) (f Fetch, capacity int, err error) {
 }
 
 func checkFetch(f *Fetch) error {
-	if err := checkHead(f.Size, f.Flags, FetchSize); err != nil {
+	if err := checkHead(f.Size, f.Flags&^FetchLoan, FetchSize); err != nil {
 		return err
 	}
 	if err := checkZero("segment_count", f.SegmentCount); err != nil {

@@ -15,6 +15,9 @@ type Harness struct {
 	// carries payload, as fault says; heal lets go what it holds back. Nil if the
 	// transport has no peer that could.
 	Faulty func(t *testing.T, source transport.Source, fault Fault) (tr transport.Transport, s transport.Session, heal func())
+	// Lend is like Start, for a transport whose links are [transport.Lender]s; the
+	// CPU can address the memory that it lends. Nil if they are not.
+	Lend func(t *testing.T, source transport.Source) (transport.Transport, transport.Session)
 	// Checksums says that the transport carries them if a session asks.
 	Checksums bool
 }
@@ -66,5 +69,8 @@ func Run(t *testing.T, h Harness) {
 		{"Faults", testFaults},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, h) })
+	}
+	if h.Lend != nil {
+		t.Run("Loans", func(t *testing.T) { runLoans(t, h) })
 	}
 }

@@ -1,0 +1,70 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"hbmfs/transport"
+)
+
+// Borrow has bytes [off, off+n) of the file, n at least 1, left where the NIC
+// puts them, and lent: all of them or a beginning, as [transport.Lender] says.
+// They are of this version. The caller returns the loan.
+//
+// The error wraps [transport.ErrNoLoan] if the path can't lend,
+// [transport.ErrLoanBudget], [transport.ErrStale], another of package
+// transport's, or is ctx's. A request that is lost is issued again as ever.
+func (f *File) Borrow(ctx context.Context, dom transport.Domain, off, n int64, limit int) (transport.Loan, error) {
+	if off < 0 || n < 1 || limit < 1 || off > f.Size()-n {
+		return nil, fmt.Errorf("loan of %d bytes in %d segments at %d of a file of %d: %w", n, limit, off, f.Size(), transport.ErrRange)
+	}
+	if f.Stale() {
+		return nil, f.errStale()
+	}
+	var loan transport.Loan
+	tries := 0
+	err := f.t.timed(ctx, func(ctx context.Context) error {
+		return f.t.insist(ctx, func(ctx context.Context, s *session) (err error) {
+			if tries++; tries > 1 {
+				f.t.counters.retries.Add(1)
+			}
+			loan, err = f.borrowIn(ctx, s, dom, off, n, limit)
+			return err
+		})
+	})
+	if errors.Is(err, transport.ErrNoLoan) {
+		return nil, err // a request follows, and counts
+	}
+	res := transport.Result{Err: f.judge(err)}
+	if err == nil {
+		res, n = loan.Result(), lent(loan)
+	}
+	f.t.counters.ended(&res, n)
+	if err != nil {
+		return nil, err
+	}
+	return loan, nil
+}
+
+// borrowIn borrows by the link of the session s.
+func (f *File) borrowIn(ctx context.Context, s *session, dom transport.Domain, off, n int64, limit int) (transport.Loan, error) {
+	lender, ok := s.link.(transport.Lender)
+	if !ok {
+		return nil, transport.ErrNoLoan
+	}
+	ref, err := f.t.refIn(f, s)
+	if err != nil {
+		return nil, err
+	}
+	return lender.Borrow(ctx, dom, ref, off, n, limit)
+}
+
+// lent is how many bytes a loan has.
+func lent(l transport.Loan) int64 {
+	var n int64
+	for _, s := range l.Segments() {
+		n += s.Len
+	}
+	return n
+}
