@@ -8,8 +8,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hbmfs/cache/device"
 	"hbmfs/remote/target"
 	"hbmfs/transport"
+	"hbmfs/transport/devmemtcp"
 	"hbmfs/transport/inproc"
 	"hbmfs/transport/rdma"
 	"hbmfs/transport/tcp"
@@ -20,7 +22,7 @@ import (
 func (m *mounter) candidates(local *target.Target) []transport.Candidate {
 	return []transport.Candidate{
 		rdmaCandidate(m.tls, m.o.dataPlaintext),
-		{Name: "devmem-tcp", Path: transport.PathDevmemTCP, Err: probeDevmemTCP()},
+		m.devmemCandidate(),
 		{Name: tcp.Name, Path: transport.PathStaged, Transport: tcp.New(m.tls != nil)},
 		inprocCandidate(local),
 	}
@@ -47,12 +49,33 @@ func inprocCandidate(local *target.Target) transport.Candidate {
 	return c
 }
 
-func probeDevmemTCP() error {
-	if err := knowsDevmemTCP(); err != nil {
-		return fmt.Errorf("%w: the kernel has no device memory TCP (%w); and this version of hbmfs has no devmem-tcp transport",
-			transport.ErrUnavailable, err)
+// devmemCandidate needs a NIC to be named: it takes receive queues away from
+// everyone else.
+func (m *mounter) devmemCandidate() transport.Candidate {
+	c := transport.Candidate{Name: devmemtcp.Name, Path: transport.PathDevmemTCP}
+	err := knowsDevmemTCP()
+	switch {
+	case err != nil:
+	case m.tls != nil && !m.o.dataPlaintext:
+		err = errors.New("the mount uses TLS, and devmem-tcp carries payload in clear; allow that with --data-plaintext")
+	case m.o.nic == "":
+		err = errors.New("no network interface to take receive queues of; name it with --nic")
+	default:
+		c.Transport = devmemtcp.New(devmemtcp.Config{NIC: m.o.nic, Queues: m.o.queues, Pairs: m.o.connections, Pool: receivePool})
+		return c
 	}
-	return fmt.Errorf("%w: this version of hbmfs has no devmem-tcp transport (the kernel has device memory TCP)", transport.ErrUnavailable)
+	c.Err = fmt.Errorf("%w: %w", transport.ErrUnavailable, err)
+	return c
+}
+
+// receivePool allocates what NICs write to: memory with a dma-buf, which belongs
+// to no user.
+func receivePool(size int64) (devmemtcp.PoolMemory, error) {
+	p, err := device.Open("udmabuf")
+	if err != nil {
+		return nil, err
+	}
+	return p.Alloc(transport.Domain{}, size)
 }
 
 // knowsDevmemTCP gives tokens back in the wrong size: EINVAL from a kernel that
@@ -67,5 +90,5 @@ func knowsDevmemTCP() error {
 	if errors.Is(err, unix.EINVAL) {
 		return nil
 	}
-	return os.NewSyscallError("setsockopt SO_DEVMEM_DONTNEED", err)
+	return fmt.Errorf("the kernel has no device memory TCP (setsockopt SO_DEVMEM_DONTNEED: %w); Linux 6.12 has, with CONFIG_NET_DEVMEM", err)
 }

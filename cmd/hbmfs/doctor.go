@@ -35,17 +35,21 @@ type check struct {
 }
 
 func newDoctorCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, restore bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Tell which devices and transports this host can use",
 		Long:  doctorHelp,
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if restore {
+				return restoreNICs(cmd.OutOrStdout())
+			}
 			return runDoctor(checks(), asJSON, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON array of findings")
+	cmd.Flags().BoolVar(&restore, "restore", false, "put back what mounts that were killed left changed on NICs, and do nothing else")
 	return cmd
 }
 

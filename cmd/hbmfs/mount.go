@@ -23,6 +23,8 @@ type mountOptions struct {
 	foreground    bool
 	allowOther    bool
 	dataPlaintext bool
+	nic           string
+	queues        int
 	tls           tlsFiles
 }
 
@@ -52,7 +54,8 @@ func newMountCommand() *cobra.Command {
 		Short: "Mount datasets of a target, or a local path",
 		Long:  mountHelp,
 		Example: `  hbmfs mount node7:7070/train /mnt/train
-  hbmfs mount --pool 8GiB ./samples /mnt/samples`,
+  hbmfs mount --pool 8GiB ./samples /mnt/samples
+  hbmfs mount --transport devmem-tcp --nic eth1 --queues 2 --require-direct node7:7070/train /mnt/train`,
 		Args: usageArgs(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runMount(cmd.Context(), o, args[0], args[1], cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -67,19 +70,23 @@ func (o *mountOptions) register(cmd *cobra.Command) {
 	f.StringVar(&o.device, "device", "memfd", "`device` memory to fetch into; 'hbmfs doctor' lists them")
 	f.Var(&o.pool, "pool", "device memory for each user, such as 8GiB")
 	f.Var(&o.extent, "extent", "what files are fetched and kept in: a power of two, at least 4K")
-	f.StringVar(&o.transport, "transport", transport.Auto, "`name`: auto, rdma, tcp or inproc; auto takes the most direct usable one")
+	f.StringVar(&o.transport, "transport", transport.Auto, "`name`: auto, rdma, devmem-tcp, tcp or inproc; auto takes the most direct usable one")
 	f.BoolVar(&o.requireDirect, "require-direct", false, "refuse a path that passes through host memory")
 	f.BoolVar(&o.strict, "strict", false, "refuse to fetch files that a writer may have open (EAGAIN)")
 	f.IntVar(&o.connections, "connections", 4, "data connections to the target; small plain reads may open as many again")
 	f.Var(&o.checksums, "checksums", "crc32c on every payload, checked on arrival: on or off")
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to standard error")
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users use the mount; permissions apply")
+	f.StringVar(&o.nic, "nic", "", "network `interface` that devmem-tcp takes receive queues of; 'hbmfs doctor' tells which can")
+	f.IntVar(&o.queues, "queues", 1, "receive queues that devmem-tcp takes, the last ones of --nic; the others stay everyone's")
 	f.BoolVar(&o.dataPlaintext, "data-plaintext", false, plaintextUsage)
 	o.tls.register(f)
 }
 
 func (o *mountOptions) check() error {
 	switch {
+	case o.queues < 1:
+		return usagef("--queues %d: at least one is needed", o.queues)
 	case o.connections < 1:
 		return usagef("--connections %d: at least one is needed", o.connections)
 	case o.extent < 4096 || o.extent&(o.extent-1) != 0:

@@ -9,7 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +25,7 @@ const probeExtent = 1 << 20
 const absentDevice = "use --device memfd"
 
 func checks() []check {
-	return append(hostChecks(), rdmaChecks()...)
+	return slices.Concat(hostChecks(), rdmaChecks(), nicChecks())
 }
 
 func hostChecks() []check {
@@ -36,7 +36,7 @@ func hostChecks() []check {
 		{"transport", "inproc", true, probeHostCopy, ""},
 		{"transport", "tcp", false, probeTCP, "bring up the loopback interface: ip link set lo up"},
 		{"transport", "rdma", false, probeRDMA, "use --transport auto or tcp; for RDMA: a device, the modules ib_uverbs and rdma_ucm, and Debian's libibverbs1, librdmacm1 and ibverbs-providers"},
-		{"transport", "devmem-tcp", false, refusal(probeDevmemTCP), "use --transport auto or tcp"},
+		{"transport", "devmem-tcp", false, probeDevmem, devmemRemedy},
 		{"mount", "/dev/fuse", true, probeFuseDevice, "load the module (modprobe fuse), pass /dev/fuse into the container, or give this user access to it"},
 		{"mount", "mount", os.Geteuid() == 0, probeMount, "run as root (in a container: with CAP_SYS_ADMIN), or use fusermount3"},
 		{"mount", "fusermount3", os.Geteuid() != 0, probeFusermount, "install Debian's fuse3; root does without"},
@@ -78,14 +78,6 @@ func absent(node string) func() (string, error) {
 		}
 		f.Close()
 		return "", fmt.Errorf("not in this version of hbmfs (the host has %s)", node)
-	}
-}
-
-// refusal is a probe of a transport that this version doesn't have.
-func refusal(probe func() error) func() (string, error) {
-	return func() (string, error) {
-		text := strings.TrimPrefix(probe().Error(), transport.ErrUnavailable.Error()+": ")
-		return "", errors.New(text)
 	}
 }
 

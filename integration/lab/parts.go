@@ -65,6 +65,24 @@ var parts = []part{
 		},
 	},
 	{
+		name:  "devmem",
+		hbmfs: true,
+		runs: []testRun{
+			{[]string{"./transport/devmemtcp/..."}, ""},
+			{[]string{"./integration/lab/tests"}, "^Test(Memnic|Devmem)"},
+		},
+		required: []string{
+			"TestConformanceNIC", "TestDevmemFetch", "TestDevmemLinkDown", "TestDevmemMountKilled", "TestDevmemPlainRead", "TestDevmemRefused",
+			"TestDevmemRemoved", "TestDevmemRuleRemoved", "TestDevmemSoak", "TestDevmemTargetKilled", "TestDevmemUnmounted",
+			"TestLabBadInput", "TestLabBind", "TestLabCheck", "TestLabDown", "TestLabFailure", "TestLabForeignRule", "TestLabGone",
+			"TestLabInspect", "TestLabKeepsWhatWasSet", "TestLabKilled", "TestLabKilledAnyTime", "TestLabOpenAfterKill",
+			"TestLabOpenAndClose", "TestLabOtherNICs", "TestLabRulesRunOut", "TestLabSteer", "TestLabTraffic",
+			"TestMemnicDevmem", "TestMemnicExhausted", "TestMemnicKilled", "TestMemnicLate", "TestMemnicLinkDown",
+			"TestMemnicPlain", "TestMemnicPlainRecv", "TestMemnicRefusals", "TestMemnicRemoved", "TestMemnicSteering",
+			"TestNICBesideTCP", "TestNICDirect", "TestNICDown", "TestNICRefusals", "TestNICRuleGone", "TestNICSoak",
+		},
+	},
+	{
 		name:     "speed",
 		named:    true,
 		runs:     []testRun{{[]string{"./integration/lab/tests"}, "^TestSpeed"}},

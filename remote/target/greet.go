@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hbmfs/transport/devmemtcp"
 	"hbmfs/transport/tcp"
 )
 
@@ -21,73 +22,99 @@ const (
 	alpnControl = "h2"
 )
 
+// kind is what a connection carries.
+type kind int
+
+const (
+	carriesControl kind = iota
+	carriesTCP
+	carriesHead
+	carriesPayload
+)
+
+// greeting is what a client of a data plane sends first.
+type greeting [4]byte
+
+var kinds = map[greeting]kind{
+	tcp.Magic:           carriesTCP,
+	devmemtcp.HeadMagic: carriesHead,
+	devmemtcp.DataMagic: carriesPayload,
+}
+
 // greet finds out what conn carries and hands it on. It calls identified in
 // between.
 func (t *Target) greet(ctx context.Context, conn net.Conn, identified func()) {
-	conn, data, err := t.identify(ctx, conn)
+	conn, what, err := t.identify(ctx, conn)
 	identified()
 	if err != nil {
 		t.cfg.Log.Debug("connection refused", "peer", conn.RemoteAddr(), "err", err)
 		conn.Close()
 		return
 	}
-	if data {
+	switch what {
+	case carriesControl:
+		t.remote.hand(conn)
+	case carriesTCP:
 		t.data.ServeConn(ctx, conn)
-		return
+	case carriesHead:
+		t.devmem.ServeHead(ctx, conn)
+	case carriesPayload:
+		t.devmem.ServeData(ctx, conn)
 	}
-	t.remote.hand(conn)
 }
 
-// identify returns the connection to go on with, and whether it is a data
-// connection.
-func (t *Target) identify(ctx context.Context, conn net.Conn) (net.Conn, bool, error) {
+// identify returns the connection to go on with, and what it carries. With TLS,
+// only the data planes that can't encrypt go without, and only if they may.
+func (t *Target) identify(ctx context.Context, conn net.Conn) (net.Conn, kind, error) {
 	deadline := time.Now().Add(greetTimeout)
-	if t.cfg.TLS == nil {
-		data, err := peekMagic(ctx, conn, deadline)
-		return conn, data, err
+	if t.cfg.TLS == nil || t.cfg.DataPlaintext {
+		first, err := peek(ctx, conn, deadline)
+		what := kinds[first]
+		if err != nil || t.cfg.TLS == nil || what == carriesHead || what == carriesPayload {
+			return conn, what, err
+		}
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	secure := tls.Server(conn, t.cfg.TLS)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		return conn, false, err
+		return conn, carriesControl, err
 	}
 	switch proto := secure.ConnectionState().NegotiatedProtocol; proto {
 	case alpnControl:
-		return secure, false, nil
+		return secure, carriesControl, nil
 	case tcp.ALPN:
-		return secure, true, nil
+		return secure, carriesTCP, nil
 	default:
-		return secure, false, fmt.Errorf("TLS without a protocol that the target speaks: %q", proto)
+		return secure, carriesControl, fmt.Errorf("TLS without a protocol that the target speaks: %q", proto)
 	}
 }
 
-// peekMagic reports whether conn starts with [tcp.Magic], and leaves it unread:
-// a data connection stays the socket that it is.
-func peekMagic(ctx context.Context, conn net.Conn, deadline time.Time) (bool, error) {
+// peek returns what conn starts with, and leaves it unread: a data connection
+// stays the socket that it is.
+func peek(ctx context.Context, conn net.Conn, deadline time.Time) (first greeting, err error) {
 	socket, ok := conn.(syscall.Conn)
 	if !ok {
-		return false, fmt.Errorf("a %T is not a socket", conn)
+		return first, fmt.Errorf("a %T is not a socket", conn)
 	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return false, err
+		return first, err
 	}
 	conn.SetReadDeadline(deadline)
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
-	var head [len(tcp.Magic)]byte
 	var n int
 	var peekErr error
 	err = raw.Read(func(fd uintptr) bool {
-		n, _, peekErr = unix.Recvfrom(int(fd), head[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		return n == 0 || n == len(head) || peekErr != nil && peekErr != unix.EAGAIN
+		n, _, peekErr = unix.Recvfrom(int(fd), first[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return n == 0 || n == len(first) || peekErr != nil && peekErr != unix.EAGAIN
 	})
 	if !stop() {
-		return false, ctx.Err()
+		return first, ctx.Err()
 	}
 	conn.SetReadDeadline(time.Time{})
-	if err = errors.Join(err, peekErr); err == nil && n < len(head) {
+	if err = errors.Join(err, peekErr); err == nil && n < len(first) {
 		err = errors.New("closed before it said what it is")
 	}
-	return head == tcp.Magic, err
+	return first, err
 }

@@ -49,7 +49,7 @@ func (t *Target) Serve(ctx context.Context, l net.Listener) error {
 	if err := t.checkListener(l.Addr()); err != nil {
 		return err
 	}
-	t.serveRDMA(l.Addr())
+	t.serveDirect(l.Addr())
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	ctx, cancel := context.WithCancel(ctx)

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"hbmfs/transport"
+	"hbmfs/transport/devmemtcp"
 	"hbmfs/transport/rdma"
 	"hbmfs/transport/tcp"
 )
@@ -42,6 +43,7 @@ type Target struct {
 	files    *fileTable
 	control  *grpc.Server
 	data     *tcp.Server
+	devmem   *devmemtcp.Server
 	rdma     *rdma.Server
 	remote   *connListener     // control connections that Serve took
 	local    *bufconn.Listener // and those of DialLocal
@@ -83,6 +85,7 @@ func New(cfg Config) (*Target, error) {
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	leases.start()
 	t.data = tcp.NewServer(t, cfg.Log)
+	t.devmem = devmemtcp.NewServer(t, cfg.Log)
 	t.rdma = rdma.NewServer(t, cfg.Log)
 	t.served = cfg.Transports
 	t.control = newControl(t)
@@ -210,7 +213,7 @@ func (t *Target) Close() error {
 		return nil
 	}
 	t.cancel()
-	err := errors.Join(t.data.Close(), t.rdma.Close())
+	err := errors.Join(t.data.Close(), t.devmem.Close(), t.rdma.Close())
 	hard := time.AfterFunc(closeGrace, t.control.Stop)
 	t.control.GracefulStop()
 	hard.Stop()

@@ -17,13 +17,16 @@ import (
 	"hbmfs/fs/client"
 	"hbmfs/integration/lab/agent"
 	"hbmfs/integration/lab/guest"
+	"hbmfs/transport"
 )
 
 // childEnv names what a re-executed test binary does instead of running tests:
 // in the other guest, or as another user.
 const childEnv = "HBMFS_TEST_CHILD"
 
-var children = map[string]func(args []string) error{"write": writeFiles}
+var children = map[string]func(args []string) error{
+	"write": writeFiles, "split": setSplit, "devmem": receiveDevmem, "plain": receivePlain, "send": sendWords,
+}
 
 func TestMain(m *testing.M) {
 	do, ok := children[os.Getenv(childEnv)]
@@ -140,9 +143,16 @@ func (tg *target) start(t *testing.T) {
 type mount struct {
 	*guest.Process
 	bin, dir string
+	path     transport.Path // that all bytes must take
 }
 
+// startMount mounts the other guest's datasets.
 func startMount(t *testing.T, flags ...string) *mount {
+	t.Helper()
+	return mountFrom(t, guest.PeerAddr+":7070", flags...)
+}
+
+func mountFrom(t *testing.T, source string, flags ...string) *mount {
 	t.Helper()
 	m := &mount{bin: program(t), dir: filepath.Join(t.TempDir(), "mnt")}
 	for dir := filepath.Dir(m.dir); dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
@@ -154,7 +164,7 @@ func startMount(t *testing.T, flags ...string) *mount {
 		t.Fatal(err)
 	}
 	argv := append([]string{m.bin, "mount", "--foreground"}, flags...)
-	m.Process = guest.Local(t).Start(t, append(argv, guest.PeerAddr+":7070", m.dir)...)
+	m.Process = guest.Local(t).Start(t, append(argv, source, m.dir)...)
 	t.Cleanup(func() {
 		m.Signal(t, syscall.SIGTERM)
 		m.Wait(t)
@@ -180,6 +190,7 @@ func (m *mount) stats(t *testing.T) fs.Stats {
 type file struct {
 	*client.File
 	number, version int
+	path            transport.Path
 }
 
 func (m *mount) open(t *testing.T, name string, number, version int) *file {
@@ -194,7 +205,7 @@ func (m *mount) open(t *testing.T, name string, number, version int) *file {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Close() })
-	return &file{f, number, version}
+	return &file{f, number, version, m.path}
 }
 
 // fetch fetches a range, checks every word in device memory, and releases it.

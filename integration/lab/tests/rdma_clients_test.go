@@ -36,7 +36,7 @@ func fetchForever(args []string) error {
 		return err
 	}
 	defer f.Close()
-	mine := &file{f, 1, 1}
+	mine := &file{File: f, number: 1, version: 1}
 	for n := 0; ; n++ {
 		if _, err := mine.fetch(context.Background(), rand.Int64N(fileSize), 64<<10); err != nil {
 			return err

@@ -29,7 +29,9 @@ const (
 // direct mounts by RDMA into dma-bufs and refuses anything else.
 func direct(t *testing.T, flags ...string) *mount {
 	t.Helper()
-	return startMount(t, append([]string{"--transport", "rdma", "--require-direct", "--device", "udmabuf", "--pool", smallPool}, flags...)...)
+	m := startMount(t, append([]string{"--transport", "rdma", "--require-direct", "--device", "udmabuf", "--pool", smallPool}, flags...)...)
+	m.path = transport.PathRDMA
+	return m
 }
 
 func big(number, version int) string {
@@ -122,7 +124,7 @@ func (l *load) run(ctx context.Context, r *rand.Rand, faults bool) {
 				l.fresh.Add(1)
 			}
 			l.bytes.Add(got.Fetched)
-			if got.Path != transport.PathRDMA {
+			if got.Path != f.path {
 				l.t.Errorf("%d bytes at %d came by %v (%v)", n, off, got.Path, got.Why)
 			}
 		case ctx.Err() != nil:
@@ -213,16 +215,24 @@ func (m *mount) settled(t *testing.T) {
 	t.Helper()
 	local := guest.Local(t)
 	eventually(t, 30*time.Second, "the mount is at rest", func() error {
-		s := m.stats(t)
-		if s.Cache.Leases != 0 || s.Cache.Filling.Extents != 0 || s.Cache.Quarantined.Extents != 0 || s.Target.Link.InFlight != 0 {
-			return fmt.Errorf("leases %d, filling %d, quarantined %d, in flight %d",
-				s.Cache.Leases, s.Cache.Filling.Extents, s.Cache.Quarantined.Extents, s.Target.Link.InFlight)
+		if err := m.atRest(m.stats(t)); err != nil {
+			return err
 		}
 		if n := resources(t, local, "qp"); n != 4 {
 			return fmt.Errorf("%d queue pairs", n)
 		}
 		return nil
 	})
+}
+
+// atRest returns an error unless the mount has no lease, transfer or quarantined
+// extent.
+func (m *mount) atRest(s fs.Stats) error {
+	if s.Cache.Leases != 0 || s.Cache.Filling.Extents != 0 || s.Cache.Quarantined.Extents != 0 || s.Target.Link.InFlight != 0 {
+		return fmt.Errorf("leases %d, filling %d, quarantined %d, in flight %d",
+			s.Cache.Leases, s.Cache.Filling.Extents, s.Cache.Quarantined.Extents, s.Target.Link.InFlight)
+	}
+	return nil
 }
 
 // TestRDMAMountKilled: what a mount had at both ends goes with it.
