@@ -55,7 +55,9 @@ func (t *Target) Stats() Stats {
 
 func addLink(a, b transport.LinkStats) transport.LinkStats {
 	a.Connections += b.Connections
+	a.Lost += b.Lost
 	a.Reconnects += b.Reconnects
+	a.Waits += b.Waits
 	a.Requests += b.Requests
 	a.Errors += b.Errors
 	a.Bytes += b.Bytes

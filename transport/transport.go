@@ -201,7 +201,9 @@ type Attachment interface {
 // LinkStats counts what a link did since it was dialled.
 type LinkStats struct {
 	Connections int   `json:"connections"` // up now
-	Reconnects  int64 `json:"reconnects"`  // connections replaced
+	Lost        int64 `json:"lost"`        // connections that ended, but for those that Close did
+	Reconnects  int64 `json:"reconnects"`  // connections that took their places
+	Waits       int64 `json:"waits"`       // times that a request found no credit, and so had to wait
 	Requests    int64 `json:"requests"`    // requests that ended
 	Errors      int64 `json:"errors"`      // of those, the ones that failed
 	Bytes       int64 `json:"bytes"`       // payload that arrived

@@ -78,7 +78,7 @@ func (t statTable) cache(c cache.Stats) {
 }
 
 func (t statTable) target(r remote.Stats) {
-	t.line("connections", "%d, %d replaced", r.Link.Connections, r.Link.Reconnects)
+	t.line("connections", "%d up, %d lost, %d replaced, %d waits for a credit", r.Link.Connections, r.Link.Lost, r.Link.Reconnects, r.Link.Waits)
 	t.line("sessions", "%d, %d control calls", r.Sessions, r.RoundTrips)
 	t.line("requests", "%d, %d in flight, %d issued again, %d failed", r.Requests, r.Link.InFlight, r.Retries, r.Errors)
 	t.line("received", "%s", humanBytes(r.Link.Bytes))

@@ -8,14 +8,16 @@ import (
 
 // counters are what LinkStats is made of.
 type counters struct {
-	taken, finished, failed, bytes, reconnects atomic.Int64
+	taken, finished, failed, bytes, lost, reconnects, waits atomic.Int64
 }
 
 // Stats implements [transport.Link].
 func (l *Link) Stats() transport.LinkStats {
 	finished := l.finished.Load()
 	s := transport.LinkStats{
+		Lost:       l.lost.Load(),
 		Reconnects: l.reconnects.Load(),
+		Waits:      l.waits.Load(),
 		Requests:   finished,
 		Errors:     l.failed.Load(),
 		Bytes:      l.bytes.Load(),

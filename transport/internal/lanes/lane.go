@@ -92,6 +92,9 @@ func (ln *lane) run(l *Link) {
 	for c := ln.conn.Load(); c != nil; c = ln.redial(l, &backoff) {
 		err := c.carrier.Receive()
 		ln.conn.Store(nil)
+		if l.ended() == nil {
+			l.lost.Add(1)
+		}
 		c.carrier.Retire(err)
 		if c.progress.Load() > 0 {
 			backoff = minBackoff

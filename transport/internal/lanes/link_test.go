@@ -65,7 +65,7 @@ func TestBackoff(t *testing.T) {
 		l.conn(0).Kill(transport.ErrConnLost)
 		time.Sleep(20 * maxBackoff)
 		synctest.Wait()
-		if len(at) != 12 || l.Stats().Connections != 1 || l.Stats().Reconnects != 1 {
+		if len(at) != 12 || l.Stats().Connections != 1 || l.Stats().Lost != 1 || l.Stats().Reconnects != 1 {
 			t.Fatalf("%d attempts, %+v", len(at), l.Stats())
 		}
 		longest := minBackoff

@@ -39,6 +39,7 @@ func (l *Link) place(r *transport.Request) (lane uint64, taken bool, err error) 
 	for full := false; ; {
 		c, i := l.lightest(tried)
 		if c == nil && full {
+			l.waits.Add(1)
 			return 0, false, nil
 		}
 		if c == nil {

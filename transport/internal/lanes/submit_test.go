@@ -55,6 +55,9 @@ func TestOutOfCredits(t *testing.T) {
 	if n, err := l.Submit(requests(ended, 1)); n != 1 || err != nil || l.conn(0).asked() != fakeDepth {
 		t.Errorf("took %d, the other connection has a credit: %v", n, err)
 	}
+	if st := l.Stats(); st.Waits != 3 {
+		t.Errorf("%d waits", st.Waits)
+	}
 	close(c.killed)
 }
 
