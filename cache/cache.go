@@ -36,6 +36,7 @@ import (
 	"math"
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -222,7 +223,7 @@ func (c *Cache) shut() error {
 	c.work.Wait()
 	c.timer.Stop()
 	c.mu.Lock()
-	regions := c.regions
+	regions := slices.Clone(c.regions)
 	c.mu.Unlock()
 	var errs []error
 	for _, p := range regions {

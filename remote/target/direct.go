@@ -18,9 +18,11 @@ const directMin = 128 << 10
 // way, so that a dataset larger than memory does not push everything else out.
 type directFile struct {
 	once  sync.Once
-	fd    int // -1: none
-	align int // of offset and length, in bytes; a power of two
+	align int // of offset and length, in bytes; a power of two, or 0: no direct I/O
 	reads atomic.Int64
+
+	mu sync.Mutex
+	fd int // 0: none yet
 }
 
 // fillDirect reads as much of the beginning of dst as can be read directly. It
@@ -28,14 +30,15 @@ type directFile struct {
 // system wants it; what goes wrong is left to the ordinary read.
 func (f *openFile) fillDirect(off int64, dst []byte) int {
 	d := &f.direct
-	if len(dst) < directMin {
+	d.once.Do(func() { d.align = directAlign(f.fd) })
+	if d.align == 0 || off&int64(d.align-1) != 0 {
 		return 0
 	}
-	d.once.Do(func() { d.open(f) })
-	if d.fd < 0 || off&int64(d.align-1) != 0 {
+	fd := d.open(f)
+	if fd == 0 {
 		return 0
 	}
-	n, err := unix.Pread(d.fd, dst[:len(dst)&^(d.align-1)], off)
+	n, err := unix.Pread(fd, dst[:len(dst)&^(d.align-1)], off)
 	if err != nil {
 		return 0
 	}
@@ -43,32 +46,38 @@ func (f *openFile) fillDirect(off int64, dst []byte) int {
 	return n
 }
 
-// open leaves d without a descriptor if the file can't be read directly, or too
-// many are open: each counts as an open file.
-func (d *directFile) open(f *openFile) {
-	d.fd = -1
+// directAlign is what offset and length of direct reads must be multiples of, in
+// bytes; 0 if the file can't be read directly.
+func directAlign(fd int) int {
 	var st unix.Statx_t
-	err := unix.Statx(f.fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &st)
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &st)
 	if err != nil || st.Mask&unix.STATX_DIOALIGN == 0 || bits.OnesCount32(st.Dio_offset_align) != 1 {
-		return // an offset alignment of 0: not by direct I/O
+		return 0
 	}
-	if !f.table.reserve() {
-		return
+	return int(st.Dio_offset_align)
+}
+
+// open returns a descriptor for direct reads, or 0 if there are none left for
+// that now.
+func (d *directFile) open(f *openFile) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fd != 0 || !f.table.reserveDirect() {
+		return d.fd
 	}
-	d.align = int(st.Dio_offset_align)
 	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(f.fd), unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
 	if err != nil {
-		f.table.opened.Add(-1)
-		return
+		f.table.direct.Add(-1)
+		return 0
 	}
 	d.fd = fd
+	return fd
 }
 
 // close is called once nothing reads.
 func (d *directFile) close(t *fileTable) {
-	d.once.Do(func() { d.fd = -1 })
-	if d.fd >= 0 {
+	if d.fd != 0 {
 		unix.Close(d.fd)
-		t.opened.Add(-1)
+		t.direct.Add(-1)
 	}
 }

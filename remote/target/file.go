@@ -189,7 +189,22 @@ func (f *openFile) fill(off int64, dst []byte, wait bool) (int, error) {
 	if !wait {
 		return f.fillNow(off, dst)
 	}
-	for done := f.fillDirect(off, dst); ; {
+	if len(dst) < directMin {
+		return f.fillWait(off, dst, 0)
+	}
+	if n, err := f.fillNow(off, dst); err != transport.ErrWouldBlock {
+		return n, err
+	}
+	done := 0
+	if !f.blocks.Load() { // then it is not in memory
+		done = f.fillDirect(off, dst)
+	}
+	return f.fillWait(off, dst, done)
+}
+
+// fillWait reads on from done.
+func (f *openFile) fillWait(off int64, dst []byte, done int) (int, error) {
+	for {
 		if done == len(dst) {
 			return done, nil
 		}

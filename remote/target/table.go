@@ -25,6 +25,7 @@ type fileTable struct {
 	log    *slog.Logger
 	budget int64        // of files that may be open
 	opened atomic.Int64 // files that are
+	direct atomic.Int64 // descriptors beside theirs, for direct I/O
 
 	mu       sync.Mutex
 	shared   map[transport.Version]*openFile
@@ -35,8 +36,8 @@ func newFileTable(log *slog.Logger) *fileTable {
 	return &fileTable{log: log, budget: fileBudget(), shared: make(map[transport.Version]*openFile)}
 }
 
-// fileBudget leaves a quarter of this process's descriptors for sockets and for
-// calls under way.
+// fileBudget leaves a quarter of this process's descriptors for sockets, calls
+// under way, and direct I/O.
 func fileBudget() int64 {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -72,7 +73,8 @@ func (t *fileTable) open(ctx context.Context, d *dataset, path []byte) (*openFil
 
 // openNew opens the file or block device that name, an O_PATH descriptor, is of.
 func (t *fileTable) openNew(ctx context.Context, name int, device bool) (*openFile, *wire.Attr, error) {
-	if !t.reserve() {
+	if t.opened.Add(1) > t.budget {
+		t.opened.Add(-1)
 		return nil, nil, fmt.Errorf("the target has %d files open, which is what its limit of descriptors allows: raise that (ulimit -n): %w", t.budget, unix.EMFILE)
 	}
 	f := &openFile{fd: -1, counters: -1, table: t}
@@ -87,10 +89,11 @@ func (t *fileTable) openNew(ctx context.Context, name int, device bool) (*openFi
 	return f, attr, nil
 }
 
-// reserve counts a descriptor as open, if the budget has one left.
-func (t *fileTable) reserve() bool {
-	if t.opened.Add(1) > t.budget {
-		t.opened.Add(-1)
+// reserveDirect counts a second descriptor of a file, for which there is a sixth
+// of what files may have: see [fileBudget].
+func (t *fileTable) reserveDirect() bool {
+	if t.direct.Add(1) > t.budget/6 {
+		t.direct.Add(-1)
 		return false
 	}
 	return true
