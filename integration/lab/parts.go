@@ -8,7 +8,7 @@ import (
 )
 
 // partLimit is how long the tests of a part may run, without its soak.
-const partLimit = 8 * time.Minute
+const partLimit = 15 * time.Minute
 
 // errPart says that no part has a name.
 var errPart = errors.New("no such part")
