@@ -75,7 +75,7 @@ func (t *Target) whyLost() error {
 func (t *Target) retire(s *session) {
 	s.link.Close()
 	stats := s.link.Stats()
-	stats.Connections, stats.InFlight, stats.Registrations.Bytes = 0, 0, 0
+	stats.Connections, stats.InFlight, stats.Registrations.Bytes, stats.Devmem.Tokens = 0, 0, 0, 0
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.past = addLink(t.past, stats)

@@ -222,7 +222,7 @@ type DevmemStats struct {
 	Fragments   int64 `json:"fragments"`    // pieces of device memory that held it
 	Recvmsgs    int64 `json:"recvmsgs"`     // system calls to receive
 	TokenCalls  int64 `json:"token_calls"`  // system calls to give fragments back
-	Tokens      int64 `json:"tokens"`       // fragments not given back yet
+	Tokens      int64 `json:"tokens"`       // fragments not given back yet, also those lent by links that are closed
 }
 
 // RegistrationStats counts what a link did to let a device write into attached

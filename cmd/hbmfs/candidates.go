@@ -61,7 +61,10 @@ func (m *mounter) devmemCandidate() transport.Candidate {
 	case m.o.nic == "":
 		err = errors.New("no network interface to take receive queues of; name it with --nic")
 	default:
-		c.Transport = devmemtcp.New(devmemtcp.Config{NIC: m.o.nic, Queues: m.o.queues, Pairs: m.o.connections, Pool: receivePool})
+		c.Transport = devmemtcp.New(devmemtcp.Config{
+			NIC: m.o.nic, Queues: m.o.queues, Pairs: m.o.connections, Pool: receivePool,
+			LendQueues: m.o.lendQueues, Reserve: m.lend.reserve,
+		})
 		return c
 	}
 	c.Err = fmt.Errorf("%w: %w", transport.ErrUnavailable, err)

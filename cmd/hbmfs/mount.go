@@ -25,6 +25,7 @@ type mountOptions struct {
 	dataPlaintext bool
 	nic           string
 	queues        int
+	lendQueues    int
 	tls           tlsFiles
 }
 
@@ -79,6 +80,7 @@ func (o *mountOptions) register(cmd *cobra.Command) {
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users use the mount; permissions apply")
 	f.StringVar(&o.nic, "nic", "", "network `interface` that devmem-tcp takes receive queues of; 'hbmfs doctor' tells which can")
 	f.IntVar(&o.queues, "queues", 1, "receive queues that devmem-tcp takes, the last ones of --nic; the others stay everyone's")
+	f.IntVar(&o.lendQueues, "lend-queues", 0, "how many more queues devmem-tcp takes for loans ('hbmfs read --loan'), each for one user at a time; needs --device udmabuf")
 	f.BoolVar(&o.dataPlaintext, "data-plaintext", false, plaintextUsage)
 	o.tls.register(f)
 }
@@ -87,6 +89,8 @@ func (o *mountOptions) check() error {
 	switch {
 	case o.queues < 1:
 		return usagef("--queues %d: at least one is needed", o.queues)
+	case o.lendQueues < 0:
+		return usagef("--lend-queues %d: none, or a number", o.lendQueues)
 	case o.connections < 1:
 		return usagef("--connections %d: at least one is needed", o.connections)
 	case o.extent < 4096 || o.extent&(o.extent-1) != 0:

@@ -52,8 +52,8 @@ func (s *pagesSocket) Close() error         { return nil }
 // TestHotPathAllocatesNothing takes requests, their headers and their payload
 // through a pair.
 func TestHotPathAllocatesNothing(t *testing.T) {
-	pool := make(transport.HostMemory, pagesSocketPool)
-	rx := &receiver{pool: &loopPool{pool}, binding: loopBound{}}
+	pool := &loopPool{HostMemory: make(transport.HostMemory, pagesSocketPool)}
+	rx := &receiver{pool: pool, binding: loopBound{pool: pool}}
 	l := &link{owner: &devmem{rx: rx}}
 	l.Init(lanes.Config{Name: Name, Session: transport.Session{Checksums: true}, MaxLen: MaxLen})
 	head, peer := net.Pipe()

@@ -10,17 +10,30 @@ import (
 // TestConformance drives the transport over ordinary connections, with a NIC
 // that is made up.
 func TestConformance(t *testing.T) {
-	runSuite(t, loopback, func(t *testing.T) transport.Transport { return New(newLoop(t).config()) })
+	open := func(t *testing.T) transport.Transport { return New(newLoop(t).config()) }
+	lends := func(t *testing.T) transport.Transport {
+		l := newLoop(t)
+		c := l.config()
+		c.LendQueues, c.Reserve = 1, l.reserve
+		return New(c)
+	}
+	runSuite(t, loopback, open, lends)
 }
 
 // TestConformanceNIC does over a NIC, which one transport at a time can use.
 func TestConformanceNIC(t *testing.T) {
 	n := needNIC(t)
 	tr := New(n.config(t))
-	runSuite(t, n.listen, func(*testing.T) transport.Transport { return tr })
+	open := func(*testing.T) transport.Transport { return tr }
+	lends := func(t *testing.T) transport.Transport {
+		c := n.config(t)
+		c.LendQueues, c.Reserve = 1, reserveUDMABuf
+		return New(c)
+	}
+	runSuite(t, n.listen, open, lends)
 }
 
-func runSuite(t *testing.T, listen listener, open func(*testing.T) transport.Transport) {
+func runSuite(t *testing.T, listen listener, open, lends func(*testing.T) transport.Transport) {
 	transporttest.Run(t, transporttest.Harness{
 		Start: func(t *testing.T, source transport.Source) (transport.Transport, transport.Session) {
 			return open(t), startTarget(t, source, listen).session
@@ -30,6 +43,11 @@ func runSuite(t *testing.T, listen listener, open func(*testing.T) transport.Tra
 			p, addr := startProxy(t, s.Addr, fault, listen)
 			s.Addr = addr
 			return open(t), s, p.heal
+		},
+		Lend: func(t *testing.T, source transport.Source) (transport.Transport, transport.Session) {
+			s := startTarget(t, source, listen).session
+			s.Checksums = true
+			return lends(t), s
 		},
 		Checksums: true,
 	})

@@ -24,7 +24,7 @@ const testPool = 64 << 10
 
 // testGather is one of a pair that has nothing but a pool.
 func testGather() *gather {
-	rx := &receiver{pool: &loopPool{make(transport.HostMemory, testPool)}, binding: loopBound{}}
+	rx := &receiver{pool: &loopPool{HostMemory: make(transport.HostMemory, testPool)}, binding: loopBound{pool: &loopPool{}}}
 	g := new(gather)
 	g.init(&conn{link: &link{}, rx: rx})
 	g.begin(&slot{})

@@ -12,10 +12,11 @@ import (
 
 // dialled is what a pair is made of.
 type dialled struct {
-	rx   *receiver
-	head net.Conn
-	data *net.TCPConn
-	rule nicRule
+	rx    *receiver
+	queue int
+	head  net.Conn
+	data  *net.TCPConn
+	rule  nicRule
 }
 
 func (d *dialled) close() {
@@ -33,23 +34,32 @@ func (d *dialled) close() {
 // open connects one pair. The error wraps [transport.ErrSession] if a side could
 // not prove itself, [transport.ErrProtocol] if the peer speaks something else.
 func (l *link) open(ctx context.Context) (*conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
 	rx, err := l.owner.join()
 	if err != nil {
 		return nil, err
 	}
-	d := dialled{rx: rx}
-	c, err := l.assemble(ctx, &d)
+	d := dialled{rx: rx, queue: rx.nextQueue()}
+	s, err := l.assemble(ctx, &d)
 	if err != nil {
-		d.close()
 		l.owner.leave(rx)
 		return nil, err
 	}
-	return c, nil
+	return newConn(l, d.rx, d.head, s, d.rule), nil
 }
 
-func (l *link) assemble(ctx context.Context, d *dialled) (c *conn, err error) {
+// assemble connects a pair whose payload comes to d's queue, or leaves nothing.
+func (l *link) assemble(ctx context.Context, d *dialled) (socket, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	s, err := l.connect(ctx, d)
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (l *link) connect(ctx context.Context, d *dialled) (s socket, err error) {
 	dialer := net.Dialer{KeepAliveConfig: keepAlive}
 	if d.head, err = dialer.DialContext(ctx, "tcp", l.Session.Addr); err != nil {
 		return nil, err
@@ -64,11 +74,7 @@ func (l *link) assemble(ctx context.Context, d *dialled) (c *conn, err error) {
 		return nil, err
 	}
 	tuneHead(d.head)
-	s, err := l.owner.cfg.newSocket(*d)
-	if err != nil {
-		return nil, err
-	}
-	return newConn(l, d.rx, d.head, s, d.rule), nil
+	return l.owner.cfg.newSocket(*d)
 }
 
 // prove does the handshake of the head, and pairs it.
@@ -105,7 +111,7 @@ func (l *link) dialData(ctx context.Context, d *dialled) (err error) {
 	}
 	segment := pageSegment(d.rx.nic.MTU(), remote.Addr().Is6())
 	d.data, err = dialData(ctx, local.Addr(), remote, segment, func(local netip.AddrPort) (err error) {
-		d.rule, err = d.rx.steer(local, remote)
+		d.rule, err = d.rx.nic.Steer(local, remote, d.queue)
 		return err
 	})
 	return err

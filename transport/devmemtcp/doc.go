@@ -49,11 +49,31 @@
 // come without, and a target that sends other bytes than it announced is not
 // found out by this package.
 //
+// # Loans
+//
+// A link lends payload where the NIC put it, if the transport was given queues
+// for that. Each of them is one user's at a time and receives into memory that
+// only his payload comes to, since he may map all of it. A loan is one request on
+// a pair that it has to itself for so long; its fragments keep their tokens until
+// they are returned, and the pair's data socket stays open until then, whatever
+// becomes of the pair, the link and the NIC's settings. What is not lent of a
+// payload (more segments than asked for, or than the budget allows) goes back to
+// the kernel at once. Payload of which some came to host memory is not lent at
+// all.
+//
+// A user may have [PoolSize.Lent] bytes of pages, which is what [NewLoanSize] has
+// beside rings, windows and what is being received: so the NIC finds memory
+// however long loans are kept, and a user who keeps all he may have is refused
+// more. Nobody else's payload comes by his queue. Another user gets the queue
+// when nothing is lent or under way on it; see [lending].
+//
 // # Locking
 //
 // lanes.Conn.Mu guards a pair's slots and what is to be written. devmem.mu guards
 // the NIC and the pool, and is held while the NIC is set up, checked or given
-// back. Neither is held while Done or a method of a destination is called. One
+// back. lending.mu guards who has which queue for loans, lendPair.mu the end of a
+// pair for loans; devmem.mu is taken before them, and they are not held over
+// waiting. None is held while Done or a method of a destination is called. One
 // goroutine a pair, its lane's, reads; a gather is ended by whoever does the
 // device's last copy of it.
 //

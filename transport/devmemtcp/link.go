@@ -25,7 +25,7 @@ type counters struct {
 
 func newLink(t *devmem, s transport.Session) *link {
 	l := &link{owner: t}
-	l.Init(lanes.Config{Name: Name, Session: s, MaxLen: MaxLen, Dial: l.dial})
+	l.Init(lanes.Config{Name: Name, Session: s, MaxLen: MaxLen, Dial: l.dial, Ended: l.endLoans})
 	return l
 }
 
@@ -39,7 +39,7 @@ func (l *link) Stats() transport.LinkStats {
 		Fragments:   l.fragments.Load(),
 		Recvmsgs:    l.recvmsgs.Load(),
 		TokenCalls:  l.tokenCalls.Load(),
-		Tokens:      l.tokens.Load(),
+		Tokens:      l.tokens.Load() + l.owner.lent.Load(),
 	}
 	return s
 }

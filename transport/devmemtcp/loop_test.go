@@ -24,12 +24,14 @@ const (
 // into pages of a pool, in fragments of all sizes, and said by control messages
 // as the kernel does. What was given back is overwritten at once.
 type loop struct {
-	tb   testing.TB
-	pool *loopPool
+	tb testing.TB
 
-	mu     sync.Mutex // guards all below
-	free   []int      // pages
-	users  int        // open ports, bindings and rules
+	mu     sync.Mutex        // guards all below
+	pools  []*loopPool       // by number, which is also a binding's
+	bound  map[int]*loopPool // of queues
+	rules  map[int]int       // how many steer to a queue
+	steers map[uint16]int    // of local ports
+	users  int               // open ports, bindings and rules
 	spoils []func(*loopReceived)
 	live   map[*loopSocket]struct{}
 	sound  error // what Check says
@@ -48,7 +50,7 @@ type loopReceived struct {
 }
 
 func newLoop(tb testing.TB) *loop {
-	l := &loop{tb: tb, live: make(map[*loopSocket]struct{})}
+	l := &loop{tb: tb, live: make(map[*loopSocket]struct{}), bound: make(map[int]*loopPool), rules: make(map[int]int), steers: make(map[uint16]int)}
 	tb.Cleanup(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -100,66 +102,145 @@ func (l *loop) use(n int) {
 }
 
 func (l *loop) alloc(size int64) (PoolMemory, error) {
-	l.pool = &loopPool{HostMemory: make(transport.HostMemory, size)}
-	transporttest.Scribble(l.pool.HostMemory)
-	l.free = rand.Perm(int(size / loopPage))
-	return l.pool, nil
+	p := l.newPool(transport.Domain{}, size)
+	transporttest.Scribble(p.HostMemory)
+	return p, nil
 }
 
-// page takes a page as the NIC does.
-func (l *loop) page() int {
+func (l *loop) reserve(dom transport.Domain, size int64) (transport.LoanMemory, error) {
+	return l.newPool(dom, size), nil
+}
+
+func (l *loop) newPool(dom transport.Domain, size int64) *loopPool {
+	p := &loopPool{HostMemory: make(transport.HostMemory, size), loop: l, dom: dom, free: rand.Perm(int(size / loopPage))}
+	l.use(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.free) == 0 {
-		l.tb.Error("the pool is empty")
-		return 0
-	}
-	p := l.free[0]
-	l.free = l.free[1:]
+	p.number = len(l.pools)
+	l.pools = append(l.pools, p)
 	return p
 }
 
-// giveBack has the NIC write over the page.
-func (l *loop) giveBack(p int) {
-	transporttest.Scribble(l.pool.HostMemory[p*loopPage:][:loopPage])
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.free = append(l.free, p)
+// page takes a page as the NIC does.
+func (p *loopPool) page() int {
+	p.loop.mu.Lock()
+	defer p.loop.mu.Unlock()
+	if len(p.free) == 0 {
+		p.loop.tb.Error("the pool is empty")
+		return 0
+	}
+	n := p.free[0]
+	p.free = p.free[1:]
+	return n
 }
 
-type loopPool struct{ transport.HostMemory }
+// giveBack has the NIC write over the page.
+func (p *loopPool) giveBack(n int) {
+	p.loop.mu.Lock()
+	defer p.loop.mu.Unlock()
+	if p.closed {
+		p.loop.tb.Error("a page of memory that was closed is given back")
+	}
+	transporttest.Scribble(p.HostMemory[n*loopPage:][:loopPage])
+	p.free = append(p.free, n)
+}
 
-func (*loopPool) DMABuf() (int, int64, bool) { return 0, 0, true }
-func (*loopPool) Close() error               { return nil }
+// loopPool is memory that the loop puts payload into.
+type loopPool struct {
+	transport.HostMemory
+	loop   *loop
+	number int
+	dom    transport.Domain
+	free   []int // pages; guarded by loop.mu
+	closed bool  // likewise
+}
+
+func (p *loopPool) Domain() transport.Domain   { return p.dom }
+func (p *loopPool) DMABuf() (int, int64, bool) { return p.number, 0, true }
+
+func (p *loopPool) Close() error {
+	p.loop.use(-1)
+	p.loop.mu.Lock()
+	defer p.loop.mu.Unlock()
+	for q, bound := range p.loop.bound {
+		if bound == p || p.closed || len(p.free) != int(p.Size()/loopPage) {
+			p.loop.tb.Errorf("memory %d is closed: at queue %d %t, before %t, %d pages are free", p.number, q, bound == p, p.closed, len(p.free))
+		}
+	}
+	p.closed = true
+	return nil
+}
 
 type loopNIC struct{ *loop }
 
-func (loopNIC) Queues() []int          { return []int{1, 2} }
+func (loopNIC) Queues() []int          { return []int{1, 2, 3} }
 func (loopNIC) RingSize() (int, error) { return 64, nil }
 func (loopNIC) MTU() int               { return 1500 }
 func (n loopNIC) Check() error         { return n.check() }
 func (n loopNIC) Close() error         { n.use(-1); return nil }
 
-func (n loopNIC) Bind(int, ...int) (nicBinding, error) { n.use(1); return loopBound(n), nil }
-
-func (n loopNIC) Steer(local, remote netip.AddrPort, queue int) (nicRule, error) {
-	if !local.IsValid() || local.Port() == 0 || !remote.IsValid() || queue != 1 && queue != 2 {
-		n.tb.Errorf("steering %v to %v, queue %d", remote, local, queue)
-	}
+func (n loopNIC) Bind(fd int, queues ...int) (nicBinding, error) {
 	n.use(1)
-	return loopBound(n), nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b := loopBound{n.loop, n.pools[fd], queues}
+	for _, q := range queues {
+		if n.bound[q] != nil || n.rules[q] != 0 || len(b.pool.free) != int(b.pool.Size()/loopPage) {
+			n.tb.Errorf("binding queue %d to memory %d: bound %v, %d rules, %d pages are free", q, fd, n.bound[q], n.rules[q], len(b.pool.free))
+		}
+		n.bound[q] = b.pool
+	}
+	return b, nil
 }
 
-// loopBound is a binding or a rule.
-type loopBound struct{ *loop }
+func (n loopNIC) Steer(local, remote netip.AddrPort, queue int) (nicRule, error) {
+	n.use(1)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !local.IsValid() || local.Port() == 0 || !remote.IsValid() || n.bound[queue] == nil {
+		n.tb.Errorf("steering %v to %v, queue %d", remote, local, queue)
+	}
+	n.steers[local.Port()] = queue
+	n.rules[queue]++
+	return loopRule{n.loop, queue}, nil
+}
 
-func (loopBound) ID() uint32     { return loopBinding }
-func (b loopBound) Close() error { b.use(-1); return nil }
+type loopRule struct {
+	*loop
+	queue int
+}
+
+func (r loopRule) Close() error {
+	r.use(-1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rules[r.queue]--
+	return nil
+}
+
+type loopBound struct {
+	*loop
+	pool   *loopPool
+	queues []int
+}
+
+func (b loopBound) ID() uint32 { return loopBinding + uint32(b.pool.number) }
+
+func (b loopBound) Close() error {
+	b.use(-1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, q := range b.queues {
+		delete(b.bound, q)
+	}
+	return nil
+}
 
 // loopSocket is a connection whose payload lands in the loop's pool.
 type loopSocket struct {
 	*kernelSocket
 	loop *loop
+	pool *loopPool
 
 	mu     sync.Mutex // guards all below
 	tokens map[uint32]int
@@ -171,6 +252,7 @@ func (l *loop) socket(d dialled) (socket, error) {
 	s := &loopSocket{kernelSocket: k, loop: l, tokens: make(map[uint32]int)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	s.pool = l.bound[l.steers[addrPort(d.data.LocalAddr()).Port()]]
 	l.live[s] = struct{}{}
 	return s, err
 }
@@ -214,14 +296,14 @@ func (s *loopSocket) peel(most int) (b []byte, err error) {
 
 // place puts a fragment into a page of its own, anywhere in it.
 func (s *loopSocket) place(data []byte) control {
-	page := s.loop.page()
+	page := s.pool.page()
 	off := page*loopPage + rand.IntN(loopPage-len(data)+1)
-	copy(s.loop.pool.HostMemory[off:], data)
+	copy(s.pool.HostMemory[off:], data)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last += 1 + rand.Uint32N(10)/9
 	s.tokens[s.last] = page
-	return control{off: uint64(off), size: uint32(len(data)), token: s.last, id: loopBinding}
+	return control{off: uint64(off), size: uint32(len(data)), token: s.last, id: loopBinding + uint32(s.pool.number)}
 }
 
 // say appends a control message.
@@ -250,7 +332,7 @@ func (r *loopReceived) linear(told bool) {
 		if err != nil {
 			r.socket.loop.tb.Error(err)
 		}
-		at += copy(r.host[at:], r.socket.loop.pool.HostMemory[c.off:][:c.size])
+		at += copy(r.host[at:], r.socket.pool.HostMemory[c.off:][:c.size])
 		r.socket.DontNeed([]tokenRange{{start: c.token, count: 1}})
 		rest = next
 	}
@@ -271,7 +353,7 @@ func (s *loopSocket) DontNeed(ranges []tokenRange) (freed int, err error) {
 			delete(s.tokens, t)
 			s.mu.Unlock()
 			if ok {
-				s.loop.giveBack(page)
+				s.pool.giveBack(page)
 				freed++
 			}
 		}
@@ -283,7 +365,7 @@ func (s *loopSocket) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, page := range s.tokens {
-		s.loop.giveBack(page)
+		s.pool.giveBack(page)
 	}
 	clear(s.tokens)
 	s.loop.mu.Lock()

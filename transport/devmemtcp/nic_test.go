@@ -88,6 +88,14 @@ func allocUDMABuf(size int64) (PoolMemory, error) {
 	return p.Alloc(transport.Domain{}, size)
 }
 
+func reserveUDMABuf(dom transport.Domain, size int64) (transport.LoanMemory, error) {
+	p, err := device.Open("udmabuf")
+	if err != nil {
+		return nil, err
+	}
+	return p.Alloc(dom, size)
+}
+
 // listen is a [listener] on the far side of the NIC.
 func (n testNIC) listen(t testing.TB, serve func(net.Conn)) string {
 	return n.listenAt(t, serve, false)

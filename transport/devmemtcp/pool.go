@@ -28,6 +28,8 @@ type PoolSize struct {
 	// Gathers: what each connection has on its way from the pool to where it
 	// belongs.
 	Gathers int64 `json:"gathers"`
+	// Lent: what may be lent at a time.
+	Lent int64 `json:"lent"`
 }
 
 // NewPoolSize returns what queues of ring descriptors each need, for pairs of
@@ -42,4 +44,20 @@ func NewPoolSize(queues, ring, pairs int) PoolSize {
 }
 
 // Total is the sum.
-func (s PoolSize) Total() int64 { return s.Rings + s.Windows + s.Gathers }
+func (s PoolSize) Total() int64 { return s.Rings + s.Windows + s.Gathers + s.Lent }
+
+// loanBudget is what one user may have borrowed at a time, in bytes of pages: a
+// fragment takes all of the page that it lies in.
+const loanBudget = 32 << 20
+
+// NewLoanSize returns how large the memory of one user is that is lent, with
+// queues of ring descriptors. Rings, windows and what is being received come on top of
+// what may be lent: so who keeps loans starves neither the NIC nor the sockets.
+func NewLoanSize(ring int) PoolSize {
+	return PoolSize{
+		Rings:   int64(ring) * int64(os.Getpagesize()),
+		Windows: lendPairs * 2 * receiveBuffer,
+		Gathers: lendPairs * lendControls * int64(os.Getpagesize()),
+		Lent:    loanBudget,
+	}
+}

@@ -11,7 +11,7 @@ type hostNIC struct{ *nic.NIC }
 
 // openNIC takes queues of cfg's NIC.
 func openNIC(cfg Config) (nicPort, error) {
-	n, err := nic.Open(nic.Config{Name: cfg.NIC, Queues: cfg.Queues, StateDir: cfg.StateDir})
+	n, err := nic.Open(nic.Config{Name: cfg.NIC, Queues: cfg.Queues + cfg.LendQueues, StateDir: cfg.StateDir})
 	if err != nil {
 		return nil, err
 	}

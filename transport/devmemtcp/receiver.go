@@ -31,8 +31,10 @@ type receiver struct {
 	pool    PoolMemory
 	binding nicBinding
 	size    PoolSize
-	next    atomic.Uint32 // of the queues
-	pairs   int           // that use it, guarded by devmem.mu
+	queues  []int         // bound to the pool
+	next    atomic.Uint32 // of them
+	pairs   int           // that use it, and borrowers; guarded by devmem.mu
+	lending lending
 }
 
 // newReceiver takes queues of cfg's NIC. The error says what is missing.
@@ -53,7 +55,10 @@ func (r *receiver) bind(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	r.size = NewPoolSize(len(r.nic.Queues()), ring, cfg.Pairs)
+	taken := r.nic.Queues()
+	r.queues = taken[:len(taken)-cfg.LendQueues]
+	r.lending.init(r, cfg.Reserve, taken[len(r.queues):], NewLoanSize(ring))
+	r.size = NewPoolSize(len(r.queues), ring, cfg.Pairs)
 	if r.pool, err = cfg.Pool(r.size.Total()); err != nil {
 		return fmt.Errorf("receive pool of %d bytes: %w", r.size.Total(), err)
 	}
@@ -61,19 +66,18 @@ func (r *receiver) bind(cfg Config) error {
 	if !ok || off != 0 {
 		return errors.New("the receive pool has no dma-buf of its own: use a device whose memory has one, such as udmabuf")
 	}
-	r.binding, err = r.nic.Bind(fd, r.nic.Queues()...)
+	r.binding, err = r.nic.Bind(fd, r.queues...)
 	return err
 }
 
-// steer directs what remote sends to local to the next of the queues.
-func (r *receiver) steer(local, remote netip.AddrPort) (nicRule, error) {
-	queues := r.nic.Queues()
-	return r.nic.Steer(local, remote, queues[int(r.next.Add(1)-1)%len(queues)])
+// nextQueue is the queue for a new pair.
+func (r *receiver) nextQueue() int {
+	return r.queues[int(r.next.Add(1)-1)%len(r.queues)]
 }
 
 // close gives back all there is, the NIC's access to the pool first.
 func (r *receiver) close() error {
-	var errs []error
+	errs := []error{r.lending.close()}
 	if r.binding != nil {
 		errs = append(errs, r.binding.Close())
 	}
@@ -81,6 +85,7 @@ func (r *receiver) close() error {
 	if r.pool != nil {
 		errs = append(errs, r.pool.Close())
 	}
+	errs = append(errs, r.lending.free())
 	return errors.Join(errs...)
 }
 

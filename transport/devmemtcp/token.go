@@ -32,7 +32,7 @@ type tokens struct {
 
 func (t *tokens) add(token uint32) {
 	t.count++
-	if last := len(t.ranges) - 1; last >= 0 && t.ranges[last].start+t.ranges[last].count == token {
+	if last := len(t.ranges) - 1; last >= 0 && t.ranges[last].start+t.ranges[last].count == token && t.ranges[last].count < maxFragments {
 		t.ranges[last].count++
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"hbmfs/transport"
 	"hbmfs/transport/devmemtcp/internal/nic"
@@ -32,6 +33,12 @@ type Config struct {
 	// Pairs is for how many pairs of connections the receive pool is made, of
 	// all links; 4 if it is 0. More share it.
 	Pairs int
+	// LendQueues is how many more of its queues to take for loans, each for one
+	// user at a time. With none, or without Reserve, nothing is lent.
+	LendQueues int
+	// Reserve gives the memory that is lent: of [PoolSize.Total] of
+	// [NewLoanSize] for each user.
+	Reserve transport.ReserveFunc
 	// StateDir is where is recorded what is changed on the NIC; "" for the
 	// default.
 	StateDir string
@@ -47,7 +54,8 @@ const defaultPairs = 4
 
 // devmem is the transport. It has the NIC's queues while someone needs them.
 type devmem struct {
-	cfg Config
+	cfg  Config
+	lent atomic.Int64 // fragments of loans, which outlive links
 
 	mu    sync.Mutex // guards all below; held while the NIC is set up or checked
 	users int        // links, and Plans under way
@@ -58,6 +66,9 @@ type devmem struct {
 // changes it back, or Dial.
 func New(cfg Config) transport.Transport {
 	cfg.Queues = max(cfg.Queues, 1)
+	if cfg.Reserve == nil {
+		cfg.LendQueues = 0
+	}
 	if cfg.Pairs <= 0 {
 		cfg.Pairs = defaultPairs
 	}
@@ -131,7 +142,19 @@ func (t *devmem) join() (*receiver, error) {
 	return t.rx, nil
 }
 
-// leave undoes a join. The pair's sockets are closed.
+// hold returns the receiver to who borrows. Until it leaves, the NIC is not set
+// up anew.
+func (t *devmem) hold() (*receiver, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.setUp(); err != nil {
+		return nil, err
+	}
+	t.rx.pairs++
+	return t.rx, nil
+}
+
+// leave undoes a join, of which the sockets are closed, or a hold.
 func (t *devmem) leave(rx *receiver) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

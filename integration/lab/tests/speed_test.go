@@ -36,7 +36,7 @@ func TestSpeedRDMA(t *testing.T) {
 				startTarget(t, big(1, 1))
 				m := direct(t, "--checksums", checksums, "--extent", strconv.Itoa(c.extent))
 				compare(t, fmt.Sprintf("ib_write_bw -q 4 -s %d", c.extent),
-					func() float64 { return m.fetchRate(t, c.window) },
+					func() float64 { rate, _ := m.fetchRate(t, c.window); return rate },
 					func() float64 { return writeBW(t, c.extent) })
 			})
 		}
@@ -61,8 +61,8 @@ func TestSpeedTCP(t *testing.T) {
 func (m *mount) costed(t *testing.T, cost *[]float64) float64 {
 	t.Helper()
 	before := busyCPU(t)
-	rate := m.fetchRate(t, 4*megabyte)
-	*cost = append(*cost, float64((busyCPU(t)-before).Milliseconds())/(speedBytes/megabyte))
+	rate, mib := m.fetchRate(t, 4*megabyte)
+	*cost = append(*cost, float64((busyCPU(t)-before).Milliseconds())/mib)
 	return rate
 }
 
@@ -167,11 +167,13 @@ func median(v []float64) float64 {
 }
 
 // fetchRate fetches a file over and over by four readers, each window bytes at a
-// time. The pool is smaller than the file: every extent comes over the network.
-func (m *mount) fetchRate(t *testing.T, window int) float64 {
+// time, and returns how much came over the network, in MiB/s and in MiB: some of
+// a file that is larger than the pool is still there when it is fetched again.
+func (m *mount) fetchRate(t *testing.T, window int) (rate, mib float64) {
 	t.Helper()
 	f := m.open(t, "f1", 1, 1)
-	var next, bytes atomic.Int64
+	before := m.stats(t).Target.Link.Bytes
+	var next atomic.Int64
 	began := time.Now()
 	var readers sync.WaitGroup
 	for range 4 {
@@ -182,7 +184,6 @@ func (m *mount) fetchRate(t *testing.T, window int) float64 {
 					t.Error(err)
 					return
 				}
-				bytes.Add(r.Fetched)
 				if _, err := f.Release(r.Handle); err != nil {
 					t.Error(err)
 				}
@@ -190,7 +191,9 @@ func (m *mount) fetchRate(t *testing.T, window int) float64 {
 		})
 	}
 	readers.Wait()
-	return float64(bytes.Load()) / megabyte / time.Since(began).Seconds()
+	took := time.Since(began)
+	mib = float64(m.stats(t).Target.Link.Bytes-before) / megabyte
+	return mib / took.Seconds(), mib
 }
 
 // writeBW is what ib_write_bw reports, in MiB/s.

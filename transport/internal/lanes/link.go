@@ -107,6 +107,9 @@ func (l *Link) Go(f func()) bool {
 	return true
 }
 
+// Ended is nil while the link can be used, and then why it can't.
+func (l *Link) Ended() error { return l.ended() }
+
 // ended is nil while the link can be used.
 func (l *Link) ended() error {
 	l.mu.Lock()

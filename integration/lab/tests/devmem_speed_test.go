@@ -1,0 +1,292 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"hbmfs/fs/client"
+	"hbmfs/fs/uapi"
+	"hbmfs/transport"
+)
+
+func init() { children["bare"], children["flood"] = receiveBare, flood }
+
+const bareConnections = 4
+
+// TestSpeedDevmem compares fetches and loans with fetches by TCP over the same
+// NIC, and loans with a program that does nothing but receive into a dma-buf. All
+// share the guest's CPUs with their senders.
+func TestSpeedDevmem(t *testing.T) {
+	for _, checksums := range []string{"off", "on"} {
+		t.Run("checksums="+checksums, func(t *testing.T) {
+			p := newPair(t)
+			p.run("ethtool", "-X", "mem1", "equal", "1") // queue 1 is the bare program's
+			p.target(farAddr, big(1, 1))
+			m := p.lendMount(farAddr, "--checksums", checksums)
+			overTCP := mountFrom(t, farAddr+":7070", "--transport", "tcp", "--device", "udmabuf", "--pool", smallPool, "--checksums", checksums)
+			fetch := func() float64 { return m.networkRate(t) }
+			loan := func() float64 { return m.loanRate(t, 4*megabyte) }
+			tcp := func() float64 { return overTCP.networkRate(t) }
+			for _, f := range []func() float64{fetch, loan, tcp} {
+				f() // the first pass over new memory is slower
+			}
+			t.Run("fetch", func(t *testing.T) {
+				before := m.stats(t).Target.Link.Devmem
+				compare(t, "fetch over tcp", fetch, tcp)
+				logCalls(t, before, m.stats(t).Target.Link.Devmem)
+			})
+			t.Run("loan", func(t *testing.T) {
+				before := m.stats(t)
+				compare(t, "fetch over tcp", loan, tcp)
+				after := m.stats(t)
+				logCalls(t, before.Target.Link.Devmem, after.Target.Link.Devmem)
+				t.Logf("%d loans, %.2f of what was received is lent", after.Loans.Granted-before.Loans.Granted,
+					float64(after.Loans.Bytes-before.Loans.Bytes)/float64(after.Target.Link.Devmem.DeviceBytes-before.Target.Link.Devmem.DeviceBytes))
+			})
+			t.Run("bare", func(t *testing.T) {
+				b := (&pair{t, p.local}).bare()
+				compare(t, "bare receive loop", loan, b.rate)
+			})
+		})
+	}
+}
+
+func logCalls(t *testing.T, before, after transport.DevmemStats) {
+	t.Helper()
+	mib := float64(after.DeviceBytes-before.DeviceBytes) / megabyte
+	t.Logf("for each MiB: %.2f recvmsg, %.2f setsockopt, %.1f fragments", float64(after.Recvmsgs-before.Recvmsgs)/mib,
+		float64(after.TokenCalls-before.TokenCalls)/mib, float64(after.Fragments-before.Fragments)/mib)
+}
+
+// networkRate is fetchRate of large windows.
+func (m *mount) networkRate(t *testing.T) float64 {
+	t.Helper()
+	rate, _ := m.fetchRate(t, 4*megabyte)
+	return rate
+}
+
+// borrowers is twice as many as have a pair of connections at a time: so one asks
+// while another gives back.
+const borrowers = 8
+
+// loanRate is fetchRate by loans.
+func (m *mount) loanRate(t *testing.T, window int64) float64 {
+	t.Helper()
+	f := m.open(t, "f1", 1, 1)
+	var next, bytes atomic.Int64
+	began := time.Now()
+	var readers sync.WaitGroup
+	for range borrowers {
+		readers.Go(func() {
+			for at := next.Add(1) - 1; at*window < speedBytes; at = next.Add(1) - 1 {
+				off := at * window % fileSize
+				if err := f.borrowThrough(off, off+window); err != nil {
+					t.Error(err)
+					return
+				}
+				bytes.Add(window)
+			}
+		})
+	}
+	readers.Wait()
+	return float64(bytes.Load()) / megabyte / time.Since(began).Seconds()
+}
+
+// borrowThrough borrows a range, piece by piece.
+func (f *file) borrowThrough(off, end int64) error {
+	for off < end {
+		r, err := f.Fetch(context.Background(), off, end-off, client.FetchOptions{Loan: true, Segments: uapi.MaxSegments})
+		if err != nil {
+			return err
+		}
+		if !r.Loan {
+			return errors.New("not lent")
+		}
+		off += r.Fetched
+		if _, err := f.Release(r.Handle); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bareLoop is a program that receives into a dma-buf and gives all back at once.
+type bareLoop struct {
+	p    *pair
+	line func() string
+}
+
+// bare starts one on queue 1, which nobody else uses.
+func (p *pair) bare() *bareLoop {
+	p.t.Helper()
+	p.run("ethtool", "-N", "mem1", "flow-type", "tcp4", "dst-ip", nearAddr, "dst-port", devmemPort, "action", "1", "loc", "60")
+	p.t.Cleanup(func() { p.run("ethtool", "-N", "mem1", "delete", "60") })
+	r := p.local.StartCommand(p.t, child(p.t, "bare", "-listen", ":"+devmemPort))
+	r.WaitLine(p.t, "listening")
+	p.t.Cleanup(func() { r.Kill(p.t); r.Wait(p.t) })
+	n := 0
+	return &bareLoop{p, func() string { n++; return r.WaitLine(p.t, fmt.Sprintf("round %d:", n)) }}
+}
+
+// rate sends to the loop and returns what it says of its rate, in MiB/s.
+func (b *bareLoop) rate() float64 {
+	b.p.t.Helper()
+	c := child(b.p.t, "flood", nearAddr+":"+devmemPort, strconv.Itoa(speedBytes))
+	c.Argv = append([]string{"ip", "netns", "exec", farNS}, c.Argv...)
+	s := b.p.local.StartCommand(b.p.t, c)
+	var round int
+	var rate float64
+	if _, err := fmt.Sscanf(b.line(), "round %d: %f", &round, &rate); err != nil {
+		b.p.t.Fatal(err)
+	}
+	s.Wait(b.p.t)
+	return rate
+}
+
+// flood is a child: ADDRESS BYTES. It sends as fast as it can, by bareConnections.
+func flood(args []string) error {
+	total, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	var conns []net.Conn
+	for range bareConnections {
+		c, err := net.Dial("tcp", args[0])
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	errs := make(chan error)
+	for _, c := range conns {
+		go func() { errs <- send(c.(*net.TCPConn), total/bareConnections) }()
+	}
+	for range conns {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}
+
+func send(c *net.TCPConn, total int) error {
+	if err := c.SetWriteBuffer(1 << 20); err != nil {
+		return err
+	}
+	data := make([]byte, chunk)
+	for ; total > 0; total -= len(data) {
+		if _, err := c.Write(data); err != nil {
+			return err
+		}
+	}
+	if err := c.CloseWrite(); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, c)
+	return err
+}
+
+// receiveBare is a child. It binds a dma-buf, and says after each round of
+// connections how fast they brought what they did.
+func receiveBare(args []string) error {
+	flags := flag.NewFlagSet("bare", flag.ContinueOnError)
+	address := flags.String("listen", "", "")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	region, err := allocate(32 << 20)
+	if err != nil {
+		return err
+	}
+	r := &receiver{region: region} // its binding ends with it
+	if err := r.bind("mem1", 1); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp4", *address)
+	if err != nil {
+		return err
+	}
+	fmt.Println("listening")
+	for n := 1; ; n++ {
+		rate, err := r.bareRound(l)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("round %d: %.2f MiB/s\n", n, rate)
+	}
+}
+
+func (r *receiver) bareRound(l net.Listener) (float64, error) {
+	var conns []net.Conn
+	for range bareConnections {
+		c, err := l.Accept()
+		if err != nil {
+			return 0, err
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	began := time.Now()
+	ends := make(chan error)
+	var total atomic.Int64
+	for _, c := range conns {
+		go func() { ends <- drainBare(c.(*net.TCPConn), &total) }()
+	}
+	var err error
+	for range conns {
+		err = errors.Join(err, <-ends)
+	}
+	return float64(total.Load()) / megabyte / time.Since(began).Seconds(), err
+}
+
+// drainBare receives all that comes, and gives the tokens of each call back.
+func drainBare(c *net.TCPConn, total *atomic.Int64) error {
+	f, err := c.File() // blocking
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fd, data, oob := int(f.Fd()), make([]byte, chunk), make([]byte, oobSize)
+	var back []tokenRange
+	for {
+		n, oobn, _, _, err := unix.Recvmsg(fd, data, oob, unix.MSG_SOCK_DEVMEM)
+		if err != nil || n == 0 {
+			return err
+		}
+		if back = tokensIn(oob[:oobn], back[:0]); len(back) == 0 {
+			return errors.New("payload came to host memory")
+		}
+		for i := 0; i < len(back); i += maxTokenRanges {
+			if _, err := dontNeed(fd, back[i:min(i+maxTokenRanges, len(back))]); err != nil {
+				return err
+			}
+		}
+		total.Add(int64(n))
+	}
+}
+
+// tokensIn collects the tokens of control messages, in as few ranges as their
+// order allows.
+func tokensIn(oob []byte, into []tokenRange) []tokenRange {
+	step := unix.CmsgSpace(int(unsafe.Sizeof(fragment{})))
+	for ; len(oob) >= step; oob = oob[step:] {
+		token := (*fragment)(unsafe.Pointer(&oob[unix.CmsgLen(0)])).Token
+		if last := len(into) - 1; last >= 0 && into[last].start+into[last].count == token {
+			into[last].count++
+		} else {
+			into = append(into, tokenRange{token, 1})
+		}
+	}
+	return into
+}
