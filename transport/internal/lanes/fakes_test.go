@@ -2,6 +2,7 @@ package lanes
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -91,6 +92,9 @@ type fakeLink struct {
 	refuse func(ctx context.Context, nth int32) error
 	dials  atomic.Int32
 	ended  atomic.Int32
+
+	mu   sync.Mutex
+	made []*fakeConn
 }
 
 // newLink returns a link of n connections that is closed when the test ends.
@@ -102,12 +106,20 @@ func newLink(t testing.TB, n int) *fakeLink {
 			if err := l.refuse(ctx, l.dials.Add(1)); err != nil {
 				return nil, err
 			}
-			return &newFake(&l.Link).Conn, nil
+			return &l.make().Conn, nil
 		},
 		Ended: func() { l.ended.Add(1) },
 	})
 	t.Cleanup(func() { l.Close() })
 	return l
+}
+
+func (l *fakeLink) make() *fakeConn {
+	c := newFake(&l.Link)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.made = append(l.made, c)
+	return c
 }
 
 // connected returns a link of n connections that are up.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,9 +57,11 @@ func (l *Link) open(ctx context.Context) error {
 	err := g.Wait()
 	if err != nil {
 		l.cancel()
+		var retiring sync.WaitGroup
 		for c := range l.up {
-			c.carrier.Retire(err)
+			retiring.Go(func() { c.carrier.Retire(err) })
 		}
+		retiring.Wait()
 	}
 	return err
 }

@@ -29,8 +29,11 @@ func TestConnectOpensAllOrNone(t *testing.T) {
 		if err := l.Connect(t.Context()); !errors.Is(err, c.want) || !errors.Is(err, c.refusal) {
 			t.Errorf("%s: %v", what, err)
 		}
-		for i := range l.lanes {
-			if k := l.conn(i); k != nil && k.retired.Load() != 1 {
+		if len(l.made) != 2 {
+			t.Errorf("%s: %d connections were made", what, len(l.made))
+		}
+		for i, k := range l.made {
+			if k.retired.Load() != 1 {
 				t.Errorf("%s: connection %d was retired %d times", what, i, k.retired.Load())
 			}
 		}
