@@ -34,15 +34,28 @@ func newOp() *op {
 const batchSize = 64
 
 // queue holds the requests that no link has taken. Target.mu guards it, but for
-// batch, which is whoever's set pumping.
+// batch, which is whoever's set pumping, and for refused, which that one changes.
 type queue struct {
 	head, tail *op
 	pumping    bool // someone hands requests to the link
 	again      bool // a credit came back meanwhile
 	nudge      *time.Timer
 	nudging    bool // nudge will fire
+	refused    refusal
 	batch      [batchSize]*op
 	reqs       [batchSize]*transport.Request
+}
+
+// refusal is why a session's link did not take all of the last batch; err is nil
+// if it did, or lacked credits only.
+type refusal struct {
+	by  *session
+	err error
+}
+
+// isNews reports whether r says what last did not.
+func (r refusal) isNews(last refusal) bool {
+	return r.err != nil && (last.err == nil || r.by != last.by || r.err.Error() != last.err.Error())
 }
 
 // nudgeEvery is how often requests that wait, for the target or for credits, are
@@ -149,9 +162,17 @@ func (t *Target) handOver(s *session) (all bool, err error) {
 	if err != nil && needsSession(err) {
 		t.fail(s, err)
 	}
+	refused := q.refused
+	if n > 0 {
+		refused = refusal{s, err}
+	}
+	if refused.isNews(q.refused) {
+		t.cfg.Log.Warn("requests wait", "target", t.cfg.Addr, "err", err)
+	}
 	t.mu.Lock()
 	t.queued.Add(-int64(accepted))
 	q.pushFront(q.batch[accepted:n])
+	q.refused = refused
 	return accepted == n, err
 }
 
@@ -249,12 +270,15 @@ func (t *Target) nudged() {
 	t.pump()
 }
 
-// errLate says that no link took a request in time, and why there is no link if
-// that is so. t.mu is held.
+// errLate says that no link took a request in time, and why there is no link, or
+// why it takes none, if that is so. t.mu is held.
 func (t *Target) errLate() error {
 	err := fmt.Errorf("target %s: %w: no answer within %v", t.cfg.Addr, transport.ErrConnLost, t.cfg.Timeout)
-	if t.cause != nil {
-		err = fmt.Errorf("%w: %v", err, t.cause)
+	switch last := &t.waiting.refused; {
+	case t.cause != nil:
+		err = fmt.Errorf("%w; %v", err, t.cause)
+	case last.err != nil && last.by == t.cur:
+		err = fmt.Errorf("%w; %v", err, last.err)
 	}
 	return err
 }

@@ -3,6 +3,10 @@ package remote_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -108,3 +112,92 @@ func TestOverdueBehindFullLink(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// refusing has links that take nothing while there is a reason.
+type refusing struct {
+	transport.Transport
+	why atomic.Pointer[error]
+}
+
+func (r *refusing) Dial(ctx context.Context, s transport.Session) (transport.Link, error) {
+	l, err := r.Transport.Dial(ctx, s)
+	return refusingLink{l, r}, err
+}
+
+type refusingLink struct {
+	transport.Link
+	r *refusing
+}
+
+func (l refusingLink) Submit(reqs []*transport.Request) (int, error) {
+	if why := l.r.why.Load(); why != nil {
+		return 0, *why
+	}
+	return l.Link.Submit(reqs)
+}
+
+func (r *refusing) refuse(text string) {
+	err := fmt.Errorf("%w: %s", transport.ErrConnLost, text)
+	r.why.Store(&err)
+}
+
+// logged is what a log got.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logged) count(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), what)
+}
+
+// TestWhyLinkTakesNothing has a link that is up, and says why it takes nothing:
+// requests that are given up say it, and the log once for each reason.
+func TestWhyLinkTakesNothing(t *testing.T) {
+	n := startNode(t, nil)
+	n.write(name(1), 1, 1)
+	tr, log := &refusing{Transport: inproc.New(n.target)}, new(logged)
+	cfg := n.config()
+	cfg.Select, cfg.Timeout = use(tr), 10*nudge
+	cfg.Log = slog.New(slog.NewTextHandler(log, nil))
+	r := connect(t, cfg)
+	f := open(t, r, 1)
+	fetches := func() error {
+		ended := make(chan error, 1)
+		f.Submit([]*transport.Request{{
+			Dst:  transport.Span{Mem: make(transport.HostMemory, 16), Len: 16},
+			Done: func(res transport.Result) { ended <- res.Err },
+		}})
+		return <-ended
+	}
+	for _, remedy := range []string{"bring its link up", "load its driver"} {
+		tr.refuse(remedy)
+		for range 2 {
+			if err := fetches(); !errors.Is(err, transport.ErrConnLost) || !strings.Contains(err.Error(), remedy) {
+				t.Errorf("given up with %v", err)
+			}
+		}
+		if n := log.count(remedy); n != 1 {
+			t.Errorf("%q is logged %d times", remedy, n)
+		}
+	}
+	tr.why.Store(nil)
+	if err := fetches(); err != nil {
+		t.Errorf("after the remedy: %v", err)
+	}
+	tr.refuse("load its driver")
+	if err := fetches(); err == nil || log.count("load its driver") != 2 {
+		t.Errorf("%v; not logged when it came again", err)
+	}
+}
+
+// nudge is how often requests that wait are looked at.
+const nudge = 20 * time.Millisecond
