@@ -65,6 +65,7 @@ const (
 	rejectCrowded
 	rejectResources
 	rejectMTU
+	rejectPort
 )
 
 // hello says where the client's mailbox and proof area are.
@@ -187,6 +188,8 @@ func parseReject(b []byte) error {
 		return fmt.Errorf("%w: the target's device is out of resources", transport.ErrConnLost)
 	case rejectMTU:
 		return fmt.Errorf("%w: the target knows no such MTU as this side announced", transport.ErrProtocol)
+	case rejectPort:
+		return fmt.Errorf("%w: at the target's RDMA device, %w", transport.ErrConnLost, errPortDown)
 	default:
 		return fmt.Errorf("%w: refused with code %d", transport.ErrProtocol, code)
 	}

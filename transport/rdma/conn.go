@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/lanes"
@@ -38,10 +37,11 @@ type conn struct {
 	control control
 	cq      *verbs.CQ
 	qp      *verbs.QP
-	mtu     int             // agreed, in bytes
-	hurry   <-chan struct{} // closed when the end may not wait for the port
+	mtu     int // agreed, in bytes
 
 	watcher     sync.WaitGroup // of events
+	watched     bool           // there is one
+	released    func()         // ends the wait for the device's removal; may be nil
 	failing     sync.Once
 	flushed     func()                  // ends the wait for a device that never flushes; may be nil
 	wc          [batch]verbs.Completion // the lane's own
@@ -167,7 +167,7 @@ func (c *conn) gone(ev verbs.Event) error {
 	switch ev.Kind {
 	case verbs.DeviceRemoval:
 		if c.device != nil {
-			c.device.removed.Store(true)
+			c.device.remove()
 		}
 		return errRemoved
 	case verbs.Disconnected:
@@ -176,6 +176,12 @@ func (c *conn) gone(ev verbs.Event) error {
 		return fmt.Errorf("%w: %v", transport.ErrConnLost, ev.Kind)
 	}
 	return nil
+}
+
+// heed has the connection hear of its peer's and its device's end.
+func (c *conn) heed() {
+	c.watched = true
+	c.watcher.Go(c.watch)
 }
 
 // watch kills the connection when its peer or its device goes, until the events
@@ -200,6 +206,9 @@ func (c *conn) watch() {
 // the requests that wait for the peer. The peer hears of it last.
 func (c *conn) Retire(err error) {
 	c.Kill(err)
+	if c.released != nil {
+		c.released()
+	}
 	c.Mu.Lock()
 	for c.posting {
 		c.idle.Wait()
@@ -209,30 +218,33 @@ func (c *conn) Retire(err error) {
 	if c.qp != nil {
 		c.drain()
 	}
-	c.closeQueues()
-	c.abandon(err)
+	if c.closeQueues() == nil {
+		c.abandon(err)
+	}
 	c.closeMemory()
+	for range c.Unanswered() { // the queue pair is not destroyed: see lifetime
+		<-c.device.closed
+	}
+	c.abandon(err)
 	c.part(err)
 }
 
-// removalTime is how long the kernel may go on destroying what was on a device
-// that it takes away, after it has refused to do so on request: it closes the
-// interface first (ib_uverbs_remove_one, drivers/infiniband/core/uverbs_main.c
-// of Linux 6.12).
-const removalTime = 2 * time.Second
-
-// closeQueues closes what the device may write by. An error of it means that the
-// device is being removed, and what was to be closed with it.
-func (c *conn) closeQueues() {
+// closeQueues closes what the device may write by. An error means that the queue
+// pair may still be there, on a device that is being removed.
+func (c *conn) closeQueues() (err error) {
 	if c.flushed != nil {
 		c.flushed()
 	}
-	if c.qp != nil && c.qp.Close() != nil {
-		time.Sleep(removalTime)
+	if c.qp != nil {
+		err = c.qp.Close()
+	}
+	if err != nil {
+		c.device.remove()
 	}
 	if c.cq != nil {
 		_ = c.cq.Close()
 	}
+	return err
 }
 
 // closeMemory gives back what else the connection has of its device.
@@ -243,10 +255,21 @@ func (c *conn) closeMemory() {
 	}
 }
 
-// part tells the peer that the connection ends because of err, once the port
-// carries that, or is hurried.
+// part has the peer told that the connection ends because of err.
 func (c *conn) part(err error) {
-	c.port.await(caution(err), c.hurry)
+	f := farewell{port: c.port, settle: caution(err), say: c.leave}
+	if c.port != (port{}) {
+		f.removed = c.device.removed.Done()
+		if !c.watched {
+			c.events.Resume()
+			c.heed()
+		}
+	}
+	parting.add(f)
+}
+
+// leave tells the peer, if it was ever asked for a connection.
+func (c *conn) leave() {
 	if c.events != nil {
 		c.events.Interrupt()
 		c.watcher.Wait()

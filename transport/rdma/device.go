@@ -31,13 +31,13 @@ type device struct {
 
 // opened is an open device.
 type opened struct {
-	name    string
-	ctx     *verbs.Context
-	pd      *verbs.PD
-	refs    int         // connections, being set up ones included; guarded by device.change
-	removed atomic.Bool // the kernel is taking it away
-	ready   bool        // bounce and regions are registered; guarded by device.change
-	bounce  *verbs.MR
+	lifetime
+	name   string
+	ctx    *verbs.Context
+	pd     *verbs.PD
+	refs   int  // connections, being set up ones included; guarded by device.change
+	ready  bool // bounce and regions are registered; guarded by device.change
+	bounce *verbs.MR
 }
 
 // region is an attached memory: mr is nil while it isn't registered.
@@ -50,7 +50,7 @@ func (d *device) acquire(name string) (*opened, error) {
 	d.change.Lock()
 	defer d.change.Unlock()
 	if o := d.open; o != nil {
-		if o.removed.Load() || o.name != name {
+		if o.removed.Err() != nil || o.name != name {
 			return nil, fmt.Errorf("%s: %w", o.name, errRemoved)
 		}
 		o.refs++
@@ -74,7 +74,7 @@ func openDevice(name string) (*opened, error) {
 		ctx.Close()
 		return nil, err
 	}
-	return &opened{name: name, ctx: ctx, pd: pd, refs: 1}, nil
+	return &opened{lifetime: newLifetime(), name: name, ctx: ctx, pd: pd, refs: 1}, nil
 }
 
 // prepare registers what requests need, once.
@@ -111,6 +111,7 @@ func (d *device) release(o *opened) {
 	}
 	_ = o.pd.Close()
 	_ = o.ctx.Close()
+	close(o.closed)
 	d.open = nil
 }
 

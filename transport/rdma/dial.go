@@ -29,9 +29,7 @@ func (l *link) dial(ctx context.Context) (*lanes.Conn, error) {
 	addrs, err := resolve(ctx, l.Session.Addr)
 	for _, a := range addrs {
 		c := newConn(l)
-		c.hurry = ctx.Done()
 		if err = c.open(ctx, a); err == nil {
-			c.hurry = l.Context().Done()
 			return &c.Conn, nil
 		}
 		c.Retire(err)
@@ -77,7 +75,8 @@ func (c *conn) open(ctx context.Context, to netip.AddrPort) (err error) {
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
-	c.watcher.Go(c.watch)
+	c.heed()
+	c.released = onEnd(c.device.removed, func() { c.Kill(errRemoved) })
 	stop = onEnd(ctx, c.cq.Interrupt)
 	err = c.prove()
 	stop()
@@ -108,11 +107,19 @@ func (c *conn) connect(to netip.AddrPort) error {
 	if err := c.reach(to); err != nil {
 		return err
 	}
+	through := newPort(c.id)
+	if !through.active() {
+		return through.down()
+	}
+	if n := parting.waiting.Load(); n >= maxPartings {
+		return fmt.Errorf("%d connections have ended whose peers are yet to be told: see why the network link of RDMA device %s does not stay up",
+			n, through.device)
+	}
 	mtu, err := c.build()
 	if err != nil {
 		return err
 	}
-	c.port = newPort(c.id)
+	c.port = through
 	r := connectRequest{mtu: uint16(mtu), session: c.link.Session.ID, nonce: newNonce()}
 	if err := c.id.Connect(c.qp.Number(), appendConnect(nil, r, c.link.Session.Secret)); err != nil {
 		return err
@@ -136,11 +143,12 @@ func (c *conn) reach(to netip.AddrPort) (err error) {
 	if c.id, err = c.events.NewID(); err != nil {
 		return err
 	}
-	if err := c.id.ResolveAddr(to, resolveTimeout); err != nil {
-		return err
+	err = c.id.ResolveAddr(to, resolveTimeout)
+	if err == nil {
+		_, err = c.expect(verbs.AddrResolved)
 	}
-	if _, err := c.expect(verbs.AddrResolved); err != nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("no RDMA device has a route to %v: bring its network link up, or set an address or a route: %w", to, err)
 	}
 	if err := c.id.ResolveRoute(resolveTimeout); err != nil {
 		return err

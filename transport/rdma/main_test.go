@@ -7,7 +7,15 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
+
+// tests end when nothing is left to be said.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int {
+	defer parting.wait()
+	return t.M.Run()
+}
 
 // unsupported skips a test that needs what this host lacks.
 func unsupported(t *testing.T, need string) {

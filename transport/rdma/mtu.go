@@ -10,13 +10,13 @@ import (
 func validMTU(n int) bool { return n >= 256 && n <= 4096 && n&(n-1) == 0 }
 
 // portMTU is the active MTU of a device's port, in bytes.
-func portMTU(ctx *verbs.Context, port uint8) (int, error) {
-	p, err := ctx.Port(port)
+func portMTU(ctx *verbs.Context, number uint8) (int, error) {
+	p, err := ctx.Port(number)
 	if err == nil && !p.Active {
-		err = fmt.Errorf("port %d of the RDMA device is down: bring its network link up", port)
+		err = port{ctx.Name(), number}.down()
 	}
 	if err == nil && !validMTU(p.ActiveMTU) {
-		err = fmt.Errorf("port %d has no path MTU that is known (%d bytes): check its network link", port, p.ActiveMTU)
+		err = fmt.Errorf("port %d has no path MTU that is known (%d bytes): check its network link", number, p.ActiveMTU)
 	}
 	return p.ActiveMTU, err
 }

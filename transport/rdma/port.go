@@ -3,10 +3,12 @@ package rdma
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"hbmfs/transport"
@@ -21,19 +23,21 @@ import (
 // (ib_mad_recv_done, drivers/infiniband/core/mad.c). It stays in the error state
 // until the device is removed and added again.
 //
-// So a connection that ends says so only while its port is active, and none is
-// asked for before. What remains is a link that goes down while the kernel still
-// repeats a message that nobody answered, and a process that ends while it is
-// down: the kernel then sends what it has to. See [port.unheard].
+// So a connection that ends says so only while its port is active, however long
+// that takes (see [partings]), and none is asked for before. What remains is a
+// link that goes down while the kernel still repeats a message that nobody
+// answered, and a process that ends while it is down: the kernel then sends what
+// it has to. See [port.unheard].
 //
 // A link that goes down takes its queue pairs along before its port's state says
 // so: an end that the peer did not announce counts as a sign of it for a while.
 const (
 	settleTime = 500 * time.Millisecond
 	lookTime   = 20 * time.Millisecond
-	// endTime is how long the end of a link or a server waits for a port.
-	endTime = time.Second
+	downTime   = 200 * time.Millisecond // between two looks at a port that is down
 )
+
+var errPortDown = errors.New("the port is down: bring its network link up")
 
 // class is where the kernel shows its RDMA devices; a test's may be elsewhere.
 var class = "/sys/class/infiniband"
@@ -62,37 +66,40 @@ func caution(err error) time.Duration {
 	return settleTime
 }
 
-// await returns when p has been active for as long as settle, or is gone, or
-// when a little time has passed since ended.
-func (p port) await(settle time.Duration, ended <-chan struct{}) {
-	if p.device == "" {
-		return
-	}
-	tick := time.NewTicker(lookTime)
-	defer tick.Stop()
-	var over <-chan time.Time
+// await returns when p has been active for as long as settle, or is gone with its
+// device, which removed says too.
+func (p port) await(settle time.Duration, removed <-chan struct{}) {
 	for since := time.Now(); ; {
+		wait := lookTime
 		switch {
 		case !p.active():
-			since = time.Now()
+			since, wait = time.Now(), downTime
 		case time.Since(since) >= settle:
 			return
 		}
 		select {
-		case <-tick.C:
-		case <-ended:
-			ended, over, settle = nil, time.After(endTime), 0
-		case <-over:
+		case <-time.After(wait):
+		case <-removed:
 			return
 		}
 	}
 }
 
-// active reports false while the port is there and its link is down.
+// active reports false while the port is there and its link is down, or it can't
+// be told. A port that is not there is nothing to wait for. That is so too where
+// the whole class is hidden, as in a container without sysfs: libibverbs finds no
+// device there either.
 func (p port) active() bool {
 	// "4: ACTIVE"; see Documentation/ABI/stable/sysfs-class-infiniband.
 	state, err := os.ReadFile(filepath.Join(class, p.device, "ports", fmt.Sprint(p.number), "state"))
-	return err != nil || strings.HasPrefix(string(state), "4:")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
+		return true
+	}
+	return err == nil && strings.HasPrefix(string(state), "4:")
+}
+
+func (p port) down() error {
+	return fmt.Errorf("RDMA device %s, port %d: %w", p.device, p.number, errPortDown)
 }
 
 // unheard says that nobody answered a connection request through p, and how to

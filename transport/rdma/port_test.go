@@ -1,9 +1,12 @@
 package rdma
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,25 +43,27 @@ func TestPortActive(t *testing.T) {
 			t.Errorf("%q: active %v", state, got)
 		}
 	}
+	class = filepath.Join(class, p.device, "ports", "1", "state")
+	if p.active() {
+		t.Error("a port whose state can't be read is taken for active")
+	}
 }
 
 func TestPortAwait(t *testing.T) {
 	p, set := fakePort(t)
 	for _, c := range []struct {
 		name          string
-		port          port
 		settle        time.Duration
 		downFor       time.Duration // from the start
-		endAfter      time.Duration // 0: never
+		removedAfter  time.Duration // 0: never
 		least, atMost time.Duration
 	}{
-		{name: "no port", settle: settleTime},
-		{name: "active", port: p},
-		{name: "settling", port: p, settle: settleTime, least: settleTime, atMost: settleTime + lookTime},
-		{name: "down", port: p, downFor: time.Minute, least: time.Minute, atMost: time.Minute + lookTime},
-		{name: "down, settling", port: p, settle: settleTime, downFor: time.Minute, least: time.Minute + settleTime - lookTime, atMost: time.Minute + settleTime + 2*lookTime},
-		{name: "down at the end", port: p, downFor: time.Hour, endAfter: time.Second, least: time.Second + endTime, atMost: time.Second + endTime + lookTime},
-		{name: "settling at the end", port: p, settle: settleTime, endAfter: lookTime / 2, least: lookTime / 2, atMost: 2 * lookTime},
+		{name: "active"},
+		{name: "settling", settle: settleTime, least: settleTime, atMost: settleTime + lookTime},
+		{name: "down", downFor: time.Hour, least: time.Hour, atMost: time.Hour + downTime},
+		{name: "down, settling", settle: settleTime, downFor: time.Minute, least: time.Minute + settleTime - downTime, atMost: time.Minute + settleTime + downTime},
+		{name: "removed while down", downFor: time.Hour, removedAfter: time.Minute, least: time.Minute, atMost: time.Minute},
+		{name: "removed while settling", settle: settleTime, removedAfter: lookTime / 2, least: lookTime / 2, atMost: lookTime / 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -67,12 +72,12 @@ func TestPortAwait(t *testing.T) {
 					set("1: DOWN\n")
 					time.AfterFunc(c.downFor, func() { set("4: ACTIVE\n") })
 				}
-				ended := make(chan struct{})
-				if c.endAfter > 0 {
-					time.AfterFunc(c.endAfter, func() { close(ended) })
+				removed := make(chan struct{})
+				if c.removedAfter > 0 {
+					time.AfterFunc(c.removedAfter, func() { close(removed) })
 				}
 				began := time.Now()
-				c.port.await(c.settle, ended)
+				p.await(c.settle, removed)
 				if took := time.Since(began); took < c.least || took > c.atMost {
 					t.Errorf("took %v, want %v to %v", took, c.least, c.atMost)
 				}
@@ -84,7 +89,11 @@ func TestPortAwait(t *testing.T) {
 func TestCaution(t *testing.T) {
 	for err, want := range map[error]time.Duration{
 		fmt.Errorf("x: %w", errPeerLeft):                    0,
+		fmt.Errorf("x: %w", errDisconnected):                0,
 		fmt.Errorf("x: %w", errRemoved):                     0,
+		errors.Join(errRemoved, syscall.EIO):                0,
+		fmt.Errorf("x: %w", transport.ErrSession):           0,
+		fmt.Errorf("x: %w", net.ErrClosed):                  0,
 		fmt.Errorf("x: %w", transport.ErrClosed):            0,
 		fmt.Errorf("x: %w: flushed", transport.ErrConnLost): settleTime,
 	} {

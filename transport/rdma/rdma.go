@@ -24,11 +24,17 @@
 // # What is never written late
 //
 // A request that failed with its connection is Done after the queue pair was
-// put into the error state, its work has flushed, and it was destroyed: nothing
-// can write the destination any more. That holds for targets that keep to the
+// put into the error state, its work has flushed, and it was destroyed, or all of
+// its device was closed: nothing can write the destination any more. That holds for targets that keep to the
 // protocol. The key that a request carries is good for the whole of its memory,
 // as long as that is attached: a hostile target could write anywhere in memory
 // that it was once asked to fill a part of. Mount only targets that may.
+//
+// # What is said late
+//
+// A connection tells its peer that it ended only while its port carries that: see
+// port.go for why. Until then its identifier outlives it, and the link or server
+// that had it.
 //
 // # Locking
 //

@@ -43,10 +43,11 @@ type Server struct {
 	arena    *arena
 	devices  *serverDevices
 	listener *verbs.ID
-	conns    map[*verbs.ID]*serving
+	conns    map[*verbs.ID]*serving // those included whose clients are yet to be told of the end
 	closed   bool
 	quit     chan struct{}  // closed when closed becomes true
 	open     sync.WaitGroup // of connections, and of whoever listens again
+	parting  sync.WaitGroup // of connections whose clients are yet to be told
 	looping  sync.WaitGroup // of the event loop
 }
 
@@ -134,27 +135,36 @@ func listener(events *verbs.Events, addr netip.AddrPort) (*verbs.ID, error) {
 	return id, nil
 }
 
-// loop dispatches events until Close.
+// loop dispatches events until the last client was told of the server's end, or
+// no more can be had then.
 func (s *Server) loop() {
+	var last string // error, which is logged once
 	for {
 		ev, err := s.events.Next()
-		switch {
-		case err == nil:
+		if err == nil {
 			s.dispatch(ev)
-		case errors.Is(err, verbs.ErrInterrupted):
+			continue
+		}
+		if errors.Is(err, verbs.ErrInterrupted) {
 			return
-		default:
+		}
+		if text := err.Error(); text != last {
 			s.log.Warn("rdma: an event of the connection manager was lost", "err", err)
-			s.pause(listenAgain)
+			last = text
+		}
+		if !s.pause(listenAgain) {
+			return
 		}
 	}
 }
 
-// pause returns early when the server is closed.
-func (s *Server) pause(d time.Duration) {
+// pause reports false, and returns early, when the server is closed.
+func (s *Server) pause(d time.Duration) bool {
 	select {
 	case <-s.quit:
+		return false
 	case <-time.After(d):
+		return true
 	}
 }
 
@@ -175,29 +185,27 @@ func (s *Server) dispatch(ev verbs.Event) {
 func (s *Server) accept(id *verbs.ID, private []byte) {
 	c := s.track(id)
 	if c == nil {
-		s.log.Warn("rdma: connection refused", "peer", id.Peer(), "err", errCrowd)
-		refuse(id, rejectCrowded)
-		_ = id.Close() // it was never connected
+		_ = id.Close() // which the kernel rejects
 		return
 	}
 	go func() {
 		defer s.open.Done()
 		err := c.run(private)
-		s.forget(c)
 		if !errors.Is(err, errDisconnected) && !errors.Is(err, net.ErrClosed) {
 			s.log.Warn("rdma: connection ended", "peer", c.peer, "err", err)
 		}
 	}()
 }
 
-// track returns a connection for id, or nil if the server has too many.
+// track returns a connection for id, or nil if the server is closed.
 func (s *Server) track(id *verbs.ID) *serving {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.conns) >= maxConns {
+	if s.closed {
 		return nil
 	}
 	c := newServing(s, id)
+	c.surplus = len(s.conns) >= maxConns
 	s.conns[id] = c
 	s.open.Add(1)
 	return c
@@ -211,18 +219,25 @@ func (s *Server) forget(c *serving) {
 
 // endConn ends a connection, if id is still one.
 func (s *Server) endConn(id *verbs.ID, err error) {
-	s.mu.Lock()
-	c := s.conns[id]
-	s.mu.Unlock()
-	if c != nil {
+	if c := s.find(id); c != nil {
 		c.fail(err)
 	}
+}
+
+// find returns nil if id is no connection.
+func (s *Server) find(id *verbs.ID) *serving {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns[id]
 }
 
 // removed lets go of a device: its connections end, and a listener that was
 // bound to its address listens again once it is back.
 func (s *Server) removed(id *verbs.ID) {
-	s.endConn(id, fmt.Errorf("%w: the RDMA device was removed", transport.ErrConnLost))
+	if c := s.find(id); c != nil {
+		c.fail(errRemoved)
+		c.remove()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if id != s.listener || s.closed {
@@ -274,26 +289,36 @@ func (s *Server) Stats() ServerStats {
 }
 
 // Close ends all connections. It returns once no read of a source is under way
-// and everything of the devices is closed.
+// and everything of the devices is closed. Clients that the network can't tell
+// now are told later, unless the process ends before.
 func (s *Server) Close() error {
 	if !s.shut() {
 		return nil
 	}
 	s.open.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.events == nil { // Listen failed, or will
 		return nil
 	}
-	s.events.Interrupt()
-	s.looping.Wait()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var errs []error
 	if s.listener != nil {
 		errs = append(errs, s.listener.Close())
 	}
-	errs = append(errs, s.events.Close(), s.arena.close())
+	errs = append(errs, s.arena.close())
 	s.arena = nil
+	parting.run(s.hush)
 	return errors.Join(errs...)
+}
+
+// hush closes the event channel once the last client was told.
+func (s *Server) hush() {
+	s.parting.Wait()
+	s.events.Interrupt()
+	s.looping.Wait()
+	if err := s.events.Close(); err != nil {
+		s.log.Warn("rdma: closing the server", "err", err)
+	}
 }
 
 // shut makes the server refuse connections and ends those it has. It reports

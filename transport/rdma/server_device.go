@@ -19,6 +19,7 @@ type serverDevices struct {
 
 // serverDevice is what the connections on one device share.
 type serverDevice struct {
+	lifetime
 	name    string
 	users   int // guarded by serverDevices.mu
 	ctx     *verbs.Context
@@ -31,8 +32,8 @@ func (s *serverDevices) use(name string) (*serverDevice, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.open[name]
-	if d == nil {
-		d = &serverDevice{name: name}
+	if d == nil || d.removed.Err() != nil {
+		d = &serverDevice{lifetime: newLifetime(), name: name}
 		if err := d.init(s.arena.mem); err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", name, err), d.close())
 		}
@@ -48,7 +49,10 @@ func (s *serverDevices) leave(d *serverDevice) error {
 	if d.users--; d.users > 0 {
 		return nil
 	}
-	delete(s.open, d.name)
+	if s.open[d.name] == d {
+		delete(s.open, d.name)
+	}
+	defer close(d.closed)
 	return d.close()
 }
 

@@ -1,6 +1,7 @@
 package rdma
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -24,12 +25,17 @@ const recvBit = 1 << 32
 // source has in memory itself, and hands the rest to workers, so replies may
 // overtake each other.
 type serving struct {
-	server *Server
-	id     *verbs.ID
-	peer   string
-	parts  servingParts
-	out    outbox
-	share  share // guarded by the arena
+	server  *Server
+	id      *verbs.ID
+	peer    string
+	surplus bool         // one more than the server may have
+	ends    atomic.Int32 // of two: it was undone, and its client was told
+	parts   servingParts
+	out     outbox
+	share   share // guarded by the arena
+
+	removed context.Context // ends when the identifier's device goes
+	remove  context.CancelFunc
 
 	mu   sync.Mutex // guards what follows
 	cq   *verbs.CQ
@@ -39,7 +45,9 @@ type serving struct {
 	// The connection's goroutine's own:
 	setUp    *time.Timer // ends the connection; nil once it is up
 	alive    *time.Timer // asks whether the client is; nil until it is up
-	port     port        // that it was accepted through; none before that
+	port     port        // that it was asked for through
+	refusal  rejectCode  // what the client is told; 0 where it was accepted
+	released func()      // ends the wait for the device's removal; may be nil
 	member   *member
 	arrived  []request
 	reposts  []verbs.Recv
@@ -50,21 +58,23 @@ type serving struct {
 }
 
 func newServing(s *Server, id *verbs.ID) *serving {
-	return &serving{
+	c := &serving{
 		server: s, id: id, peer: id.Peer().String(), quit: make(chan struct{}),
 		arrived: make([]request, 0, depth+1),
 		reposts: make([]verbs.Recv, 0, depth+1),
 		jobs:    make(chan request, depth),
 	}
+	c.removed, c.remove = context.WithCancel(context.Background())
+	return c
 }
 
 // run sets the connection up, serves it until it ends, and returns why it did.
 func (c *serving) run(private []byte) error {
 	c.setUp = time.AfterFunc(setUpTimeout, func() { c.fail(errSetUpTime) })
 	defer c.setUp.Stop()
+	c.port = newPort(c.id)
 	err := c.open(private)
 	if err == nil {
-		c.port = newPort(c.id)
 		err = c.serve()
 	}
 	return c.end(err)
@@ -107,33 +117,56 @@ func (c *serving) ending() bool {
 	}
 }
 
-// end undoes all of the connection and returns the error that ended it. What is
-// of the device goes at once, the rest when no read of the source is under way
-// and the peer could be told.
+// end undoes the connection and returns the error that ended it. What is of the
+// device goes at once, the rest when no read of the source is under way. The
+// client may be told later.
 func (c *serving) end(err error) error {
 	c.fail(err)
 	if c.alive != nil {
 		c.alive.Stop()
 	}
+	if c.released != nil {
+		c.released()
+	}
 	c.out.close()
 	err = errors.Join(c.err, c.parts.close())
 	c.out.drop()
-	parted := make(chan error, 1)
-	go func() { parted <- c.part() }()
+	c.part()
 	close(c.jobs)
 	c.wg.Wait()
 	if c.member != nil {
 		c.server.registry.leave(c.member)
 	}
-	return errors.Join(err, <-parted)
+	c.over()
+	return err
 }
 
-// part tells the client that the connection ends, once the port carries
-// that.
-func (c *serving) part() error {
-	c.port.await(caution(c.err), c.server.quit)
-	_ = c.id.Disconnect() // says so to a client that still listens
-	return c.id.Close()
+// part has the client told that the connection ends, or is refused.
+func (c *serving) part() {
+	f := farewell{port: c.port, settle: caution(c.err), removed: c.removed.Done(), say: c.leave}
+	if c.refusal != 0 {
+		f.settle = 0 // it has just asked
+	}
+	c.server.parting.Add(1)
+	parting.add(f)
+}
+
+func (c *serving) leave() {
+	defer c.server.parting.Done()
+	if c.refusal != 0 {
+		_ = c.id.Reject(appendReject(nil, c.refusal))
+	} else {
+		_ = c.id.Disconnect() // fails if the client did first
+	}
+	_ = c.id.Close()
+	c.over()
+}
+
+// over has the server forget the connection once both of its ends have come.
+func (c *serving) over() {
+	if c.ends.Add(1) == 2 {
+		c.server.forget(c)
+	}
 }
 
 // serve answers requests until the connection ends.

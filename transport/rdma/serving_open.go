@@ -47,8 +47,11 @@ func (c *serving) open(private []byte) error {
 	if err == nil {
 		err = c.connect(r, secret)
 	}
+	if errors.Is(err, errPortDown) {
+		code = rejectPort
+	}
 	if err != nil {
-		refuse(c.id, code)
+		c.refusal = code
 	}
 	return err
 }
@@ -56,6 +59,9 @@ func (c *serving) open(private []byte) error {
 // admit lets in a client that knows its session's secret. A session that is
 // unknown is refused like a wrong mac.
 func (c *serving) admit(private []byte) (r connectRequest, secret transport.Secret, code rejectCode, err error) {
+	if c.surplus {
+		return r, secret, rejectCrowded, errCrowd
+	}
 	if r, err = parseConnect(private); err != nil {
 		return r, secret, rejectVersion, err
 	}
@@ -80,10 +86,6 @@ func (c *serving) admit(private []byte) (r connectRequest, secret transport.Secr
 	return r, secret, 0, nil
 }
 
-func refuse(id *verbs.ID, code rejectCode) {
-	_ = id.Reject(appendReject(nil, code)) // a client that is gone misses nothing
-}
-
 // build makes what the connection needs of its device.
 func (c *serving) build() (err error) {
 	p := &c.parts
@@ -92,6 +94,7 @@ func (c *serving) build() (err error) {
 	if p.device, err = p.devices.use(name); err != nil {
 		return err
 	}
+	c.released = onEnd(p.device.removed, func() { c.fail(errRemoved) })
 	if p.area, err = verbs.Alloc(areaSize); err != nil {
 		return err
 	}
@@ -188,11 +191,18 @@ func (p *servingParts) cell(i int) []byte {
 // received is the message of n bytes in a cell.
 func (p *servingParts) received(cell, n int) []byte { return p.cell(cell)[:n] }
 
-// close closes what there is. Nothing is posted any more.
+// close closes what there is. Nothing is posted any more, and nothing reads
+// staging memory when it returns.
 func (p *servingParts) close() error {
 	var errs []error
+	destroyed := true
 	if p.qp != nil {
-		errs = append(errs, p.qp.Close())
+		err := p.qp.Close()
+		destroyed = err == nil
+		errs = append(errs, err)
+	}
+	if !destroyed {
+		p.device.remove()
 	}
 	if p.cq != nil {
 		errs = append(errs, p.cq.Close())
@@ -205,6 +215,9 @@ func (p *servingParts) close() error {
 	}
 	if p.device != nil {
 		errs = append(errs, p.devices.leave(p.device))
+	}
+	if !destroyed { // see lifetime
+		<-p.device.closed
 	}
 	return errors.Join(errs...)
 }

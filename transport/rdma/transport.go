@@ -70,9 +70,10 @@ func openActive(name string) (*verbs.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := ctx.Port(1)
-	if err == nil && !port.Active {
-		err = fmt.Errorf("the port of RDMA device %s is down: bring its network link up", name)
+	port1 := port{name, 1}
+	attr, err := ctx.Port(port1.number)
+	if err == nil && !attr.Active {
+		err = port1.down()
 	}
 	if err != nil {
 		ctx.Close()

@@ -76,7 +76,7 @@ func TestProofs(t *testing.T) {
 func TestRejections(t *testing.T) {
 	for code, want := range map[rejectCode]error{
 		rejectVersion: errVersion, rejectSession: transport.ErrSession, rejectCrowded: transport.ErrConnLost,
-		rejectResources: transport.ErrConnLost, rejectMTU: transport.ErrProtocol, 99: transport.ErrProtocol,
+		rejectResources: transport.ErrConnLost, rejectMTU: transport.ErrProtocol, rejectPort: transport.ErrConnLost, 99: transport.ErrProtocol,
 	} {
 		if err := parseReject(appendReject(nil, code)); !errors.Is(err, want) {
 			t.Errorf("code %d: %v", code, err)

@@ -13,6 +13,8 @@ import (
 const (
 	// linkDown is long enough for the queue pairs' retries to end.
 	linkDown = 3 * time.Second
+	// sessionDown is long enough for the mount to give its session up.
+	sessionDown = 20 * time.Second
 	// notice is how long a guest's agent, which is reached over the same link, has
 	// to say that it started what takes the link down.
 	notice = 500 * time.Millisecond
@@ -45,17 +47,17 @@ func startFaulted(t *testing.T) *faulted {
 // inFlight waits until the fault would hit requests, and says how many.
 func (f *faulted) inFlight() int64 { return f.m.busy(f.t).Target.Link.InFlight }
 
-// replaced is how many connections took another's place.
-func (f *faulted) replaced() int64 { return f.m.stats(f.t).Target.Link.Reconnects }
+// lost is how many connections were.
+func (f *faulted) lost() int64 { return f.m.stats(f.t).Target.Link.Lost }
 
 // recovered fails the test unless the load goes on in time.
-func (f *faulted) recovered(what string, inFlight, replacedBefore int64) {
+func (f *faulted) recovered(what string, inFlight, lostBefore int64) {
 	f.t.Helper()
 	took := f.l.advance(20, recovery)
-	replaced := f.replaced() - replacedBefore
-	f.t.Logf("%s: %d in flight; 20 fetches %v after it; %d fetches failed so far, %d requests issued again, %d connections replaced",
-		what, inFlight, took.Round(time.Millisecond), f.l.failed.Load(), f.m.stats(f.t).Target.Retries, replaced)
-	if replaced == 0 {
+	lost := f.lost() - lostBefore
+	f.t.Logf("%s: %d in flight; 20 fetches %v after it; %d fetches failed so far, %d requests issued again, %d connections lost",
+		what, inFlight, took.Round(time.Millisecond), f.l.failed.Load(), f.m.stats(f.t).Target.Retries, lost)
+	if lost == 0 {
 		f.t.Errorf("%s hit no connection", what)
 	}
 }
@@ -76,24 +78,44 @@ func (f *faulted) settled() {
 }
 
 // TestRDMALinkDown takes the link of the mount away under load, and gives it
-// back; then the link of the target.
+// back; then the link of the target; then the mount's for so long that it gives
+// its session up meanwhile.
 func TestRDMALinkDown(t *testing.T) {
 	f := startFaulted(t)
-	for i, whose := range []string{"the mount's", "the target's"} {
-		h := f.hosts[i]
-		h.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.keep_addr_on_down=1")
-		replaced, inFlight := f.replaced(), f.inFlight()
-		flap := h.Start(t, "sh", "-c", fmt.Sprintf("sleep %v; ip link set eth0 down; sleep %v; ip link set eth0 up",
-			notice.Seconds(), linkDown.Seconds()))
-		time.Sleep(notice + linkDown)
-		f.recovered(fmt.Sprintf("%s link was down for %v", whose, linkDown), inFlight, replaced)
-		// A device that can't send messages of the connection manager any more.
-		if gsi := gsiQueuePair(t, h); !strings.Contains(gsi, "state RTS") {
-			t.Fatalf("%s GSI queue pair: %q", whose, gsi)
+	for _, c := range []struct {
+		whose   string
+		host    *guest.Host
+		down    time.Duration
+		session bool // is lost; others may be
+	}{
+		{"the mount's", f.hosts[0], linkDown, false},
+		{"the target's", f.hosts[1], linkDown, false},
+		{"the mount's", f.hosts[0], sessionDown, true},
+	} {
+		c.host.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.keep_addr_on_down=1")
+		sessions, before, inFlight := f.m.stats(t).Target.Sessions, f.lost(), f.inFlight()
+		flap := c.host.Start(t, "sh", "-c", fmt.Sprintf("sleep %v; ip link set eth0 down; sleep %v; ip link set eth0 up",
+			notice.Seconds(), c.down.Seconds()))
+		time.Sleep(notice + c.down)
+		f.recovered(fmt.Sprintf("%s link was down for %v", c.whose, c.down), inFlight, before)
+		if c.session && f.m.stats(t).Target.Sessions == sessions {
+			t.Error("the session was not lost")
 		}
+		f.canConnect(c.whose)
 		flap.Wait(t)
 	}
 	f.settled()
+}
+
+// canConnect fails the test if a device can't send messages of the connection
+// manager any more.
+func (f *faulted) canConnect(what string) {
+	f.t.Helper()
+	for _, h := range f.hosts {
+		if gsi := gsiQueuePair(f.t, h); !strings.Contains(gsi, "state RTS") {
+			f.t.Fatalf("after %s link was down, a GSI queue pair: %q", what, gsi)
+		}
+	}
 }
 
 // gsiQueuePair is what the kernel says of the queue pair of rxe0 that carries
@@ -112,20 +134,51 @@ func gsiQueuePair(t *testing.T, h *guest.Host) string {
 // until nothing uses it, and adds it again.
 func TestRDMADeviceRemoved(t *testing.T) {
 	f := startFaulted(t)
-	replaced, inFlight := f.replaced(), f.inFlight()
+	lost, inFlight := f.lost(), f.inFlight()
+	f.removeDevice()
+	f.addDevice()
+	f.recovered("the device was removed", inFlight, lost)
+	f.settled()
+}
+
+// TestRDMADeviceRemovedWhileDown removes it when connections have ended whose
+// peers could not be told, since the link is down.
+func TestRDMADeviceRemovedWhileDown(t *testing.T) {
+	f := startFaulted(t)
+	lost, inFlight := f.lost(), f.inFlight()
+	f.hosts[0].Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.keep_addr_on_down=1")
+	f.hosts[0].Run(t, "ip", "link", "set", "eth0", "down")
+	eventually(t, recovery, "the connections are lost", func() error {
+		if l := f.m.stats(t).Target.Link; l.Connections > 0 {
+			return fmt.Errorf("%+v", l)
+		}
+		return nil
+	})
+	f.removeDevice()
+	f.hosts[0].Run(t, "ip", "link", "set", "eth0", "up")
+	f.addDevice()
+	f.recovered("the device was removed", inFlight, lost)
+	f.settled()
+}
+
+// removeDevice fails the test if the mount's device is held for long.
+func (f *faulted) removeDevice() {
+	f.t.Helper()
 	began := time.Now()
-	removal := f.hosts[0].Start(t, "rdma", "link", "delete", "rxe0")
-	if exit := removal.Wait(t); exit != (agent.Exit{}) {
-		t.Fatalf("rdma link delete: %v\n%s", exit, removal.Output())
+	removal := f.hosts[0].Start(f.t, "rdma", "link", "delete", "rxe0")
+	if exit := removal.Wait(f.t); exit != (agent.Exit{}) {
+		f.t.Fatalf("rdma link delete: %v\n%s", exit, removal.Output())
 	}
 	took := time.Since(began)
-	t.Logf("the device was gone after %v", took.Round(time.Millisecond))
+	f.t.Logf("the device was gone after %v", took.Round(time.Millisecond))
 	if took > recovery {
-		t.Errorf("the device was held for %v", took)
+		f.t.Errorf("the device was held for %v", took)
 	}
-	f.hosts[0].Run(t, "rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth0")
-	f.recovered("the device was removed", inFlight, replaced)
-	f.settled()
+}
+
+func (f *faulted) addDevice() {
+	f.t.Helper()
+	f.hosts[0].Run(f.t, "rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth0")
 }
 
 // TestRDMASilentDevice has the kernel send for a killed mount while the link is
@@ -148,8 +201,8 @@ func TestRDMASilentDevice(t *testing.T) {
 	if exit := mount.Wait(t); exit.Code == 0 || !strings.Contains(mount.Output(), "rdma link delete") {
 		t.Errorf("a mount through a silent device: %v\n%s", exit, mount.Output())
 	}
-	local.Run(t, "rdma", "link", "delete", "rxe0")
-	local.Run(t, "rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth0")
+	f.removeDevice()
+	f.addDevice()
 	if _, err := direct(t).open(t, "f1", 1, 1).fetch(t.Context(), 0, megabyte); err != nil {
 		t.Errorf("after the remedy: %v", err)
 	}

@@ -119,8 +119,12 @@ func (e *Events) NewID() (*ID, error) {
 	return e.adopt(key, ptr), nil
 }
 
-// Interrupt makes [Events.Next] return [ErrInterrupted], now and ever after.
+// Interrupt makes [Events.Next] return [ErrInterrupted], now and until
+// [Events.Resume].
 func (e *Events) Interrupt() { e.waiter.interrupt() }
+
+// Resume lets [Events.Next] wait again after [Events.Interrupt].
+func (e *Events) Resume() { e.waiter.resume() }
 
 // Close closes the channel. Every ID of it must be closed, and Next have
 // returned for the last time.

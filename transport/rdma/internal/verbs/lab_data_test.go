@@ -8,6 +8,7 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // tag fills b with words that tell their file and offset.
@@ -170,6 +171,15 @@ func TestLabInterrupt(t *testing.T) {
 	}
 	if _, err := s.events.Next(); !errors.Is(err, ErrInterrupted) {
 		t.Errorf("Next again: %v", err)
+	}
+	s.events.Resume()
+	go func() { _, err := s.events.Next(); next <- err }()
+	select {
+	case err := <-next:
+		t.Errorf("Next, resumed: %v", err)
+	case <-time.After(50 * time.Millisecond):
+		s.events.Interrupt()
+		<-next
 	}
 	name, _ := l.Device()
 	ctx := must(Open(name))(t)

@@ -86,6 +86,7 @@ func NewEvents() (*Events, error) { return nil, errNoCgo }
 func (*Events) Next() (Event, error) { return Event{}, errNoCgo }
 func (*Events) NewID() (*ID, error)  { return nil, errNoCgo }
 func (*Events) Interrupt()           {}
+func (*Events) Resume()              {}
 func (*Events) Close() error         { return nil }
 
 // ID is one end of a connection, or a listener.

@@ -60,11 +60,14 @@ func (w *waiter) wait() error {
 	return nil
 }
 
-// interrupt makes wait return ErrInterrupted, now and ever after.
+// interrupt makes wait return ErrInterrupted, now and until resume.
 func (w *waiter) interrupt() {
 	// It can fail only once the file is closed, when nobody waits.
 	_ = w.file.SetReadDeadline(time.Unix(1, 0))
 }
+
+// resume undoes interrupt.
+func (w *waiter) resume() { _ = w.file.SetReadDeadline(time.Time{}) }
 
 // close is idempotent.
 func (w *waiter) close() error {
