@@ -37,21 +37,20 @@ type Selection struct {
 	Verdicts  []Verdict
 }
 
-// Select probes every candidate against mem and takes the most direct one that
-// is usable and that the target serves; of two equally direct ones, the first.
-// want is [Auto] or a candidate's name. With requireDirect, a path that is not
-// [Path.Direct] is refused. The error wraps [ErrUnavailable] and lists every
-// candidate with what refused it.
+// Select probes candidates against mem and takes the most direct one that is
+// usable and that the target serves; of two equally direct ones, the first. want
+// is [Auto] or a candidate's name: others are not probed then. With
+// requireDirect, a path that is not [Path.Direct] is refused. The error wraps
+// [ErrUnavailable] and lists every candidate with what refused it.
 func Select(want string, requireDirect bool, served []string, mem Memory, candidates []Candidate) (Selection, error) {
 	var s Selection
 	chosen := -1
 	for i, c := range candidates {
-		v := judge(c, served, mem)
+		v := judge(c, want, served, mem)
 		if v.Err == nil && requireDirect && !v.Plan.Path.Direct() {
 			v.Err = fmt.Errorf("%w: its path is %q, and --require-direct refuses it", ErrUnavailable, v.Plan.Path)
 		}
-		if v.Err == nil && (want == Auto || want == c.Name) &&
-			(chosen < 0 || v.Plan.Path > s.Verdicts[chosen].Plan.Path) {
+		if v.Err == nil && (chosen < 0 || v.Plan.Path > s.Verdicts[chosen].Plan.Path) {
 			chosen = i
 		}
 		s.Verdicts = append(s.Verdicts, v)
@@ -66,10 +65,12 @@ func Select(want string, requireDirect bool, served []string, mem Memory, candid
 	return s, nil
 }
 
-func judge(c Candidate, served []string, mem Memory) Verdict {
+func judge(c Candidate, want string, served []string, mem Memory) Verdict {
 	v := Verdict{Name: c.Name, Path: c.Path, Err: c.Err}
 	switch {
 	case v.Err != nil:
+	case want != Auto && want != c.Name:
+		v.Err = fmt.Errorf("%w: not asked for (--transport %s)", ErrUnavailable, want)
 	case !slices.Contains(served, c.Name):
 		v.Err = fmt.Errorf("%w: the target does not serve it", ErrUnavailable)
 	default:

@@ -15,16 +15,22 @@ type fakeTransport struct {
 	name string
 	plan transport.Plan
 	err  error
+	asks *int // counts Plans, if not nil
 }
 
-func (f fakeTransport) Name() string                                  { return f.name }
-func (f fakeTransport) Plan(transport.Memory) (transport.Plan, error) { return f.plan, f.err }
+func (f fakeTransport) Name() string { return f.name }
+func (f fakeTransport) Plan(transport.Memory) (transport.Plan, error) {
+	if f.asks != nil {
+		*f.asks++
+	}
+	return f.plan, f.err
+}
 func (f fakeTransport) Dial(context.Context, transport.Session) (transport.Link, error) {
 	return nil, transport.ErrUnavailable
 }
 
 func candidate(name string, path transport.Path, why transport.Reason, planErr error) transport.Candidate {
-	t := fakeTransport{name, transport.Plan{Path: path, Why: why}, planErr}
+	t := fakeTransport{name: name, plan: transport.Plan{Path: path, Why: why}, err: planErr}
 	return transport.Candidate{Name: name, Path: path, Transport: t}
 }
 
@@ -78,6 +84,21 @@ func TestSelect(t *testing.T) {
 				t.Errorf("%s: verdict %+v", c.what, v)
 			}
 		}
+	}
+}
+
+// TestSelectProbesWhatIsWanted: a probe may take something from others for a while.
+func TestSelectProbesWhatIsWanted(t *testing.T) {
+	asks := 0
+	rdma := candidate("rdma", transport.PathRDMA, transport.WhyBest, nil)
+	rdma.Transport = fakeTransport{name: "rdma", asks: &asks}
+	tcp := candidate("tcp", transport.PathStaged, transport.WhyBest, nil)
+	s, err := transport.Select("tcp", false, []string{"rdma", "tcp"}, transport.HostMemory{}, []transport.Candidate{rdma, tcp})
+	if err != nil || asks != 0 {
+		t.Fatalf("%d probes, %v", asks, err)
+	}
+	if v := s.Verdicts[0]; !errors.Is(v.Err, transport.ErrUnavailable) || !strings.Contains(v.Err.Error(), "not asked for (--transport tcp)") {
+		t.Errorf("%+v", v)
 	}
 }
 

@@ -147,7 +147,8 @@ type Plan struct {
 	Encrypted bool
 }
 
-// Transport is one way to reach targets.
+// Transport is one way to reach targets. One that keeps something of the host
+// between its links is an [io.Closer] too: its owner closes it after them.
 type Transport interface {
 	// Name is what --transport calls it.
 	Name() string

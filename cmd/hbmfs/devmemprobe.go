@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"hbmfs/cache/device"
@@ -18,19 +19,26 @@ const devmemRemedy = "use --transport auto or tcp; for devmem-tcp: Linux 6.12 or
 // default of --connections.
 const usualPairs = 4
 
+// inspection is what is found out about NICs, once a run.
+type inspection func() ([]devmemtcp.NIC, error)
+
 // nicChecks are a row for each NIC that does DMA, and one for each thing that
 // devmem-tcp needs of it.
-func nicChecks() []check {
+func nicChecks(inspect inspection) []check {
 	if knowsDevmemTCP() != nil {
 		return nil
 	}
-	nics, err := inspectNICs()
+	nics, err := inspect()
 	if err != nil {
-		return []check{{"nic", "all", false, func() (string, error) { return "", err }, "run as root"}}
+		remedy := devmemRemedy
+		if errors.Is(err, fs.ErrPermission) {
+			remedy = "run as root"
+		}
+		return []check{{"nic", "all", false, func() (string, error) { return "", err }, remedy}}
 	}
 	var all []check
 	for _, n := range nics {
-		all = append(all, check{"nic", n.Name, false, func() (string, error) { return describeNIC(n) }, ""})
+		all = append(all, check{"nic", n.Name, false, func() (string, error) { return describeNIC(n) }, "ip link set " + n.Name + " up"})
 		for _, need := range needs(n) {
 			remedy := cmp.Or(need.Remedy, "see the rows above of "+n.Name)
 			all = append(all, check{"nic", n.Name + " " + need.name, false, need.answer, remedy})
@@ -88,33 +96,53 @@ func describeNIC(n devmemtcp.NIC) (string, error) {
 
 // probeDevmem says whether a mount can use devmem-tcp with one of the NICs: what
 // a mount switches on itself may be off.
-func probeDevmem() (string, error) {
+func probeDevmem(inspect inspection) (string, error) {
 	if err := knowsDevmemTCP(); err != nil {
 		return "", err
 	}
-	nics, err := inspectNICs()
+	nics, err := inspect()
 	if err != nil {
 		return "", err
 	}
-	var fit []string
+	return judgeNICs(nics)
+}
+
+func judgeNICs(nics []devmemtcp.NIC) (string, error) {
+	var fit, busy []string
 	for _, n := range nics {
-		if n.Up && n.Queues > 1 && n.Ring > 0 && n.FreeQueue.OK && n.RSS.OK {
+		switch {
+		case !able(n):
+		case n.FreeQueue.OK:
 			fit = append(fit, n.Name)
+		default:
+			busy = append(busy, fmt.Sprintf("%s (%s)", n.Name, n.FreeQueue.State))
 		}
 	}
-	if len(fit) == 0 {
-		return "", errors.New("no NIC here has what it takes")
+	switch {
+	case len(fit) > 0:
+		return "may do with --nic " + strings.Join(fit, " or ") + "; a mount tries it", nil
+	case len(busy) > 0:
+		return "", errors.New("in use: " + strings.Join(busy, ", "))
 	}
-	return "may do with --nic " + strings.Join(fit, " or ") + "; a mount tries it", nil
+	return "", errors.New("no NIC here has what it takes")
+}
+
+// able says whether a NIC would do if nobody used its last queue.
+func able(n devmemtcp.NIC) bool {
+	return n.Up && n.Queues > 1 && n.Ring > 0 && n.Split.OK && n.HDSThresh.OK &&
+		n.FlowSteering.OK && n.RSS.OK && (n.Bind.OK || n.Bind.Untried)
 }
 
 // restoreNICs puts back what killed mounts left changed.
 func restoreNICs(out io.Writer) error {
-	names, err := devmemtcp.Restore("")
+	names, busy, err := devmemtcp.Restore("")
 	for _, name := range names {
 		fmt.Fprintf(out, "%s: put back as it was before a mount that is gone changed it\n", name)
 	}
-	if len(names) == 0 && err == nil {
+	for _, who := range busy {
+		fmt.Fprintln(out, who+"; left as it is")
+	}
+	if len(names)+len(busy) == 0 && err == nil {
 		fmt.Fprintln(out, "nothing to put back")
 	}
 	return err

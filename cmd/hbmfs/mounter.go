@@ -36,6 +36,8 @@ type mounter struct {
 	tls   *tls.Config
 	log   *slog.Logger
 	lend  lendMemory
+
+	transports []transport.Candidate // that were probed
 }
 
 func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
@@ -57,7 +59,7 @@ func (m *mounter) run(ctx context.Context, ready func()) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeLocal()) }()
+	defer func() { err = errors.Join(err, m.closeTransports(), closeLocal()) }()
 	t, err := remote.Connect(ctx, remoteConfig)
 	if err != nil {
 		return m.explainConnect(err)
@@ -159,9 +161,20 @@ func (m *mounter) remoteConfig(provider device.Provider) (remote.Config, func() 
 		cfg.DialControl, closeLocal = local.DialLocal, local.Close
 	}
 	cfg.Select = func(served []string) (transport.Selection, error) {
-		return m.selectPath(provider, served, m.candidates(local))
+		m.transports = m.candidates(local)
+		return m.selectPath(provider, served, m.transports)
 	}
 	return cfg, closeLocal, nil
+}
+
+// closeTransports gives back what transports keep of the host.
+func (m *mounter) closeTransports() (err error) {
+	for _, c := range m.transports {
+		if closer, ok := c.Transport.(io.Closer); ok {
+			err = errors.Join(err, closer.Close())
+		}
+	}
+	return err
 }
 
 // selectPath probes the candidates against a region like those that the cache

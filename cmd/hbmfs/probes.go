@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,10 +26,11 @@ const probeExtent = 1 << 20
 const absentDevice = "use --device memfd"
 
 func checks() []check {
-	return slices.Concat(hostChecks(), rdmaChecks(), nicChecks())
+	nics := inspection(sync.OnceValues(inspectNICs))
+	return slices.Concat(hostChecks(nics), rdmaChecks(), nicChecks(nics))
 }
 
-func hostChecks() []check {
+func hostChecks(nics inspection) []check {
 	return []check{
 		{"device", "memfd", true, probeDevice("memfd"), "allow memfd_create and file seals: a seccomp filter may forbid them"},
 		{"device", "udmabuf", false, probeDevice("udmabuf"), "modprobe udmabuf and give this user access to /dev/udmabuf, or use --device memfd"},
@@ -36,7 +38,7 @@ func hostChecks() []check {
 		{"transport", "inproc", true, probeHostCopy, ""},
 		{"transport", "tcp", false, probeTCP, "bring up the loopback interface: ip link set lo up"},
 		{"transport", "rdma", false, probeRDMA, "use --transport auto or tcp; for RDMA: a device, the modules ib_uverbs and rdma_ucm, and Debian's libibverbs1, librdmacm1 and ibverbs-providers"},
-		{"transport", "devmem-tcp", false, probeDevmem, devmemRemedy},
+		{"transport", "devmem-tcp", false, func() (string, error) { return probeDevmem(nics) }, devmemRemedy},
 		{"mount", "/dev/fuse", true, probeFuseDevice, "load the module (modprobe fuse), pass /dev/fuse into the container, or give this user access to it"},
 		{"mount", "mount", os.Geteuid() == 0, probeMount, "run as root (in a container: with CAP_SYS_ADMIN), or use fusermount3"},
 		{"mount", "fusermount3", os.Geteuid() != 0, probeFusermount, "install Debian's fuse3; root does without"},

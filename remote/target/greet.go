@@ -41,11 +41,12 @@ var kinds = map[greeting]kind{
 	devmemtcp.DataMagic: carriesPayload,
 }
 
-// greet finds out what conn carries and hands it on. It calls identified in
-// between.
-func (t *Target) greet(ctx context.Context, conn net.Conn, identified func()) {
+// greet finds out what conn carries and hands it on. It calls known, more than
+// once maybe, as soon as it is a control connection, or who sent it has proved
+// that he belongs to a session.
+func (t *Target) greet(ctx context.Context, conn net.Conn, known func()) {
+	defer known()
 	conn, what, err := t.identify(ctx, conn)
-	identified()
 	if err != nil {
 		t.cfg.Log.Debug("connection refused", "peer", conn.RemoteAddr(), "err", err)
 		conn.Close()
@@ -53,13 +54,14 @@ func (t *Target) greet(ctx context.Context, conn net.Conn, identified func()) {
 	}
 	switch what {
 	case carriesControl:
+		known()
 		t.remote.hand(conn)
 	case carriesTCP:
-		t.data.ServeConn(ctx, conn)
+		t.data.ServeConn(ctx, conn, known)
 	case carriesHead:
-		t.devmem.ServeHead(ctx, conn)
+		t.devmem.ServeHead(ctx, conn, known)
 	case carriesPayload:
-		t.devmem.ServeData(ctx, conn)
+		t.devmem.ServeData(ctx, conn, known)
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// maxGreeting bounds how many connections have not said yet what they are. The
-// oldest makes room.
+// maxGreeting bounds how many connections have not said yet what they are, or,
+// for those that carry data, not proved that they may. The oldest makes room.
 const maxGreeting = 256
 
 // greetings are such connections, oldest first.

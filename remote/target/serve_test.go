@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"hbmfs/remote/wire"
+	"hbmfs/transport/devmemtcp"
+	"hbmfs/transport/tcp"
 )
 
 // TestStrangers has connections that say nothing, too little, or something else
@@ -64,6 +66,44 @@ func TestStrangers(t *testing.T) {
 	silent[0].SetReadDeadline(time.Now().Add(patience))
 	if _, err := silent[0].Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a connection that said nothing is left open: %v", err)
+	}
+}
+
+// TestUnprovenAreBounded: who names a data plane still counts, until he has proved
+// that he may use it.
+func TestUnprovenAreBounded(t *testing.T) {
+	r := newRig(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	served := make(chan error, 1)
+	go func() { served <- r.target.Serve(ctx, l) }()
+	magics := []greeting{tcp.Magic, devmemtcp.HeadMagic, devmemtcp.DataMagic}
+	var first []net.Conn
+	for i := range maxGreeting + len(magics) {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		m := magics[i%len(magics)]
+		c.Write(m[:])
+		if i < len(magics) {
+			first = append(first, c)
+		}
+	}
+	for i, c := range first {
+		c.SetReadDeadline(time.Now().Add(greetTimeout / 2))
+		if n, err := c.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: still there: %d bytes, %v", magics[i], n, err)
+		}
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }
 

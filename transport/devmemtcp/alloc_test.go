@@ -62,7 +62,7 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 	c := newConn(l, rx, head, data, nil)
 	defer func() {
 		c.Retire(transport.ErrClosed)
-		l.Link.Close()
+		l.Close()
 	}()
 	dst := make(transport.HostMemory, extent)
 	done := 0

@@ -226,6 +226,9 @@ func (b *borrowing) exchange() (sum checksum, err error) {
 			return sum, herr
 		}
 	}
+	if b.hosts {
+		p.link.suspect(p.tenancy.lending.rx)
+	}
 	switch {
 	case err != nil:
 		return sum, err

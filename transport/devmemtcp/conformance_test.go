@@ -10,12 +10,12 @@ import (
 // TestConformance drives the transport over ordinary connections, with a NIC
 // that is made up.
 func TestConformance(t *testing.T) {
-	open := func(t *testing.T) transport.Transport { return New(newLoop(t).config()) }
+	open := func(t *testing.T) transport.Transport { return opened(t, newLoop(t).config()) }
 	lends := func(t *testing.T) transport.Transport {
 		l := newLoop(t)
 		c := l.config()
 		c.LendQueues, c.Reserve = 1, l.reserve
-		return New(c)
+		return opened(t, c)
 	}
 	runSuite(t, loopback, open, lends)
 }
@@ -23,14 +23,11 @@ func TestConformance(t *testing.T) {
 // TestConformanceNIC does over a NIC, which one transport at a time can use.
 func TestConformanceNIC(t *testing.T) {
 	n := needNIC(t)
-	tr := New(n.config(t))
+	c := n.config(t)
+	c.LendQueues, c.Reserve = 1, reserveUDMABuf
+	tr := opened(t, c)
 	open := func(*testing.T) transport.Transport { return tr }
-	lends := func(t *testing.T) transport.Transport {
-		c := n.config(t)
-		c.LendQueues, c.Reserve = 1, reserveUDMABuf
-		return New(c)
-	}
-	runSuite(t, n.listen, open, lends)
+	runSuite(t, n.listen, open, open)
 }
 
 func runSuite(t *testing.T, listen listener, open, lends func(*testing.T) transport.Transport) {

@@ -1,7 +1,6 @@
 package devmemtcp
 
 import (
-	"errors"
 	"fmt"
 	"net"
 
@@ -123,8 +122,11 @@ func (c *conn) Flush() {
 // there.
 func (c *conn) send(out []byte, probe bool) error {
 	if probe {
-		if n, err := c.data.Unread(); err != nil || n > 0 {
-			return errors.Join(errSurplus, err)
+		switch n, err := c.data.Unread(); {
+		case err != nil:
+			return err
+		case n > 0:
+			return errSurplus
 		}
 	}
 	_, err := c.head.Write(out)
@@ -184,5 +186,5 @@ func (c *conn) close() {
 	if c.rule != nil {
 		_ = c.rule.Close() // the NIC puts back what is left when it is closed
 	}
-	c.link.owner.leave(c.rx)
+	c.link.owner.quit(c)
 }

@@ -2,21 +2,24 @@ package devmemtcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"time"
 
 	"hbmfs/transport"
 )
 
 // dialled is what a pair is made of.
 type dialled struct {
-	rx    *receiver
-	queue int
-	head  net.Conn
-	data  *net.TCPConn
-	rule  nicRule
+	rx     *receiver
+	queue  int
+	head   net.Conn
+	ticket ticket
+	data   *net.TCPConn
+	rule   nicRule
 }
 
 func (d *dialled) close() {
@@ -31,75 +34,111 @@ func (d *dialled) close() {
 	}
 }
 
-// open connects one pair. The error wraps [transport.ErrSession] if a side could
-// not prove itself, [transport.ErrProtocol] if the peer speaks something else.
+// open connects one pair. The NIC is taken once the target is known to be there,
+// and that may take longer than its ticket is good. The error wraps
+// [transport.ErrSession] if a side could not prove itself,
+// [transport.ErrProtocol] if the peer speaks something else.
 func (l *link) open(ctx context.Context) (*conn, error) {
-	rx, err := l.owner.join()
-	if err != nil {
+	d := dialled{}
+	if err := d.within(ctx, func(ctx context.Context) error { return l.greet(ctx, &d) }); err != nil {
 		return nil, err
 	}
-	d := dialled{rx: rx, queue: rx.nextQueue()}
+	begin := time.Now()
+	rx, err := l.owner.join()
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	if time.Since(begin) > pairTimeout/4 {
+		d.close()
+		d = dialled{}
+	}
+	d.rx, d.queue = rx, rx.nextQueue()
 	s, err := l.assemble(ctx, &d)
 	if err != nil {
 		l.owner.leave(rx)
 		return nil, err
 	}
-	return newConn(l, d.rx, d.head, s, d.rule), nil
+	c := newConn(l, d.rx, d.head, s, d.rule)
+	l.owner.enlist(c)
+	return c, nil
 }
 
 // assemble connects a pair whose payload comes to d's queue, or leaves nothing.
-func (l *link) assemble(ctx context.Context, d *dialled) (socket, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
-	s, err := l.connect(ctx, d)
-	if err != nil {
-		d.close()
-		return nil, err
+func (l *link) assemble(ctx context.Context, d *dialled) (s socket, err error) {
+	if d.head == nil {
+		if err := d.within(ctx, func(ctx context.Context) error { return l.greet(ctx, d) }); err != nil {
+			return nil, err
+		}
 	}
-	return s, nil
-}
-
-func (l *link) connect(ctx context.Context, d *dialled) (s socket, err error) {
-	dialer := net.Dialer{KeepAliveConfig: keepAlive}
-	if d.head, err = dialer.DialContext(ctx, "tcp", l.Session.Addr); err != nil {
-		return nil, err
-	}
-	// One way to interrupt all that follows on the head.
-	stop := context.AfterFunc(ctx, func() { d.head.Close() })
-	err = l.prove(ctx, d)
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
+	if err := d.within(ctx, func(ctx context.Context) error { return l.pair(ctx, d) }); err != nil {
 		return nil, err
 	}
 	tuneHead(d.head)
-	return l.owner.cfg.newSocket(*d)
+	if s, err = l.owner.cfg.newSocket(*d); err != nil {
+		d.close()
+	}
+	return s, err
 }
 
-// prove does the handshake of the head, and pairs it.
-func (l *link) prove(ctx context.Context, d *dialled) (err error) {
-	if err := headShake.Authenticate(d.head, l.Session); err != nil {
-		return fmt.Errorf("head connection: %w", err)
+// within does a step of a pair's making in handshakeTimeout, or leaves nothing of
+// the pair.
+func (d *dialled) within(ctx context.Context, step func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	err := step(ctx)
+	if err != nil {
+		d.close()
 	}
-	var t ticket
-	if _, err := io.ReadFull(d.head, t[:]); err != nil {
-		return fmt.Errorf("ticket: %w", err)
+	return err
+}
+
+// interruptibly does what the head is read and written for: it is closed when ctx
+// ends, which is then the reason.
+func (d *dialled) interruptibly(ctx context.Context, do func() error) error {
+	stop := context.AfterFunc(ctx, func() { d.head.Close() })
+	err := do()
+	if stop() {
+		return err
 	}
-	if err := l.dialData(ctx, d); err != nil {
-		return fmt.Errorf("data connection: %w", err)
+	return errors.Join(context.Cause(ctx), err)
+}
+
+// greet connects a head, proves it, and takes its ticket.
+func (l *link) greet(ctx context.Context, d *dialled) (err error) {
+	dialer := net.Dialer{KeepAliveConfig: keepAlive}
+	if d.head, err = dialer.DialContext(ctx, "tcp", l.Session.Addr); err != nil {
+		return err
 	}
-	if _, err := d.data.Write(newGreeting(l.Session, t).append(nil)); err != nil {
-		return fmt.Errorf("data connection: %w", err)
-	}
-	var b [pairingSize]byte
-	if _, err := io.ReadFull(d.head, b[:]); err != nil {
-		return fmt.Errorf("pairing: %w", err)
-	}
-	if err := parsePairing(&b); err != nil {
-		return fmt.Errorf("the target refused the data connection: %w", err)
-	}
-	return nil
+	return d.interruptibly(ctx, func() error {
+		if err := headShake.Authenticate(d.head, l.Session); err != nil {
+			return fmt.Errorf("head connection: %w", err)
+		}
+		if _, err := io.ReadFull(d.head, d.ticket[:]); err != nil {
+			return fmt.Errorf("ticket: %w", err)
+		}
+		return nil
+	})
+}
+
+// pair connects the data connection that belongs to the head.
+func (l *link) pair(ctx context.Context, d *dialled) error {
+	return d.interruptibly(ctx, func() error {
+		if err := l.dialData(ctx, d); err != nil {
+			return fmt.Errorf("data connection: %w", err)
+		}
+		if _, err := d.data.Write(newGreeting(l.Session, d.ticket).append(nil)); err != nil {
+			return fmt.Errorf("data connection: %w", err)
+		}
+		var b [pairingSize]byte
+		if _, err := io.ReadFull(d.head, b[:]); err != nil {
+			return fmt.Errorf("pairing: %w", err)
+		}
+		if err := parsePairing(&b); err != nil {
+			return fmt.Errorf("the target refused the data connection: %w", err)
+		}
+		return nil
+	})
 }
 
 // dialData connects to where the head is connected, by the same address of this
@@ -111,6 +150,9 @@ func (l *link) dialData(ctx context.Context, d *dialled) (err error) {
 	}
 	segment := pageSegment(d.rx.nic.MTU(), remote.Addr().Is6())
 	d.data, err = dialData(ctx, local.Addr(), remote, segment, func(local netip.AddrPort) (err error) {
+		if d.rule != nil { // of a socket that was given up for this one
+			_ = d.rule.Close() // the NIC puts back what is left when it is closed
+		}
 		d.rule, err = d.rx.nic.Steer(local, remote, d.queue)
 		return err
 	})

@@ -50,7 +50,7 @@ func FuzzReceive(f *testing.F) {
 	f.Add(head(depth, 0), []byte(nil))
 	f.Fuzz(func(t *testing.T, heads, says []byte) {
 		client, server := net.Pipe()
-		rx := &receiver{pool: &loopPool{HostMemory: make(transport.HostMemory, testPool)}, binding: loopBound{pool: &loopPool{}}}
+		rx := &receiver{nic: loopNIC{new(loop)}, pool: &loopPool{HostMemory: make(transport.HostMemory, testPool)}, binding: loopBound{pool: &loopPool{}}}
 		l := &link{owner: &devmem{rx: rx}}
 		l.Init(lanes.Config{Name: Name, MaxLen: MaxLen})
 		c := newConn(l, rx, client, &saysSocket{says: says}, nil)
@@ -65,7 +65,7 @@ func FuzzReceive(f *testing.F) {
 			server.Close()
 		}()
 		c.Retire(c.Receive())
-		l.Link.Close()
+		l.Close()
 		if done != 2 {
 			t.Errorf("%d of 2 requests ended", done)
 		}

@@ -2,8 +2,6 @@ package devmemtcp
 
 import (
 	"context"
-	"errors"
-	"sync"
 	"sync/atomic"
 
 	"hbmfs/transport"
@@ -13,8 +11,7 @@ import (
 // link is the pairs to one target.
 type link struct {
 	lanes.Link
-	owner   *devmem
-	closing sync.Once
+	owner *devmem
 	counters
 }
 
@@ -42,14 +39,6 @@ func (l *link) Stats() transport.LinkStats {
 		Tokens:      l.tokens.Load() + l.owner.lent.Load(),
 	}
 	return s
-}
-
-// Close implements [transport.Link]. All sockets are closed before the NIC is
-// given back.
-func (l *link) Close() error {
-	err := l.Link.Close()
-	l.closing.Do(func() { err = errors.Join(err, l.owner.release()) })
-	return err
 }
 
 func (l *link) dial(ctx context.Context) (*lanes.Conn, error) {

@@ -3,6 +3,7 @@ package devmemtcp
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"hbmfs/transport"
 	"hbmfs/transport/devmemtcp/internal/nic"
+	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/transporttest"
 )
 
@@ -56,7 +58,7 @@ func (b *bench) start(tr transport.Transport, listen listener, change []func(*tr
 }
 
 // dial connects to s until the test ends, and then sees whether all tokens were
-// given back.
+// given back, and closes tr.
 func dial(t testing.TB, tr transport.Transport, s transport.Session) transport.Link {
 	t.Helper()
 	l, err := tr.Dial(t.Context(), s)
@@ -70,8 +72,22 @@ func dial(t testing.TB, tr transport.Transport, s transport.Session) transport.L
 		if n := l.Stats().Devmem.Tokens; n != 0 {
 			t.Errorf("%d tokens are left", n)
 		}
+		if err := tr.(io.Closer).Close(); err != nil {
+			t.Error(err)
+		}
 	})
 	return l
+}
+
+// opened is a transport until the test ends.
+func opened(t testing.TB, cfg Config) transport.Transport {
+	tr := New(cfg)
+	t.Cleanup(func() {
+		if err := tr.(io.Closer).Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return tr
 }
 
 func attach(t testing.TB, l transport.Link, mem transport.Memory) {
@@ -322,24 +338,156 @@ func TestPoolIsBounded(t *testing.T) {
 	}
 }
 
-// TestNICIsSetUpAnew has somebody change the NIC underneath.
+// TestSlowDeviceIsNotBlamed on the target: this host's device takes six times as long
+// as a target may.
+func TestSlowDeviceIsNotBlamed(t *testing.T) {
+	b := newBench(t, func(s *transport.Session) { s.Timeout = 400 * time.Millisecond })
+	dev := transporttest.NewFakeDevice(t, 16*extent)
+	attach(t, b.link, dev)
+	dev.Pause()
+	large := submit(t, b.link, b.file, 0, transport.Span{Mem: dev, Len: 8 * extent})
+	small := submit(t, b.link, b.file, 8*extent, transport.Span{Mem: dev, Off: 8 * extent, Len: extent})
+	dev.Waiting(gathersPerConn)
+	time.Sleep(2500 * time.Millisecond)
+	dev.Resume()
+	for _, end := range []<-chan transport.Result{large, small} {
+		if r := <-end; r.Err != nil {
+			t.Error(r.Err)
+		}
+	}
+	if err := transporttest.Check(dev.Read(0, 9*extent), b.file, 0); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNICIsSetUpAnew has somebody change the NIC underneath: who is told so by
+// payload in host memory says so, and has all pairs be replaced.
 func TestNICIsSetUpAnew(t *testing.T) {
-	b := newBench(t)
+	for _, direct := range []bool{false, true} {
+		b := newBench(t, func(s *transport.Session) { s.Connections, s.RequireDirect = 2, direct })
+		b.healthy()
+		b.mu.Lock()
+		b.sound = fmt.Errorf("loop: %w: split is off", nic.ErrChanged)
+		b.mu.Unlock()
+		b.spoil(func(r *loopReceived) { r.linear(false) })
+		_, r := b.fetch(0, extent)
+		if direct && !errors.Is(r.Err, transport.ErrNotDirect) || !direct && (r.Err != nil || r.Why != transport.WhyNotSteered) {
+			t.Errorf("direct %t: %+v", direct, r)
+		}
+		for until := time.Now().Add(20 * time.Second); b.link.Stats().Reconnects < 2 && time.Now().Before(until); {
+			time.Sleep(time.Millisecond)
+		}
+		b.mu.Lock()
+		if b.opened != 2 || b.sound != nil {
+			t.Errorf("opened %d times, %v", b.opened, b.sound)
+		}
+		b.mu.Unlock()
+		b.healthy()
+	}
+}
+
+// TestChangedNICIsNotJoined loses one of two pairs after somebody changed the NIC:
+// the other is replaced too.
+func TestChangedNICIsNotJoined(t *testing.T) {
+	b := newBench(t, func(s *transport.Session) { s.Connections = 2 })
 	b.mu.Lock()
 	b.sound = fmt.Errorf("loop: %w: split is off", nic.ErrChanged)
 	b.mu.Unlock()
-	b.healthy()
-	b.target.drop()
-	for until := time.Now().Add(20 * time.Second); b.link.Stats().Reconnects == 0 && time.Now().Before(until); {
+	b.spoil(func(r *loopReceived) { r.err = unix.ENOMEM })
+	if _, r := b.fetch(0, extent); !errors.Is(r.Err, unix.ENOMEM) {
+		t.Errorf("%+v", r)
+	}
+	for until := time.Now().Add(20 * time.Second); b.link.Stats().Reconnects < 2 && time.Now().Before(until); {
 		time.Sleep(time.Millisecond)
 	}
 	b.mu.Lock()
-	b.sound = nil
 	if b.opened != 2 {
 		t.Errorf("opened %d times", b.opened)
 	}
 	b.mu.Unlock()
 	b.healthy()
+}
+
+// TestNICIsKept between links, and not taken for a target that is not there.
+func TestNICIsKept(t *testing.T) {
+	n := newLoop(t)
+	tr := opened(t, n.config())
+	g := startTarget(t, transporttest.NewSource(), loopback)
+	nowhere, stranger := g.session, g.session
+	nowhere.Addr = "127.0.0.1:1"
+	stranger.Secret[0] ^= 1
+	for _, s := range []transport.Session{nowhere, stranger} {
+		if l, err := tr.Dial(t.Context(), s); err == nil {
+			l.Close()
+			t.Error("connected")
+		}
+	}
+	if n.opened != 0 {
+		t.Errorf("opened %d times for no target", n.opened)
+	}
+	mem := transporttest.NewFakeDevice(t, 1)
+	for want := range 3 {
+		if _, err := tr.Plan(mem); err != nil {
+			t.Fatal(err)
+		}
+		l, err := tr.Dial(t.Context(), g.session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if n.opened != 2 {
+			t.Errorf("opened %d times for one Plan and %d links", n.opened, want+1)
+		}
+	}
+	if err := tr.(io.Closer).Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := tr.Dial(t.Context(), g.session); !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+// TestCloseWithLinks is refused: their payload still comes by the NIC.
+func TestCloseWithLinks(t *testing.T) {
+	n := newLoop(t)
+	tr := New(n.config())
+	dial(t, tr, startTarget(t, transporttest.NewSource(), loopback).session)
+	if err := tr.(io.Closer).Close(); err == nil {
+		t.Error("closed under a link")
+	}
+}
+
+// TestChecksumOfFailed has a target send other bytes than it says, for a request
+// that has failed already: the pair is of no more use all the same.
+func TestChecksumOfFailed(t *testing.T) {
+	s := fakePeer(t, func(head, data net.Conn) {
+		for {
+			r, err := ask(head)
+			if err != nil {
+				return
+			}
+			b := make([]byte, frame.ReplySize)
+			frame.Reply{ID: r.ID, Length: r.Length, Checksum: true, CRC: 1}.Put(b)
+			head.Write(b)
+			data.Write(make([]byte, r.Length))
+		}
+	})
+	s.Checksums, s.RequireDirect = true, true
+	n := newLoop(t)
+	l := dial(t, New(n.config()), s)
+	n.spoil(func(r *loopReceived) { r.linear(false) })
+	dev := transporttest.NewFakeDevice(t, 100)
+	attach(t, l, dev)
+	if r := <-submit(t, l, transport.FileRef{}, 0, transport.Span{Mem: dev, Len: 100}); !errors.Is(r.Err, transport.ErrNotDirect) {
+		t.Errorf("%+v", r)
+	}
+	for until := time.Now().Add(20 * time.Second); l.Stats().Reconnects == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the pair was not replaced")
+		}
+	}
 }
 
 // TestNICGoesAndReturns takes the NIC away: requests are told why, and the link

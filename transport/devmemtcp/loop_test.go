@@ -86,6 +86,7 @@ func (l *loop) open(Config) (nicPort, error) {
 		l.users--
 		return nil, l.gone
 	}
+	l.sound = nil
 	return loopNIC{l}, nil
 }
 

@@ -89,7 +89,6 @@ func TestNICRuleGone(t *testing.T) {
 		if s := b.link.Stats().Devmem; s.HostBytes == 0 {
 			t.Errorf("%+v", s)
 		}
-		b.target.drop()
 		b.recovers()
 		if err := b.link.Close(); err != nil {
 			t.Error(err)
@@ -194,7 +193,7 @@ func TestNICBesideTCP(t *testing.T) {
 	b := newNICBench(t, n, n.listen, func(s *transport.Session) { s.Connections = 2 })
 	g := newTarget(t, b.source)
 	server := tcp.NewServer(g.sessions, slog.New(slog.DiscardHandler))
-	g.session.Addr = n.listen(t, func(c net.Conn) { server.ServeConn(t.Context(), c) })
+	g.session.Addr = n.listen(t, func(c net.Conn) { server.ServeConn(t.Context(), c, nil) })
 	t.Cleanup(func() { server.Close() })
 	g.session.Connections, g.session.Checksums = 2, true
 	staged, err := tcp.New(false).Dial(t.Context(), g.session)

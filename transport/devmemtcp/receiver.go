@@ -3,8 +3,13 @@ package devmemtcp
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync/atomic"
+	"time"
+
+	"hbmfs/transport/internal/lanes"
 )
 
 // nicPort is what the transport needs of a NIC.
@@ -27,14 +32,50 @@ type nicRule interface{ Close() error }
 
 // receiver is a NIC whose taken queues are bound to a pool. Pairs share it.
 type receiver struct {
-	nic     nicPort
-	pool    PoolMemory
-	binding nicBinding
-	size    PoolSize
-	queues  []int         // bound to the pool
-	next    atomic.Uint32 // of them
-	pairs   int           // that use it, and borrowers; guarded by devmem.mu
-	lending lending
+	nic      nicPort
+	pool     PoolMemory
+	binding  nicBinding
+	size     PoolSize
+	queues   []int         // bound to the pool
+	next     atomic.Uint32 // of them
+	lending  lending
+	nextLook atomic.Int64 // when to look at the NIC, since began
+
+	// Guarded by devmem.mu:
+	pairs int                // that use it, and borrowers
+	conns map[*conn]struct{} // pairs that are up
+	stale error              // how somebody changed the NIC; nil: not
+}
+
+// lookEvery is how often at most payload in host memory has the NIC be looked at.
+const lookEvery = time.Second
+
+var began = time.Now()
+
+// mayLook reports whether it is time to look at the NIC again, to one caller.
+func (r *receiver) mayLook() bool {
+	now, next := int64(time.Since(began)), r.nextLook.Load()
+	return now >= next && r.nextLook.CompareAndSwap(next, now+int64(lookEvery))
+}
+
+// stalePairs are pairs to end because of why.
+type stalePairs struct {
+	why   error
+	conns []*conn
+}
+
+// ending are the receiver's pairs, if it is stale. devmem.mu is held.
+func (r *receiver) ending() stalePairs {
+	if r.stale == nil {
+		return stalePairs{}
+	}
+	return stalePairs{r.stale, slices.Collect(maps.Keys(r.conns))}
+}
+
+func (s stalePairs) kill() {
+	for _, c := range s.conns {
+		c.Kill(lanes.Lost(s.why))
+	}
 }
 
 // newReceiver takes queues of cfg's NIC. The error says what is missing.
@@ -43,7 +84,7 @@ func newReceiver(cfg Config) (*receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{nic: nic}
+	r := &receiver{nic: nic, conns: make(map[*conn]struct{})}
 	if err := r.bind(cfg); err != nil {
 		return nil, errors.Join(err, r.close())
 	}

@@ -15,8 +15,17 @@ import (
 	"hbmfs/transport/internal/frame"
 )
 
-// handshakeTimeout bounds connecting, proving and pairing, on both sides.
-const handshakeTimeout = 10 * time.Second
+const (
+	// handshakeTimeout bounds connecting and proving, and then pairing, on both
+	// sides.
+	handshakeTimeout = 10 * time.Second
+	// pairTimeout is how long a ticket is good. It leaves the target time to tell
+	// a client, before that gives up, that nobody came with it.
+	pairTimeout = handshakeTimeout / 2
+	// pairsPerSession is for the lanes of the largest link, and as many that are
+	// being replaced or lend.
+	pairsPerSession = 2 * MaxConnections
+)
 
 var errNoHead = errors.New("its ticket is unknown, used or expired")
 
@@ -25,6 +34,7 @@ var errNoHead = errors.New("its ticket is unknown, used or expired")
 type Server struct {
 	sessions transport.Sessions
 	log      *slog.Logger
+	patience time.Duration // with data connections; pairTimeout
 	ending   chan struct{} // closed by Close
 
 	mu      sync.Mutex // guards all below
@@ -54,6 +64,7 @@ func NewServer(sessions transport.Sessions, log *slog.Logger) *Server {
 	return &Server{
 		sessions: sessions,
 		log:      log,
+		patience: pairTimeout,
 		ending:   make(chan struct{}),
 		conns:    make(map[net.Conn]struct{}),
 		waiting:  make(map[ticket]*opening),
@@ -66,20 +77,25 @@ func NewServer(sessions transport.Sessions, log *slog.Logger) *Server {
 // from its first byte, of [HeadMagic], on. ServeHead returns once no read of a
 // source is under way for the pair.
 //
-// It takes one goroutine, 20 seconds at most, until the pair is made, and after
+// It calls admitted, if not nil, when the client has proved itself: how many
+// connections have not is the owner's to bound.
+//
+// It takes one goroutine, 25 seconds at most, until the pair is made, and after
 // that up to 18, and 32 MiB of staging.
-func (s *Server) ServeHead(ctx context.Context, head net.Conn) {
-	s.with(ctx, head, func() error { return s.head(ctx, head) })
+func (s *Server) ServeHead(ctx context.Context, head net.Conn, admitted func()) {
+	s.with(ctx, head, admitted, func(admitted func()) error { return s.head(ctx, head, admitted) })
 }
 
 // ServeData hands a data connection, from its first byte, of [DataMagic], on, to
-// the head that it belongs to, and returns when that has ended.
-func (s *Server) ServeData(ctx context.Context, data net.Conn) {
-	s.with(ctx, data, func() error { return s.data(data) })
+// the head that it belongs to, and returns when that has ended. admitted is as
+// ServeHead's.
+func (s *Server) ServeData(ctx context.Context, data net.Conn, admitted func()) {
+	s.with(ctx, data, admitted, func(admitted func()) error { return s.data(data, admitted) })
 }
 
-// with runs serve, which ends if c is closed, and then closes c.
-func (s *Server) with(ctx context.Context, c net.Conn, serve func() error) {
+// with runs serve, which ends if c is closed, and then closes c. Before the client
+// has proved itself, its errors are what anyone could cause.
+func (s *Server) with(ctx context.Context, c net.Conn, admitted func(), serve func(admitted func()) error) {
 	if !s.track(c) {
 		c.Close()
 		return
@@ -87,19 +103,26 @@ func (s *Server) with(ctx context.Context, c net.Conn, serve func() error) {
 	defer s.forget(c)
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	err := serve()
+	level := slog.LevelDebug
+	err := serve(func() {
+		level = slog.LevelWarn
+		if admitted != nil {
+			admitted()
+		}
+	})
 	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
-		s.log.Warn("devmem-tcp connection ended", "peer", c.RemoteAddr(), "err", err)
+		s.log.Log(ctx, level, "devmem-tcp connection ended", "peer", c.RemoteAddr(), "err", err)
 	}
 }
 
-func (s *Server) head(ctx context.Context, head net.Conn) error {
+func (s *Server) head(ctx context.Context, head net.Conn, admitted func()) error {
 	tuneHead(head)
 	head.SetDeadline(time.Now().Add(handshakeTimeout))
 	who, err := headShake.Admit(head, s.sessions)
 	if err != nil {
 		return fmt.Errorf("head connection: %w", err)
 	}
+	admitted()
 	o := &opening{Admitted: who, data: make(chan arrival, 1), done: make(chan struct{})}
 	defer close(o.done)
 	data, err := s.pair(ctx, head, o)
@@ -121,6 +144,7 @@ func (s *Server) pair(ctx context.Context, head net.Conn, o *opening) (net.Conn,
 		return nil, err
 	}
 	data, verdict := s.meet(ctx, o)
+	head.SetDeadline(time.Now().Add(handshakeTimeout))
 	if _, err := head.Write(verdict.encode()); err != nil && verdict == paired {
 		s.leave(o.Source)
 		return nil, err
@@ -144,7 +168,7 @@ func (s *Server) withdraw(t ticket) {
 }
 
 func (s *Server) meet(ctx context.Context, o *opening) (net.Conn, pairing) {
-	late := time.NewTimer(handshakeTimeout)
+	late := time.NewTimer(s.patience)
 	defer late.Stop()
 	select {
 	case a := <-o.data:
@@ -162,7 +186,7 @@ func (s *Server) meet(ctx context.Context, o *opening) (net.Conn, pairing) {
 	return nil, pairedLate
 }
 
-func (s *Server) data(data net.Conn) error {
+func (s *Server) data(data net.Conn, admitted func()) error {
 	tuneData(data)
 	data.SetDeadline(time.Now().Add(handshakeTimeout))
 	var b [greetingSize]byte
@@ -178,7 +202,11 @@ func (s *Server) data(data net.Conn) error {
 		return fmt.Errorf("data connection: %w", errNoHead)
 	}
 	data.SetDeadline(time.Time{})
-	o.data <- arrival{data, g.proven(o.Secret)}
+	proven := g.proven(o.Secret)
+	if proven {
+		admitted()
+	}
+	o.data <- arrival{data, proven}
 	<-o.done
 	return nil
 }
@@ -201,7 +229,7 @@ func (s *Server) redeem(g greeting) *opening {
 func (s *Server) enter(source transport.Source) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.served[source] >= MaxConnections {
+	if s.served[source] >= pairsPerSession {
 		return false
 	}
 	s.served[source]++

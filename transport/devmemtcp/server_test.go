@@ -2,11 +2,13 @@ package devmemtcp
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,9 +115,50 @@ func TestPairing(t *testing.T) {
 	ended(t, "the head of a data connection that talks", c.head)
 }
 
+// TestPairedLate has nobody come with a ticket: the client is told, on its head.
+func TestPairedLate(t *testing.T) {
+	g := startTarget(t, transporttest.NewSource(), loopback)
+	g.server.patience = 10 * time.Millisecond
+	c := admitted(t, g)
+	if err := c.pairing(); err == nil || !strings.Contains(err.Error(), "no data connection came in time") {
+		t.Errorf("%v", err)
+	}
+	ended(t, "the head", c.head)
+}
+
+// TestAdmitted: who serves is told of clients that proved themselves, and of no
+// others.
+func TestAdmitted(t *testing.T) {
+	g := newTarget(t, transporttest.NewSource())
+	told := make(chan [4]byte, 4)
+	g.session.Addr = loopback(t, func(c net.Conn) {
+		c, magic := sniff(c)
+		serve := map[[4]byte]func(context.Context, net.Conn, func()){HeadMagic: g.server.ServeHead, DataMagic: g.server.ServeData}[magic]
+		serve(t.Context(), c, func() { told <- magic })
+	})
+	stranger := connect(t, g.session.Addr)
+	wrong := g.session
+	wrong.Secret[0] ^= 1
+	if err := headShake.Authenticate(stranger, wrong); !errors.Is(err, transport.ErrSession) {
+		t.Errorf("wrong secret: %v", err)
+	}
+	c := admitted(t, g)
+	if what := <-told; what != HeadMagic {
+		t.Errorf("told of %q", what)
+	}
+	c.greet(newGreeting(g.session, ticket{1}))
+	c.greet(newGreeting(g.session, c.tick))
+	if err := c.pairing(); err != nil {
+		t.Fatal(err)
+	}
+	if what := <-told; what != DataMagic || len(told) != 0 {
+		t.Errorf("told of %q, and %d more", what, len(told))
+	}
+}
+
 func TestPairsAreLimited(t *testing.T) {
 	g := startTarget(t, transporttest.NewSource(), loopback)
-	for range MaxConnections {
+	for range pairsPerSession {
 		c := admitted(t, g)
 		c.greet(newGreeting(g.session, c.tick))
 		if err := c.pairing(); err != nil {
@@ -202,7 +245,7 @@ func fakePeer(t *testing.T, script func(head, data net.Conn)) transport.Session 
 		defer c.Close()
 		c, magic := sniff(c)
 		if magic == DataMagic {
-			g.server.ServeData(t.Context(), c)
+			g.server.ServeData(t.Context(), c, nil)
 			return
 		}
 		who, err := headShake.Admit(c, g.sessions)
@@ -220,16 +263,23 @@ func fakePeer(t *testing.T, script func(head, data net.Conn)) transport.Session 
 
 // answer reads a request and sends a header for n bytes of what it asks for.
 func answer(head net.Conn, n int) (frame.Request, error) {
+	r, err := ask(head)
+	if err != nil {
+		return r, err
+	}
+	b := make([]byte, frame.ReplySize)
+	frame.Reply{ID: r.ID, Length: uint32(n)}.Put(b)
+	_, err = head.Write(b)
+	return r, err
+}
+
+// ask reads a request.
+func ask(head net.Conn) (frame.Request, error) {
 	b := make([]byte, frame.RequestSize)
 	if _, err := io.ReadFull(head, b); err != nil {
 		return frame.Request{}, err
 	}
-	r, err := frame.ParseRequest(b)
-	frame.Reply{ID: r.ID, Length: uint32(n)}.Put(b)
-	if err == nil {
-		_, err = head.Write(b[:frame.ReplySize])
-	}
-	return r, err
+	return frame.ParseRequest(b)
 }
 
 // TestSurplus has a target send more than it announced: what follows is not taken

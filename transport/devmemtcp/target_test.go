@@ -74,9 +74,9 @@ func (g *target) serve(t testing.TB, c net.Conn) {
 	c, magic := sniff(c)
 	switch magic {
 	case HeadMagic:
-		g.server.ServeHead(t.Context(), c)
+		g.server.ServeHead(t.Context(), c, nil)
 	case DataMagic:
-		g.server.ServeData(t.Context(), c)
+		g.server.ServeData(t.Context(), c, nil)
 	default:
 		c.Close()
 	}

@@ -52,18 +52,21 @@ type Config struct {
 
 const defaultPairs = 4
 
-// devmem is the transport. It has the NIC's queues while someone needs them.
+// devmem is the transport. It has the NIC's queues from the first pair on, until
+// Close.
 type devmem struct {
 	cfg  Config
 	lent atomic.Int64 // fragments of loans, which outlive links
 
-	mu    sync.Mutex // guards all below; held while the NIC is set up or checked
-	users int        // links, and Plans under way
-	rx    *receiver  // nil without users, or after the NIC could not be set up again
+	mu     sync.Mutex // guards all below; held while the NIC is set up or checked
+	rx     *receiver  // nil before, or after the NIC could not be set up again
+	closed bool
 }
 
-// New returns the transport. Nothing is changed on the NIC before Plan, which
-// changes it back, or Dial.
+// New returns the transport, an [io.Closer] that must be closed after its links.
+// Nothing is changed on the NIC before Plan, which changes it back, or the first
+// Dial that reaches its target. From then on the NIC is kept until Close: that
+// links come and go does not disturb its other users.
 func New(cfg Config) transport.Transport {
 	cfg.Queues = max(cfg.Queues, 1)
 	if cfg.Reserve == nil {
@@ -83,19 +86,32 @@ func New(cfg Config) transport.Transport {
 
 func (*devmem) Name() string { return Name }
 
-// acquire sets the receiver up for its first user.
-func (t *devmem) acquire() (*receiver, error) {
+// Close implements [io.Closer]: it gives the NIC back.
+func (t *devmem) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.setUp(); err != nil {
-		return nil, err
+	if t.rx != nil && t.rx.pairs > 0 {
+		return fmt.Errorf("devmem-tcp: NIC %q is kept: %d pairs use it", t.cfg.NIC, t.rx.pairs)
 	}
-	t.users++
-	return t.rx, nil
+	t.closed = true
+	return t.drop()
+}
+
+// drop closes the receiver, if there is one. t.mu is held.
+func (t *devmem) drop() error {
+	rx := t.rx
+	t.rx = nil
+	if rx == nil {
+		return nil
+	}
+	return rx.close()
 }
 
 // setUp makes a receiver, if there is none. t.mu is held.
 func (t *devmem) setUp() error {
+	if t.closed {
+		return fmt.Errorf("devmem-tcp: %w", transport.ErrClosed)
+	}
 	if t.rx != nil {
 		return nil
 	}
@@ -107,39 +123,16 @@ func (t *devmem) setUp() error {
 	return nil
 }
 
-// release undoes one acquire. The last user's sockets must be closed.
-func (t *devmem) release() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.users--; t.users > 0 || t.rx == nil {
-		return nil
-	}
-	rx := t.rx
-	t.rx = nil
-	return rx.close()
-}
-
-// join returns the receiver for a new pair. If someone has changed the NIC
-// underneath, it is set up anew as soon as no pair uses it; until then new pairs
-// are as good as those there are, and say so in each result.
+// join returns the receiver for a new pair, after a look at the NIC.
 func (t *devmem) join() (*receiver, error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.rx != nil {
-		switch err := t.rx.nic.Check(); {
-		case err == nil:
-		case t.rx.pairs == 0:
-			_ = t.rx.close() // what can't be put back was changed, or is gone
-			t.rx = nil
-		case !errors.Is(err, nic.ErrChanged):
-			return nil, err
-		}
+	rx, ending, err := t.look()
+	if err == nil {
+		rx, err = t.use()
 	}
-	if err := t.setUp(); err != nil {
-		return nil, err
-	}
-	t.rx.pairs++
-	return t.rx, nil
+	t.mu.Unlock()
+	ending.kill()
+	return rx, err
 }
 
 // hold returns the receiver to who borrows. Until it leaves, the NIC is not set
@@ -147,11 +140,42 @@ func (t *devmem) join() (*receiver, error) {
 func (t *devmem) hold() (*receiver, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.use()
+}
+
+// use counts one user more of the receiver. A stale one is replaced as soon as
+// nobody uses it; until then it is refused. t.mu is held.
+func (t *devmem) use() (*receiver, error) {
+	if t.rx != nil && t.rx.stale != nil {
+		if t.rx.pairs > 0 {
+			return nil, fmt.Errorf("devmem-tcp: waiting to set the NIC up anew: %w", t.rx.stale)
+		}
+		_ = t.drop() // what can't be put back was changed, or is gone
+	}
 	if err := t.setUp(); err != nil {
 		return nil, err
 	}
 	t.rx.pairs++
 	return t.rx, nil
+}
+
+// look checks the NIC. Where somebody has changed it underneath, the receiver is
+// stale, and its pairs are returned, for whoever lets go of t.mu to end. The error
+// is what only time can heal.
+func (t *devmem) look() (*receiver, stalePairs, error) {
+	rx := t.rx
+	if rx == nil {
+		return nil, stalePairs{}, nil
+	}
+	err := rx.nic.Check()
+	switch {
+	case err == nil:
+	case errors.Is(err, nic.ErrChanged) || rx.pairs == 0:
+		rx.stale = err
+	case rx.stale == nil:
+		return rx, stalePairs{}, err
+	}
+	return rx, rx.ending(), nil
 }
 
 // leave undoes a join, of which the sockets are closed, or a hold.
@@ -161,25 +185,71 @@ func (t *devmem) leave(rx *receiver) {
 	rx.pairs--
 }
 
+// enlist has c be ended when its receiver is stale, which it may be by now.
+func (t *devmem) enlist(c *conn) {
+	t.mu.Lock()
+	c.rx.conns[c] = struct{}{}
+	ending := c.rx.ending()
+	t.mu.Unlock()
+	ending.kill()
+}
+
+// quit is leave for a pair that was enlisted.
+func (t *devmem) quit(c *conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(c.rx.conns, c)
+	c.rx.pairs--
+}
+
+// suspect has the NIC be looked at, because payload came to host memory.
+func (l *link) suspect(rx *receiver) {
+	if rx.mayLook() {
+		l.Go(func() { l.owner.examine(rx) })
+	}
+}
+
+// examine looks at rx's NIC, if it is not replaced already.
+func (t *devmem) examine(rx *receiver) {
+	t.mu.Lock()
+	var ending stalePairs
+	if t.rx == rx {
+		_, ending, _ = t.look() // what only time can heal, those notice who wait
+	}
+	t.mu.Unlock()
+	ending.kill()
+}
+
 // Plan does what Dial needs of the NIC: it takes the queues, has their payload
-// land in a pool, and gives all back, unless a link uses them already.
+// land in a pool, and gives all back, unless it has them already.
 func (t *devmem) Plan(mem transport.Memory) (transport.Plan, error) {
 	if landing.Revoked(mem) {
 		return transport.Plan{}, fmt.Errorf("%w: %w", transport.ErrUnavailable, transport.ErrRevoked)
 	}
-	rx, err := t.acquire()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	held := t.rx != nil
+	if err := t.setUp(); err != nil {
+		return transport.Plan{}, err
+	}
+	p, err := t.rx.plan(mem)
+	if !held {
+		err = errors.Join(err, t.drop())
+	}
 	if err != nil {
 		return transport.Plan{}, err
 	}
+	return p, nil
+}
+
+func (r *receiver) plan(mem transport.Memory) (transport.Plan, error) {
 	p := transport.Plan{Path: transport.PathDevmemTCP, MaxLen: MaxLen, Align: 1}
-	if isHost(mem) {
-		p.Path, p.Why = transport.PathStaged, transport.WhyPlainRead
-		if !rx.readable() {
-			err = fmt.Errorf("devmem-tcp: %w: the CPU can't read the receive pool", transport.ErrUnavailable)
-		}
+	if !isHost(mem) {
+		return p, nil
 	}
-	if err = errors.Join(err, t.release()); err != nil {
-		return transport.Plan{}, err
+	p.Path, p.Why = transport.PathStaged, transport.WhyPlainRead
+	if !r.readable() {
+		return p, fmt.Errorf("devmem-tcp: %w: the CPU can't read the receive pool", transport.ErrUnavailable)
 	}
 	return p, nil
 }
@@ -194,9 +264,6 @@ func isHost(mem transport.Memory) bool {
 // returns one wrapping [transport.ErrProtocol] if what answers is no target of
 // this version, and [transport.ErrUnavailable] if the NIC can't be set up.
 func (t *devmem) Dial(ctx context.Context, s transport.Session) (transport.Link, error) {
-	if _, err := t.acquire(); err != nil {
-		return nil, err
-	}
 	l := newLink(t, s)
 	if err := l.Connect(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())

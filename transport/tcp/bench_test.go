@@ -56,7 +56,7 @@ func benchTarget() {
 		if err != nil {
 			panic(err)
 		}
-		go server.ServeConn(context.Background(), c)
+		go server.ServeConn(context.Background(), c, nil)
 	}
 }
 

@@ -41,7 +41,7 @@ func startTarget(t testing.TB, source transport.Source, wrap ...func(net.Conn) n
 		for _, w := range wrap {
 			c = w(c)
 		}
-		g.server.ServeConn(t.Context(), c)
+		g.server.ServeConn(t.Context(), c, nil)
 	})
 	t.Cleanup(func() { g.server.Close() })
 	return g

@@ -39,11 +39,12 @@ func NewServer(sessions transport.Sessions, log *slog.Logger) *Server {
 // ServeConn serves one connection, which may be a [*tls.Conn], until it ends or
 // ctx does, and closes it. The connection's stream is expected from its first
 // byte, [Magic], on. ServeConn returns once no read of a source is under way for
-// the connection.
+// the connection. It calls admitted, if not nil, when the client has proved itself:
+// how many connections have not is the owner's to bound.
 //
 // It takes one goroutine, 10 seconds at most, until the client has proved
 // itself, and after that up to 17, and 32 MiB of staging.
-func (s *Server) ServeConn(ctx context.Context, c net.Conn) {
+func (s *Server) ServeConn(ctx context.Context, c net.Conn, admitted func()) {
 	bottom := raw(c)
 	if !s.track(bottom) {
 		bottom.Close()
@@ -55,13 +56,18 @@ func (s *Server) ServeConn(ctx context.Context, c net.Conn) {
 
 	tuneServer(bottom)
 	c.SetDeadline(time.Now().Add(handshakeTimeout))
+	level := slog.LevelDebug // for what anyone could cause
 	who, err := shake.Admit(c, s.sessions)
 	if err == nil {
+		level = slog.LevelWarn
+		if admitted != nil {
+			admitted()
+		}
 		c.SetDeadline(time.Time{})
 		err = s.serve(c, who.Source)
 	}
 	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
-		s.log.Warn("data connection ended", "peer", c.RemoteAddr(), "err", err)
+		s.log.Log(ctx, level, "data connection ended", "peer", c.RemoteAddr(), "err", err)
 	}
 }
 

@@ -22,7 +22,7 @@ func pipeServer(source transport.Source) (client net.Conn, s transport.Session, 
 	ended = make(chan struct{})
 	go func() {
 		defer close(ended)
-		NewServer(sessions, slog.New(slog.DiscardHandler)).ServeConn(context.Background(), server)
+		NewServer(sessions, slog.New(slog.DiscardHandler)).ServeConn(context.Background(), server, nil)
 	}()
 	return client, s, ended
 }
@@ -71,7 +71,7 @@ func TestServerCloses(t *testing.T) {
 	}
 	g.server.Close()
 	client, server := net.Pipe()
-	g.server.ServeConn(t.Context(), server)
+	g.server.ServeConn(t.Context(), server, nil)
 	if _, err := client.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("a connection after Close: %v", err)
 	}

@@ -271,7 +271,8 @@ func TestDevmemLinkDown(t *testing.T) {
 }
 
 // TestDevmemRuleRemoved: somebody removes the flow rules. What comes then goes
-// the host way: it is reported, or refused with --require-direct.
+// the host way: it is reported, or refused with --require-direct. Then the mount
+// has the NIC set up anew by itself.
 func TestDevmemRuleRemoved(t *testing.T) {
 	t.Run("reported", func(t *testing.T) {
 		p, m := unsteered(t)
@@ -283,18 +284,47 @@ func TestDevmemRuleRemoved(t *testing.T) {
 		if r.Path != transport.PathStaged || r.Why != transport.WhyNotSteered {
 			t.Errorf("came by %v (%v)", r.Path, r.Why)
 		}
-		if d := m.stats(t).Target.Link.Devmem; d.HostBytes < 4*megabyte {
+		if d := m.stats(t).Target.Link.Devmem; d.HostBytes == 0 {
 			t.Errorf("counted %+v", d)
 		}
-		_ = p
+		p.directAgain(m)
 	})
 	t.Run("refused", func(t *testing.T) {
-		_, m := unsteered(t, "--require-direct")
+		p, m := unsteered(t, "--require-direct")
 		f := m.open(t, "f1", 1, 1)
 		if _, err := f.fetch(t.Context(), 0, 4*megabyte); !errors.Is(err, syscall.EREMOTEIO) {
 			t.Errorf("%v", err)
 		}
+		p.directAgain(m)
 	})
+}
+
+// directAgain fails the test unless a mount soon fetches all of f1 directly, of
+// which it must not have cached all.
+func (p *pair) directAgain(m *mount) {
+	p.t.Helper()
+	f := m.open(p.t, "f1", 1, 1)
+	off := int64(4 * megabyte)
+	eventually(p.t, 10*time.Second, "fetches are direct again", func() error {
+		r, err := f.fetch(p.t.Context(), off, megabyte)
+		if off = (off + megabyte) % fileSize; err != nil {
+			return err
+		}
+		if r.Path != transport.PathDevmemTCP {
+			return fmt.Errorf("came by %v (%v)", r.Path, r.Why)
+		}
+		return nil
+	})
+	before := m.stats(p.t).Target.Link.Devmem
+	for range 16 {
+		if r, err := f.fetch(p.t.Context(), off, megabyte); err != nil || r.Path != transport.PathDevmemTCP {
+			p.t.Fatalf("direct only once: %+v, %v", r, err)
+		}
+		off = (off + megabyte) % fileSize
+	}
+	if after := m.stats(p.t).Target.Link.Devmem; after.DeviceBytes == before.DeviceBytes || after.HostBytes != before.HostBytes {
+		p.t.Errorf("counted %+v, and before %+v", after, before)
+	}
 }
 
 // unsteered is a mount whose flow rules are gone.

@@ -27,8 +27,8 @@ func (n *NIC) check() error {
 	if err != nil {
 		return err
 	}
-	if l.Name != n.link.Name {
-		return fmt.Errorf("%w: the interface is now named %s", ErrChanged, l.Name)
+	if l.Parent != n.link.Parent {
+		return fmt.Errorf("%w: index %d is now of %s, device %s", ErrNoNIC, l.Index, l.Name, l.Parent)
 	}
 	if !l.Up {
 		return ErrDown

@@ -11,9 +11,10 @@
 // of a ring, or starts a goroutine.
 //
 // One process at a time has a NIC, by a lock on a file of the state directory;
-// the kernel drops the lock with the process. Settings belong to the network
-// namespace and the interface index they were found under: a NIC that is moved
-// to another namespace meanwhile is taken for gone.
+// the kernel drops the lock with the process. The lock belongs to the network
+// namespace and the interface index that the NIC was found under. What is put
+// back goes by the device behind it, wherever in this namespace its interface is
+// by then; a NIC that is in another namespace is left as it is.
 //
 // Locking: a mutex of each NIC orders all changes, and is held over the kernel's
 // calls. These are for set-up only: no transfer waits for them.

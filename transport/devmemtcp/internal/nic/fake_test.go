@@ -46,9 +46,11 @@ func newFake() *fakeKernel {
 	return k
 }
 
-func fakeDefault() (table []uint32) {
+func fakeDefault() []uint32 { return spread(4) }
+
+func spread(queues int) (table []uint32) {
 	for i := range uint32(16) {
-		table = append(table, i%4)
+		table = append(table, i%uint32(queues))
 	}
 	return table
 }
@@ -92,7 +94,11 @@ func (k *fakeKernel) linkAt(index int) (link, error) {
 }
 
 func (k *fakeKernel) links() ([]link, error) {
-	return []link{{Index: 1, Name: "lo", Up: true}, k.l}, nil
+	all := []link{{Index: 1, Name: "lo", Up: true}}
+	if !k.gone {
+		all = append(all, k.l)
+	}
+	return all, nil
 }
 func (k *fakeKernel) driver(link) (string, error)         { return "fake", k.read() }
 func (k *fakeKernel) queues(link) ([]queue, error)        { return slices.Clone(k.all), k.read() }
@@ -131,7 +137,7 @@ func (k *fakeKernel) setRSS(_ link, table []uint32) error {
 		return err
 	}
 	if table == nil {
-		table = fakeDefault()
+		table = spread(len(k.all))
 	}
 	if slices.Max(table) >= uint32(len(k.all)) {
 		return unix.EINVAL

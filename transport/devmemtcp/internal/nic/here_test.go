@@ -39,7 +39,7 @@ func TestHere(t *testing.T) {
 	for _, r := range must(Inspect(-1))(t) {
 		t.Logf("%+v", r)
 	}
-	if got, err := Restore(t.TempDir() + "/none"); got != nil || err != nil {
+	if got, _, err := Restore(t.TempDir() + "/none"); got != nil || err != nil {
 		t.Errorf("Restore of no directory: %v, %v", got, err)
 	}
 }

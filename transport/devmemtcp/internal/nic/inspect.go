@@ -33,18 +33,19 @@ type Report struct {
 
 // Inspect reports on every NIC of this network namespace that does DMA. It changes
 // nothing: whether header split can be set is asked by setting it to what it is,
-// and a binding is tried only on a NIC that is set up for it, on a queue that
-// nobody else's packets come to; a negative dma-buf says not to.
+// and a binding is tried only on a NIC that is set up for it and that no process
+// holds, on a queue that nobody else's packets come to; a negative dma-buf says
+// not to.
 func Inspect(dmabuf int) ([]Report, error) {
 	k, err := openSockets()
 	if err != nil {
 		return nil, err
 	}
 	defer k.Close()
-	return inspect(k, dmabuf)
+	return inspect(k, DefaultStateDir, dmabuf)
 }
 
-func inspect(k kernel, dmabuf int) ([]Report, error) {
+func inspect(k kernel, dir string, dmabuf int) ([]Report, error) {
 	links, err := k.links()
 	if err != nil {
 		return nil, err
@@ -52,13 +53,13 @@ func inspect(k kernel, dmabuf int) ([]Report, error) {
 	var all []Report
 	for _, l := range links {
 		if l.Parent != "" {
-			all = append(all, report(k, l, dmabuf))
+			all = append(all, report(k, l, dir, dmabuf))
 		}
 	}
 	return all, nil
 }
 
-func report(k kernel, l link, dmabuf int) Report {
+func report(k kernel, l link, dir string, dmabuf int) Report {
 	r := Report{Name: l.Name, DMADevice: l.Parent, Up: l.Up, MTU: l.MTU}
 	if driver, err := k.driver(l); err == nil {
 		r.Driver = driver
@@ -72,12 +73,22 @@ func report(k kernel, l link, dmabuf int) Report {
 		r.Bind = Need{Untried: true, State: "not tried: " + reason}
 		return r
 	}
-	id, held, err := bind(k, l, dmabuf, []int{last})
+	r.Bind = tryBind(k, l, dir, dmabuf, last)
+	return r
+}
+
+// tryBind holds the NIC meanwhile: nobody takes it half-way.
+func tryBind(k kernel, l link, dir string, dmabuf, queue int) Need {
+	s, err := claim(dir, l)
+	if err != nil {
+		return Need{Untried: true, State: fmt.Sprintf("not tried: %v", err)}
+	}
+	defer s.release()
+	id, held, err := bind(k, l, dmabuf, []int{queue})
 	if err == nil {
 		err = held.Close()
 	}
-	r.Bind = answered(fmt.Sprintf("queue %d took dma-buf binding %d", last, id), err)
-	return r
+	return answered(fmt.Sprintf("queue %d took dma-buf binding %d", queue, id), err)
 }
 
 func (r *Report) fillRings(k kernel, l link) rings {

@@ -19,10 +19,33 @@ type ifreq struct {
 	_    [24 - unsafe.Sizeof(uintptr(0))]byte
 }
 
+// ifindexreq is struct ifreq of linux/if.h with an index as its data.
+type ifindexreq struct {
+	_     structs.HostLayout
+	name  [unix.IFNAMSIZ]byte
+	index int32
+	_     [20]byte
+}
+
+// nameOf is the interface's name now: ioctls go by it, and it may be changed while
+// the interface is up.
+func nameOf(fd int, l link) (string, error) {
+	req := ifindexreq{index: int32(l.Index)}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCGIFNAME, uintptr(unsafe.Pointer(&req)))
+	if errno != 0 {
+		return "", os.NewSyscallError("ioctl SIOCGIFNAME", errno)
+	}
+	return unix.ByteSliceToString(req.name[:]), nil
+}
+
 // ethtool has the kernel do the SIOCETHTOOL command at arg.
 func ethtool(fd int, l link, arg unsafe.Pointer) error {
+	name, err := nameOf(fd, l)
+	if err != nil {
+		return err
+	}
 	req := ifreq{data: arg}
-	copy(req.name[:unix.IFNAMSIZ-1], l.Name)
+	copy(req.name[:unix.IFNAMSIZ-1], name)
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req)))
 	if errno != 0 {
 		return os.NewSyscallError("ioctl SIOCETHTOOL", errno)
@@ -60,7 +83,11 @@ func hashTable(fd int, l link, cmd *rxfh, table []uint32) error {
 }
 
 func (s *sockets) driver(l link) (string, error) {
-	info, err := unix.IoctlGetEthtoolDrvinfo(s.fd, l.Name)
+	name, err := nameOf(s.fd, l)
+	if err != nil {
+		return "", fmt.Errorf("driver of %s: %w", l.Name, err)
+	}
+	info, err := unix.IoctlGetEthtoolDrvinfo(s.fd, name)
 	if err != nil {
 		return "", fmt.Errorf("driver of %s: %w", l.Name, err)
 	}

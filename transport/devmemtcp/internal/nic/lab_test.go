@@ -361,7 +361,7 @@ func TestLabCheck(t *testing.T) {
 	expect("n-tuple", "ethtool", "-K", name, "ntuple", "off")
 	tell(t, "ethtool", "-K", name, "ntuple", "on")
 	expect("RSS", "ethtool", "-X", name, "default")
-	tell(t, "ethtool", "-X", name, "equal", "1")
+	check(t, k.setRSS(n.link, n.rec.reducedRSS()))
 	check(t, n.Check())
 
 	must(n.Bind(labDMABuf(t)))(t)
@@ -370,6 +370,25 @@ func TestLabCheck(t *testing.T) {
 	if e := n.Check(); (err == nil) != errors.Is(e, ErrChanged) {
 		t.Errorf("split off: %v; Check: %v", err, e)
 	}
+}
+
+// TestLabRenamed has the interface get another name while it is up: rules and
+// settings go by what it is.
+func TestLabRenamed(t *testing.T) {
+	name := labNIC(t)
+	unchanged(t, name)
+	n := labOpen(t, name, 1)
+	before := must(n.Steer(addr("10.9.9.1:4000"), addr("10.9.9.2:5000"), n.taken[0]))(t)
+	tell(t, "ip", "link", "set", name, "name", "other0")
+	t.Cleanup(func() { tell(t, "ip", "link", "set", "other0", "name", name) })
+	after := must(n.Steer(addr("10.9.9.1:4001"), addr("10.9.9.2:5000"), n.taken[0]))(t)
+	check(t, n.Check())
+	check(t, before.Close())
+	check(t, after.Close())
+	if left := must(n.k.rules(n.link))(t); len(left) != 0 {
+		t.Errorf("rules left: %v", left)
+	}
+	check(t, n.Close())
 }
 
 // TestLabDown keeps the binding over a link that goes down and comes up.
@@ -401,7 +420,7 @@ func TestLabKilled(t *testing.T) {
 		t.Errorf("Open while held: %v", err)
 	}
 	t.Log(err)
-	if got, err := Restore(dir); got != nil || err != nil {
+	if got, _, err := Restore(dir); got != nil || err != nil {
 		t.Errorf("restored %v from a living process, %v", got, err)
 	}
 	check(t, holder.Process.Kill())
@@ -409,7 +428,7 @@ func TestLabKilled(t *testing.T) {
 	if setting(t, name) != held || slices.Max(bound(t, name)) != 0 {
 		t.Errorf("after the kill: %v\n%s", bound(t, name), setting(t, name))
 	}
-	got, err := Restore(dir)
+	got, _, err := Restore(dir)
 	if err != nil || !slices.Equal(got, []string{name}) {
 		t.Errorf("restored %v, %v", got, err)
 	}
@@ -429,7 +448,7 @@ func TestLabKilledAnyTime(t *testing.T) {
 		time.Sleep(time.Duration(rand.Int64N(int64(300 * time.Millisecond))))
 		check(t, holder.Process.Kill())
 		holder.Wait()
-		got, err := Restore(dir)
+		got, _, err := Restore(dir)
 		check(t, err)
 		put += len(got)
 		if after := setting(t, name); after != before {

@@ -53,6 +53,8 @@ func TestLayout(t *testing.T) {
 		{"offsetof(struct ethtool_rxfh, hfunc) + 1", uint64(unsafe.Offsetof(rxfh{}.InputXfrm))}, // named since Linux 6.8
 		{"sizeof(struct ifreq)", uint64(unsafe.Sizeof(ifreq{}))},
 		{"offsetof(struct ifreq, ifr_data)", uint64(unsafe.Offsetof(ifreq{}.data))},
+		{"sizeof(struct ifreq)", uint64(unsafe.Sizeof(ifindexreq{}))},
+		{"offsetof(struct ifreq, ifr_ifindex)", uint64(unsafe.Offsetof(ifindexreq{}.index))},
 		{"TCP_V4_FLOW", tcpV4Flow},
 		{"TCP_V6_FLOW", tcpV6Flow},
 		{"RX_CLS_LOC_ANY", locationAny},

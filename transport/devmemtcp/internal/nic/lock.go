@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -14,8 +16,12 @@ import (
 // acquire locks the slot until release or the end of the process. An error that
 // wraps [ErrBusy] names the process that has it.
 func (s *slot) acquire() error {
-	f, err := os.OpenFile(s.base+lockSuffix, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(s.base+lockSuffix, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
+		return err
+	}
+	if err := f.Chmod(0o600); err != nil { // whoever can open it can keep it locked
+		f.Close()
 		return err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
@@ -64,6 +70,36 @@ func (s *slot) release() {
 		s.lock.Close()
 		s.lock = nil
 	}
+}
+
+// secure makes the state directory this user's alone: what lies there is believed,
+// and who can open a lock file can keep it locked.
+func secure(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return checkDir(dir)
+}
+
+// checkDir closes a directory to others, unless they could have changed it.
+func checkDir(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	owner := int(info.Sys().(*syscall.Stat_t).Uid)
+	switch mode := info.Mode(); {
+	case !mode.IsDir():
+		return &fs.PathError{Op: "open", Path: dir, Err: unix.ENOTDIR}
+	case owner != os.Geteuid() || mode.Perm()&0o022 != 0:
+		return fmt.Errorf("%w: %s has mode %v and belongs to user %d: others may change it, remove it", fs.ErrPermission, dir, mode, owner)
+	case mode.Perm() != 0o700:
+		return os.Chmod(dir, 0o700)
+	}
+	return nil
 }
 
 // place is where this process's settings are valid.

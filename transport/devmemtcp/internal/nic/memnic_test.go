@@ -172,7 +172,7 @@ func TestLabGone(t *testing.T) {
 	again := must(Open(Config{Name: name, Queues: 1, StateDir: dir}))(t)
 	check(t, again.Check())
 	check(t, again.Close())
-	if got, err := Restore(dir); got != nil || err != nil {
+	if got, _, err := Restore(dir); got != nil || err != nil {
 		t.Errorf("restored %v, %v", got, err)
 	}
 }

@@ -1,9 +1,9 @@
 package nic
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 )
@@ -67,19 +67,12 @@ func open(k kernel, cfg Config) (*NIC, error) {
 }
 
 // acquire locks the NIC for this process, and cleans up after one that died.
-func (n *NIC) acquire(dir string) error {
+func (n *NIC) acquire(dir string) (err error) {
 	p, err := here()
 	if err != nil {
 		return err
 	}
-	if dir == "" {
-		dir = DefaultStateDir
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("state directory: %w", err)
-	}
-	n.slot = slotOf(dir, p.netns, n.link.Index)
-	if err := n.slot.acquire(); err != nil {
+	if n.slot, err = claim(cmp.Or(dir, DefaultStateDir), n.link); err != nil {
 		return err
 	}
 	if _, err := n.slot.recover(n.k, p); err != nil {
@@ -87,6 +80,19 @@ func (n *NIC) acquire(dir string) error {
 		return err
 	}
 	return nil
+}
+
+// claim locks a link's slot.
+func claim(dir string, l link) (*slot, error) {
+	p, err := here()
+	if err != nil {
+		return nil, err
+	}
+	if err := secure(dir); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	s := slotOf(dir, p.netns, l.Index)
+	return s, s.acquire()
 }
 
 func (n *NIC) take(count int) error {
@@ -220,7 +226,7 @@ func (n *NIC) Close() error {
 }
 
 func (n *NIC) restore() error {
-	if err := putBack(n.k, n.rec); err != nil {
+	if err := n.slot.undo(n.k, n.rec, n.rec.NetNS); err != nil && !errors.Is(err, ErrNoNIC) {
 		return fmt.Errorf("putting settings back: %w", err)
 	}
 	return n.slot.remove()

@@ -184,25 +184,24 @@ func TestSteerRefuses(t *testing.T) {
 func TestRestoreAfterDeath(t *testing.T) {
 	k, dir := newFake(), t.TempDir()
 	k.table[0] = 1 // not the default
-	k.have[0] = flow{localV4, remoteV4, 0}
+	k.have[0], k.nt.On = flow{localV4, remoteV4, 0}, true
 	before := k.state()
 	n := openFake(t, k, dir, 2)
 	must(n.Steer(localV6, remoteV6, 3))(t)
 
-	if got, err := restoreAll(k, dir); got != nil || err != nil {
-		t.Errorf("restored %v of a living process, %v", got, err)
+	if got, busy, err := restoreAll(k, dir); got != nil || len(busy) != 1 || !strings.Contains(busy[0], "fake0: in use by \"pid ") || err != nil {
+		t.Errorf("restored %v of a living process, busy %q, %v", got, busy, err)
 	}
 	check(t, n.Check())
-	n.slot.release()
-	n.closed = true
-	got, err := restoreAll(k, dir)
-	if err != nil || !slices.Equal(got, []string{"fake0"}) {
+	n.died()
+	got, busy, err := restoreAll(k, dir)
+	if err != nil || busy != nil || !slices.Equal(got, []string{"fake0"}) {
 		t.Errorf("restored %v, %v", got, err)
 	}
 	if k.state() != before {
 		t.Errorf("before\n%s\nafter\n%s", before, k.state())
 	}
-	if got, err := restoreAll(k, dir); got != nil || err != nil {
+	if got, _, err := restoreAll(k, dir); got != nil || err != nil {
 		t.Errorf("a second time: %v, %v", got, err)
 	}
 }
@@ -212,8 +211,7 @@ func TestOpenCleansUpAfterDeath(t *testing.T) {
 	before := k.state()
 	n := openFake(t, k, dir, 3)
 	must(n.Steer(localV4, remoteV4, 1))(t)
-	n.slot.release()
-	n.closed = true
+	n.died()
 	check(t, openFake(t, k, dir, 1).Close())
 	if k.state() != before {
 		t.Errorf("before\n%s\nafter\n%s", before, k.state())
@@ -232,7 +230,8 @@ func TestFailedRestoreCanBeRepeated(t *testing.T) {
 	if len(records(t, dir)) != 1 {
 		t.Error("no record")
 	}
-	must(restoreAll(k, dir))(t)
+	_, _, err := restoreAll(k, dir)
+	check(t, err)
 	if k.state() != before {
 		t.Errorf("before\n%s\nafter\n%s", before, k.state())
 	}
@@ -251,7 +250,7 @@ func TestRestoreElsewhere(t *testing.T) {
 	} {
 		s := slotOf(dir, c.rec.NetNS, c.rec.Index)
 		check(t, s.save(&c.rec))
-		_, err := restoreAll(k, dir)
+		_, _, err := restoreAll(k, dir)
 		if (err != nil) != (c.says != "") || err != nil && !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -262,7 +261,7 @@ func TestRestoreElsewhere(t *testing.T) {
 	}
 	bad := filepath.Join(dir, "1-2.json")
 	check(t, os.WriteFile(bad, []byte("{"), 0o600))
-	if _, err := restoreAll(k, dir); !errors.Is(err, errRecord) || !strings.Contains(err.Error(), bad) {
+	if _, _, err := restoreAll(k, dir); !errors.Is(err, errRecord) || !strings.Contains(err.Error(), bad) {
 		t.Errorf("unreadable: %v", err)
 	}
 	if k.calls != 0 {
@@ -274,14 +273,96 @@ func TestRestoreElsewhere(t *testing.T) {
 // kernel's default.
 func TestQueuesChangedMeanwhile(t *testing.T) {
 	k, dir := newFake(), t.TempDir()
-	k.table[0] = 3
 	n := openFake(t, k, dir, 1)
-	k.all = k.all[:4]
-	n.rec.RSS[0] = 9
+	k.all = k.all[:3]
 	check(t, n.Close())
-	if !slices.Equal(k.table, fakeDefault()) {
+	if !slices.Equal(k.table, spread(3)) {
 		t.Errorf("table %v", k.table)
 	}
+}
+
+// TestKeepsWhatOthersSet has somebody change each setting while the NIC is open.
+func TestKeepsWhatOthersSet(t *testing.T) {
+	k := newFake()
+	n := openFake(t, k, t.TempDir(), 1)
+	table := []uint32{0, 0, 1, 1}
+	k.table, k.ring.Thresh, k.foreign = table, 77, []rule{{Location: 9, Queue: 0}}
+	check(t, n.Close())
+	if !slices.Equal(k.table, table) || k.ring.Thresh != 77 || !k.nt.On {
+		t.Errorf("left %s", k.state())
+	}
+	if k.ring.Split != splitOff {
+		t.Errorf("split %v", k.ring.Split)
+	}
+}
+
+// TestStateDirIsPrivate: who can open a lock file can keep it locked.
+func TestStateDirIsPrivate(t *testing.T) {
+	k, dir := newFake(), t.TempDir()
+	lock := slotOf(dir, must(here())(t).netns, k.l.Index).base + lockSuffix
+	check(t, os.WriteFile(lock, nil, 0o644))
+	check(t, os.Chmod(dir, 0o755))
+	check(t, openFake(t, k, dir, 1).Close())
+	for path, want := range map[string]os.FileMode{dir: 0o700, lock: 0o600} {
+		if mode := must(os.Stat(path))(t).Mode().Perm(); mode != want {
+			t.Errorf("%s has mode %v", path, mode)
+		}
+	}
+	check(t, os.Chmod(dir, 0o777))
+	if _, err := open(k, Config{Name: "fake0", Queues: 1, StateDir: dir}); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("Open with a directory that everyone can write to: %v", err)
+	}
+	if _, _, err := restoreAll(k, dir); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("Restore from it: %v", err)
+	}
+}
+
+// died drops a NIC as the end of its process does.
+func (n *NIC) died() {
+	n.slot.release()
+	n.closed = true
+}
+
+// TestRestoreGoesByDevice has what a record is about lie elsewhere by then.
+func TestRestoreGoesByDevice(t *testing.T) {
+	for name, c := range map[string]struct {
+		change   func(*fakeKernel, *record)
+		restored bool
+	}{
+		"another index":      {func(k *fakeKernel, _ *record) { k.l.Index = 9 }, true},
+		"another name":       {func(k *fakeKernel, _ *record) { k.l.Name = "fake9" }, true},
+		"back from its own":  {func(k *fakeKernel, r *record) { k.l.Index = 9; r.NetNS++ }, true},
+		"another device":     {func(k *fakeKernel, _ *record) { k.l.Parent = "test/fake.1" }, false},
+		"device is not told": {func(_ *fakeKernel, r *record) { r.Parent = "" }, false},
+	} {
+		k, dir := newFake(), t.TempDir()
+		before := k.state()
+		n := openFake(t, k, dir, 1)
+		changed := k.state()
+		c.change(k, n.rec)
+		check(t, n.slot.save(n.rec))
+		n.died()
+		_, _, err := restoreAll(k, dir)
+		check(t, err)
+		if want := map[bool]string{true: before, false: changed}[c.restored]; k.state() != want {
+			t.Errorf("%s: %s, want %s", name, k.state(), want)
+		}
+		if left := records(t, dir); left != nil {
+			t.Errorf("%s: left %v", name, left)
+		}
+	}
+}
+
+// TestRestoreLeavesNewHolder has the device be held under another index.
+func TestRestoreLeavesNewHolder(t *testing.T) {
+	k, dir := newFake(), t.TempDir()
+	openFake(t, k, dir, 1).died()
+	k.l.Index = 9
+	n := openFake(t, k, dir, 1)
+	if got, busy, err := restoreAll(k, dir); got != nil || len(busy) != 2 || err != nil {
+		t.Errorf("restored %v, busy %q, %v", got, busy, err)
+	}
+	check(t, n.Check())
 }
 
 func TestCheckNotices(t *testing.T) {
@@ -297,7 +378,7 @@ func TestCheckNotices(t *testing.T) {
 		"rule":    {func(k *fakeKernel) { clear(k.have) }, ErrChanged, "10.0.0.2:5000 -> 10.0.0.1:4000 is gone"},
 		"binding": {func(k *fakeKernel) { k.all[3].DMABuf = 0 }, ErrChanged, "binding 1"},
 		"queue":   {func(k *fakeKernel) { k.all = k.all[:3] }, ErrChanged, "queue 3 is gone"},
-		"renamed": {func(k *fakeKernel) { k.l.Name = "other" }, ErrChanged, "named other"},
+		"another": {func(k *fakeKernel) { k.l.Parent = "test/fake.1" }, ErrNoNIC, "test/fake.1"},
 		"down":    {func(k *fakeKernel) { k.l.Up = false }, ErrDown, ""},
 		"gone":    {func(k *fakeKernel) { k.gone = true }, ErrNoNIC, ""},
 	} {
@@ -370,7 +451,8 @@ func TestBindRefusesOther(t *testing.T) {
 func TestInspectFake(t *testing.T) {
 	k := newFake()
 	before := k.state()
-	all := must(inspect(k, -1))(t)
+	dir := t.TempDir()
+	all := must(inspect(k, dir, -1))(t)
 	if len(all) != 1 || all[0].Name != "fake0" || all[0].DMADevice != "test/fake.0" || all[0].Queues != 4 || all[0].Ring != 1024 {
 		t.Fatalf("%+v", all)
 	}
@@ -382,7 +464,7 @@ func TestInspectFake(t *testing.T) {
 		t.Errorf("changed: %s", k.state())
 	}
 	k.noSplit, k.nt.Changeable = needSplit.failed(unix.EOPNOTSUPP), false
-	if r := must(inspect(k, -1))(t)[0]; r.Split.OK || r.Split.Remedy == "" || r.FlowSteering.OK || r.FlowSteering.Remedy == "" {
+	if r := must(inspect(k, dir, -1))(t)[0]; r.Split.OK || r.Split.Remedy == "" || r.FlowSteering.OK || r.FlowSteering.Remedy == "" {
 		t.Errorf("%+v", r)
 	}
 	for name, c := range map[string]func(*fakeKernel){
@@ -399,9 +481,19 @@ func TestInspectFake(t *testing.T) {
 		if name == "no dma-buf" {
 			fd = -1
 		}
-		if r := must(inspect(k, fd))(t)[0]; r.Bind.OK || !strings.Contains(r.Bind.State, name) || k.calls != 0 {
+		if r := must(inspect(k, dir, fd))(t)[0]; r.Bind.OK || !strings.Contains(r.Bind.State, name) || k.calls != 0 {
 			t.Errorf("%s: %+v", name, r.Bind)
 		}
+	}
+}
+
+// TestInspectLeavesHeld: a NIC that a process holds is not tried.
+func TestInspectLeavesHeld(t *testing.T) {
+	k, dir := newFake(), t.TempDir()
+	openFake(t, k, dir, 1)
+	k.calls = 0
+	if r := must(inspect(k, dir, 0))(t)[0]; r.Bind.OK || !r.Bind.Untried || !strings.Contains(r.Bind.State, "not tried: in use by ") || k.calls != 0 {
+		t.Errorf("%+v", r.Bind)
 	}
 }
 

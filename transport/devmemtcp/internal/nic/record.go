@@ -16,6 +16,9 @@ type record struct {
 	NetNS uint64 // inode of the network namespace
 	Index int
 	Name  string
+	// Parent is the device that does the interface's DMA, as "bus/name". Inodes
+	// and indices are used again, and interfaces move: this says which it is.
+	Parent string
 
 	Queues []int // taken
 	Split  *splitMode

@@ -10,7 +10,7 @@ import (
 
 // survey reads what take will change.
 func survey(k kernel, l link, taken []int) (*record, error) {
-	r := &record{Index: l.Index, Name: l.Name, Queues: taken}
+	r := &record{Index: l.Index, Name: l.Name, Parent: l.Parent, Queues: taken}
 	ring, err := k.rings(l)
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func take(k kernel, l link, r *record) error {
 		return err
 	}
 	if r.RSS != nil {
-		if err := k.setRSS(l, without(r.RSS, r.Queues, r.kept())); err != nil {
+		if err := k.setRSS(l, r.reducedRSS()); err != nil {
 			return err
 		}
 	}
@@ -73,6 +73,9 @@ func splitHeaders(k kernel, l link, r *record) error {
 	}
 	return k.setRings(l, c)
 }
+
+// reducedRSS is the table that takes the place of RSS.
+func (r *record) reducedRSS() []uint32 { return without(r.RSS, r.Queues, r.kept()) }
 
 // kept is the number of queues before the first taken one: all the others.
 func (r *record) kept() int { return r.Queues[0] }
@@ -118,17 +121,10 @@ func checkRSS(table []uint32, taken []int) error {
 	return nil
 }
 
-// putBack undoes what the record has, as far as it can; a setting that is as it
-// was is left alone. A NIC that is gone took its settings along.
-func putBack(k kernel, r *record) error {
-	l, err := k.linkAt(r.Index)
-	if errors.Is(err, ErrNoNIC) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(dropFlows(k, l, r.Flows), putBackRSS(k, l, r.RSS), putBackRings(k, l, r), putBackNTuple(k, l, r))
+// putBack undoes on l what the record has, as far as it can. What somebody else
+// has set meanwhile is left alone.
+func putBack(k kernel, l link, r *record) error {
+	return errors.Join(dropFlows(k, l, r.Flows), putBackRSS(k, l, r), putBackRings(k, l, r), putBackNTuple(k, l, r))
 }
 
 func dropFlows(k kernel, l link, flows []flow) error {
@@ -152,21 +148,21 @@ func dropFlows(k kernel, l link, flows []flow) error {
 // putBackRSS goes by the kernel's default where that is the table: an explicit
 // one would bind the driver to it when the number of queues changes. A table
 // that no longer fits the queues gives way to the default.
-func putBackRSS(k kernel, l link, table []uint32) error {
-	if table == nil {
+func putBackRSS(k kernel, l link, r *record) error {
+	if r.RSS == nil {
 		return nil
 	}
 	now, err := k.rss(l)
-	if err != nil || slices.Equal(now, table) {
+	if err != nil || !slices.Equal(now, r.reducedRSS()) {
 		return err
 	}
 	if err := k.setRSS(l, nil); err != nil {
 		return err
 	}
-	if now, err = k.rss(l); err != nil || slices.Equal(now, table) {
+	if now, err = k.rss(l); err != nil || slices.Equal(now, r.RSS) {
 		return err
 	}
-	if err = k.setRSS(l, table); errors.Is(err, unix.EINVAL) {
+	if err = k.setRSS(l, r.RSS); errors.Is(err, unix.EINVAL) {
 		return nil
 	}
 	return err
@@ -181,10 +177,10 @@ func putBackRings(k kernel, l link, r *record) error {
 		return err
 	}
 	var c ringChange
-	if r.Split != nil && now.Split != *r.Split {
+	if now.Split == splitOn {
 		c.Split = r.Split
 	}
-	if r.Thresh != nil && now.Thresh != *r.Thresh {
+	if now.Thresh == 0 {
 		c.Thresh = r.Thresh
 	}
 	if c == (ringChange{}) {
@@ -193,9 +189,18 @@ func putBackRings(k kernel, l link, r *record) error {
 	return k.setRings(l, c)
 }
 
+// putBackNTuple leaves the filters on where somebody else has rules: the kernel
+// would drop them.
 func putBackNTuple(k kernel, l link, r *record) error {
 	if r.NTuple == nil {
 		return nil
+	}
+	now, err := k.ntuple(l)
+	if err != nil || !now.On {
+		return err
+	}
+	if rules, err := k.rules(l); err != nil || len(rules) > 0 {
+		return err
 	}
 	return k.setNTuple(l, *r.NTuple)
 }

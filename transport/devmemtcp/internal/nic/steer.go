@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-
-	"golang.org/x/sys/unix"
 )
 
 // Rule is a flow rule of the NIC, for one TCP connection.
@@ -110,7 +108,10 @@ func (r *Rule) Close() error {
 // drop goes by what the rule matches: its location may be another's by now.
 func (n *NIC) drop(r *Rule) error {
 	err := dropFlows(n.k, n.link, []flow{r.flow})
-	if errors.Is(err, unix.ENODEV) || errors.Is(err, ErrNoNIC) {
+	if err == nil {
+		return nil
+	}
+	if _, gone := n.k.linkAt(n.link.Index); errors.Is(gone, ErrNoNIC) {
 		return nil
 	}
 	return err
