@@ -275,8 +275,11 @@ func (p *lendPair) giveBack(t *tokens) {
 
 // ask sends requests for n bytes.
 func (p *lendPair) ask(file transport.FileRef, off, n int64) error {
-	if unread, err := p.data.Unread(); err != nil || unread > 0 {
-		return errors.Join(errSurplus, err)
+	switch unread, err := p.data.Unread(); {
+	case err != nil:
+		return err
+	case unread > 0:
+		return errSurplus
 	}
 	p.id += uint64(len(p.pieces))
 	p.out, p.pieces, p.kept = p.out[:0], p.pieces[:0], p.kept[:0]

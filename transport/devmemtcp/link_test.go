@@ -26,6 +26,7 @@ type bench struct {
 	source *transporttest.Source
 	target *target
 	file   transport.FileRef
+	tr     transport.Transport
 	link   transport.Link
 }
 
@@ -54,7 +55,7 @@ func (b *bench) start(tr transport.Transport, listen listener, change []func(*tr
 	for _, c := range change {
 		c(&s)
 	}
-	b.link = dial(b.t, tr, s)
+	b.tr, b.link = tr, dial(b.t, tr, s)
 }
 
 // dial connects to s until the test ends, and then sees whether all tokens were

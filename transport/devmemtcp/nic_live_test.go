@@ -3,6 +3,7 @@ package devmemtcp
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -41,7 +42,7 @@ func TestNICDirect(t *testing.T) {
 		}
 		t.Logf("%s: for each MiB %.1f recvmsg, %.1f setsockopt, %.0f fragments; 8 MiB in %v", what,
 			float64(s.Recvmsgs)/8, float64(s.TokenCalls)/8, float64(s.Fragments)/8, took)
-		if err := b.link.Close(); err != nil {
+		if err := errors.Join(b.link.Close(), b.tr.(io.Closer).Close()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -90,7 +91,7 @@ func TestNICRuleGone(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		b.recovers()
-		if err := b.link.Close(); err != nil {
+		if err := errors.Join(b.link.Close(), b.tr.(io.Closer).Close()); err != nil {
 			t.Error(err)
 		}
 	}

@@ -45,6 +45,8 @@ func TestSpeedDevmem(t *testing.T) {
 			t.Run("fetch", func(t *testing.T) {
 				before := m.stats(t).Target.Link.Devmem
 				compare(t, "fetch over tcp", fetch, tcp)
+				logBusy(t, "fetch", m, fetch)
+				logBusy(t, "fetch over tcp", overTCP, tcp)
 				logCalls(t, before, m.stats(t).Target.Link.Devmem)
 			})
 			t.Run("loan", func(t *testing.T) {
@@ -52,6 +54,7 @@ func TestSpeedDevmem(t *testing.T) {
 				compare(t, "fetch over tcp", loan, tcp)
 				after := m.stats(t)
 				logCalls(t, before.Target.Link.Devmem, after.Target.Link.Devmem)
+				logBusy(t, "loan", m, loan)
 				t.Logf("%d loans, %.2f of what was received is lent", after.Loans.Granted-before.Loans.Granted,
 					float64(after.Loans.Bytes-before.Loans.Bytes)/float64(after.Target.Link.Devmem.DeviceBytes-before.Target.Link.Devmem.DeviceBytes))
 			})
@@ -61,6 +64,18 @@ func TestSpeedDevmem(t *testing.T) {
 			})
 		})
 	}
+}
+
+// logBusy logs what share of the guest's CPUs is at work while f runs, the
+// target's included, and for how long they are for each MiB.
+func logBusy(t *testing.T, what string, m *mount, f func() float64) {
+	t.Helper()
+	bytes, busy, began := m.stats(t).Target.Link.Bytes, busyCPU(t), time.Now()
+	f()
+	took := time.Since(began)
+	busy = busyCPU(t) - busy
+	mib := float64(m.stats(t).Target.Link.Bytes-bytes) / megabyte
+	t.Logf("%s: %.1f of the guest's CPUs at work, for %.1f ms a MiB", what, float64(busy)/float64(took), float64(busy.Milliseconds())/mib)
 }
 
 func logCalls(t *testing.T, before, after transport.DevmemStats) {
