@@ -59,7 +59,7 @@ var parts = []part{
 		},
 		required: []string{
 			"TestBadClients", "TestBadHello", "TestClientDies", "TestClientFallsSilent", "TestConformance", "TestDirect", "TestLabDMABuf", "TestLabRemoval",
-			"TestLabTransfer", "TestNobodyListens", "TestRDMAAbsent", "TestRDMAClients", "TestRDMADeviceRemoved", "TestRDMAFetch",
+			"TestLabTransfer", "TestNobodyListens", "TestRDMAAbsent", "TestRDMAClients", "TestRDMADeviceRemoved", "TestRDMADeviceRemovedWhileDown", "TestRDMAFetch",
 			"TestRDMALinkDown", "TestRDMAMountKilled", "TestRDMAPlainRead", "TestRDMASoak", "TestRDMATargetKilled",
 			"TestRDMATargetStopped", "TestRDMAUnequalMTU", "TestRefusals", "TestServes", "TestTargetRestarts",
 		},
@@ -76,7 +76,7 @@ var parts = []part{
 			"TestDevmemRemoved", "TestDevmemRuleRemoved", "TestDevmemSoak", "TestDevmemTargetKilled", "TestDevmemUnmounted",
 			"TestLabBadInput", "TestLabBind", "TestLabCheck", "TestLabDown", "TestLabFailure", "TestLabForeignRule", "TestLabGone",
 			"TestLabInspect", "TestLabKeepsWhatWasSet", "TestLabKilled", "TestLabKilledAnyTime", "TestLabOpenAfterKill",
-			"TestLabOpenAndClose", "TestLabOtherNICs", "TestLabRulesRunOut", "TestLabSteer", "TestLabTraffic",
+			"TestLabOpenAndClose", "TestLabOtherNICs", "TestLabRenamed", "TestLabRulesRunOut", "TestLabSteer", "TestLabTraffic",
 			"TestNICBesideTCP", "TestNICDirect", "TestNICDown", "TestNICRefusals", "TestNICRuleGone", "TestNICSoak",
 			"TestLoanBudget", "TestLoanFetch", "TestLoanHolderKilled", "TestLoanLost", "TestLoanMountKilled", "TestLoanSoak",
 			"TestLoanUnmounted", "TestLoanUsers", "TestNICLoanRate",
