@@ -30,6 +30,7 @@ type lab struct {
 	dir     string
 	machine machine
 	memnic  string // the kernel module's file
+	uapi    string // directory of the kernel's headers for programs
 }
 
 // newLab makes all that guests need. Its close removes it.
@@ -64,7 +65,7 @@ func newLab(ctx context.Context, kvm bool) (l *lab, err error) {
 	if err != nil {
 		return nil, err
 	}
-	l = &lab{dir: dir, memnic: memnic, machine: machine{
+	l = &lab{dir: dir, memnic: memnic, uapi: k.UAPI, machine: machine{
 		dir: dir, image: k.Image, initrd: filepath.Join(dir, "initrd"), modules: k.ModuleDir, kvm: kvm,
 	}}
 	if err := l.buildInitrd(ctx); err != nil {
@@ -107,7 +108,7 @@ func cacheDir() (string, error) {
 
 // env is what programs find set in a guest.
 func (l *lab) env() []string {
-	return append([]string{"HBMFS_MEMNIC=" + hostRoot + l.memnic}, testEnv...)
+	return append([]string{"HBMFS_MEMNIC=" + hostRoot + l.memnic, "HBMFS_UAPI=" + hostRoot + l.uapi}, testEnv...)
 }
 
 // goTool runs the go command with more environment.

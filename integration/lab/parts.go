@@ -76,7 +76,7 @@ var parts = []part{
 			"TestDevmemRemoved", "TestDevmemRuleRemoved", "TestDevmemSoak", "TestDevmemTargetKilled", "TestDevmemUnmounted",
 			"TestLabBadInput", "TestLabBind", "TestLabCheck", "TestLabDown", "TestLabFailure", "TestLabForeignRule", "TestLabGone",
 			"TestLabInspect", "TestLabKeepsWhatWasSet", "TestLabKilled", "TestLabKilledAnyTime", "TestLabOpenAfterKill",
-			"TestLabOpenAndClose", "TestLabOtherNICs", "TestLabRenamed", "TestLabRulesRunOut", "TestLabSteer", "TestLabTraffic",
+			"TestLabOpenAndClose", "TestLabOtherNICs", "TestLabRenamed", "TestLabRulesRunOut", "TestLabSteer", "TestLabTraffic", "TestLayout",
 			"TestNICBesideTCP", "TestNICDirect", "TestNICDown", "TestNICRefusals", "TestNICRuleGone", "TestNICSoak",
 			"TestLoanBudget", "TestLoanFetch", "TestLoanHolderKilled", "TestLoanLost", "TestLoanMountKilled", "TestLoanSoak",
 			"TestLoanUnmounted", "TestLoanUsers", "TestNICLoanRate",

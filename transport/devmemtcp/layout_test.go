@@ -10,6 +10,31 @@ import (
 	"unsafe"
 )
 
+// uapiEnv names the directory of a kernel's headers for programs, as its source
+// has them: where the compiler's own are too old (make lab T=devmem).
+const uapiEnv = "HBMFS_UAPI"
+
+// kernelHeaders puts linux/uio.h of that kernel before the compiler's own.
+func kernelHeaders(t *testing.T) (flags []string) {
+	t.Helper()
+	uapi := os.Getenv(uapiEnv)
+	if uapi == "" {
+		return nil
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "linux"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(uapi, "linux", "uio.h"), filepath.Join(dir, "linux", "uio.h")); err != nil {
+		t.Fatal(err)
+	}
+	// What is left out when a kernel's headers are installed.
+	if err := os.WriteFile(filepath.Join(dir, "linux", "compiler.h"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"-I", dir, "-D__user="}
+}
+
 // TestLayout compares what this package knows of linux/uio.h with a C compiler's
 // view of it.
 func TestLayout(t *testing.T) {
@@ -32,7 +57,7 @@ int main(void) {
 	if err := os.WriteFile(source, []byte(program), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(cc, "-o", bin, source).CombinedOutput(); err != nil {
+	if out, err := exec.Command(cc, append(kernelHeaders(t), "-o", bin, source)...).CombinedOutput(); err != nil {
 		if strings.Contains(string(out), "dmabuf_cmsg") {
 			t.Skip("unsupported: linux/uio.h here is older than device memory TCP")
 		}

@@ -28,6 +28,9 @@ type Kernel struct {
 	ModuleDir string
 	// Headers is what its modules are built with.
 	Headers string
+	// UAPI is the directory of the headers that programs see, as the kernel has
+	// them.
+	UAPI string
 }
 
 // Get returns the cached kernel, or gets the current one first.
@@ -127,7 +130,14 @@ func find(dir string) (Kernel, error) {
 	if _, err := os.Stat(headers); err != nil {
 		return Kernel{}, err
 	}
-	return Kernel{Version: version, Image: images[0], ModuleDir: modules[0], Headers: headers}, nil
+	uapi, err := filepath.Glob(filepath.Join(dir, "usr", "src", "linux-headers-*-common", "include", "uapi"))
+	if err != nil {
+		return Kernel{}, err
+	}
+	if len(uapi) != 1 {
+		return Kernel{}, fmt.Errorf("%w: %s holds %d sets of headers; remove it and run again", errPackage, dir, len(uapi))
+	}
+	return Kernel{Version: version, Image: images[0], ModuleDir: modules[0], Headers: headers, UAPI: uapi[0]}, nil
 }
 
 func lock(name string) (unlock func(), err error) {
