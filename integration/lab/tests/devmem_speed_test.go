@@ -36,17 +36,17 @@ func TestSpeedDevmem(t *testing.T) {
 			p.target(farAddr, big(1, 1))
 			m := p.lendMount(farAddr, "--checksums", checksums)
 			overTCP := mountFrom(t, farAddr+":7070", "--transport", "tcp", "--device", "udmabuf", "--pool", smallPool, "--checksums", checksums)
-			fetch := func() float64 { return m.networkRate(t) }
-			loan := func() float64 { return m.loanRate(t, 4*megabyte) }
-			tcp := func() float64 { return overTCP.networkRate(t) }
+			fetch := func() float64 { return m.fetchRate(t, 4*megabyte).rate }
+			loan := func() float64 { return m.loanRate(t, 4*megabyte).rate }
+			tcp := func() float64 { return overTCP.fetchRate(t, 4*megabyte).rate }
 			for _, f := range []func() float64{fetch, loan, tcp} {
 				f() // the first pass over new memory is slower
 			}
 			t.Run("fetch", func(t *testing.T) {
 				before := m.stats(t).Target.Link.Devmem
 				compare(t, "fetch over tcp", fetch, tcp)
-				logBusy(t, "fetch", m, fetch)
-				logBusy(t, "fetch over tcp", overTCP, tcp)
+				logBusy(t, "fetch", m.fetchRate(t, 4*megabyte))
+				logBusy(t, "fetch over tcp", overTCP.fetchRate(t, 4*megabyte))
 				logCalls(t, before, m.stats(t).Target.Link.Devmem)
 			})
 			t.Run("loan", func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestSpeedDevmem(t *testing.T) {
 				compare(t, "fetch over tcp", loan, tcp)
 				after := m.stats(t)
 				logCalls(t, before.Target.Link.Devmem, after.Target.Link.Devmem)
-				logBusy(t, "loan", m, loan)
+				logBusy(t, "loan", m.loanRate(t, 4*megabyte))
 				t.Logf("%d loans, %.2f of what was received is lent", after.Loans.Granted-before.Loans.Granted,
 					float64(after.Loans.Bytes-before.Loans.Bytes)/float64(after.Target.Link.Devmem.DeviceBytes-before.Target.Link.Devmem.DeviceBytes))
 			})
@@ -66,16 +66,10 @@ func TestSpeedDevmem(t *testing.T) {
 	}
 }
 
-// logBusy logs what share of the guest's CPUs is at work while f runs, the
-// target's included, and for how long they are for each MiB.
-func logBusy(t *testing.T, what string, m *mount, f func() float64) {
+// logBusy logs what share of the guest's CPUs was at work, the target's included.
+func logBusy(t *testing.T, what string, p pace) {
 	t.Helper()
-	bytes, busy, began := m.stats(t).Target.Link.Bytes, busyCPU(t), time.Now()
-	f()
-	took := time.Since(began)
-	busy = busyCPU(t) - busy
-	mib := float64(m.stats(t).Target.Link.Bytes-bytes) / megabyte
-	t.Logf("%s: %.1f of the guest's CPUs at work, for %.1f ms a MiB", what, float64(busy)/float64(took), float64(busy.Milliseconds())/mib)
+	t.Logf("%s: %.1f of the guest's CPUs at work, for %.1f ms a MiB", what, float64(p.busy)/float64(p.took), p.cost())
 }
 
 func logCalls(t *testing.T, before, after transport.DevmemStats) {
@@ -85,23 +79,16 @@ func logCalls(t *testing.T, before, after transport.DevmemStats) {
 		float64(after.TokenCalls-before.TokenCalls)/mib, float64(after.Fragments-before.Fragments)/mib)
 }
 
-// networkRate is fetchRate of large windows.
-func (m *mount) networkRate(t *testing.T) float64 {
-	t.Helper()
-	rate, _ := m.fetchRate(t, 4*megabyte)
-	return rate
-}
-
 // borrowers is twice as many as have a pair of connections at a time: so one asks
 // while another gives back.
 const borrowers = 8
 
 // loanRate is fetchRate by loans.
-func (m *mount) loanRate(t *testing.T, window int64) float64 {
+func (m *mount) loanRate(t *testing.T, window int64) pace {
 	t.Helper()
 	f := m.open(t, "f1", 1, 1)
 	var next, bytes atomic.Int64
-	began := time.Now()
+	busy, began := busyCPU(t), time.Now()
 	var readers sync.WaitGroup
 	for range borrowers {
 		readers.Go(func() {
@@ -116,7 +103,9 @@ func (m *mount) loanRate(t *testing.T, window int64) float64 {
 		})
 	}
 	readers.Wait()
-	return float64(bytes.Load()) / megabyte / time.Since(began).Seconds()
+	p := pace{took: time.Since(began), busy: busyCPU(t) - busy, mib: float64(bytes.Load()) / megabyte}
+	p.rate = p.mib / p.took.Seconds()
+	return p
 }
 
 // borrowThrough borrows a range, piece by piece.

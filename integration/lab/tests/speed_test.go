@@ -36,7 +36,7 @@ func TestSpeedRDMA(t *testing.T) {
 				startTarget(t, big(1, 1))
 				m := direct(t, "--checksums", checksums, "--extent", strconv.Itoa(c.extent))
 				compare(t, fmt.Sprintf("ib_write_bw -q 4 -s %d", c.extent),
-					func() float64 { rate, _ := m.fetchRate(t, c.window); return rate },
+					func() float64 { return m.fetchRate(t, c.window).rate },
 					func() float64 { return writeBW(t, c.extent) })
 			})
 		}
@@ -60,10 +60,9 @@ func TestSpeedTCP(t *testing.T) {
 // meanwhile, in ms per MiB.
 func (m *mount) costed(t *testing.T, cost *[]float64) float64 {
 	t.Helper()
-	before := busyCPU(t)
-	rate, mib := m.fetchRate(t, 4*megabyte)
-	*cost = append(*cost, float64((busyCPU(t)-before).Milliseconds())/mib)
-	return rate
+	p := m.fetchRate(t, 4*megabyte)
+	*cost = append(*cost, p.cost())
+	return p.rate
 }
 
 // busyCPU is how long all CPUs of this guest have been at work since it booted,
@@ -166,15 +165,24 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
+// pace is how fast something went, and what it cost.
+type pace struct {
+	rate, mib  float64 // MiB/s, and MiB
+	took, busy time.Duration
+}
+
+// cost is how long the guest's CPUs were at work, in ms for each MiB.
+func (p pace) cost() float64 { return float64(p.busy.Milliseconds()) / p.mib }
+
 // fetchRate fetches a file over and over by four readers, each window bytes at a
-// time, and returns how much came over the network, in MiB/s and in MiB: some of
-// a file that is larger than the pool is still there when it is fetched again.
-func (m *mount) fetchRate(t *testing.T, window int) (rate, mib float64) {
+// time. Counted is what came over the network: some of a file that is larger than
+// the pool is still there when it is fetched again.
+func (m *mount) fetchRate(t *testing.T, window int) pace {
 	t.Helper()
 	f := m.open(t, "f1", 1, 1)
 	before := m.stats(t).Target.Link.Bytes
 	var next atomic.Int64
-	began := time.Now()
+	busy, began := busyCPU(t), time.Now()
 	var readers sync.WaitGroup
 	for range 4 {
 		readers.Go(func() {
@@ -191,9 +199,10 @@ func (m *mount) fetchRate(t *testing.T, window int) (rate, mib float64) {
 		})
 	}
 	readers.Wait()
-	took := time.Since(began)
-	mib = float64(m.stats(t).Target.Link.Bytes-before) / megabyte
-	return mib / took.Seconds(), mib
+	p := pace{took: time.Since(began), busy: busyCPU(t) - busy}
+	p.mib = float64(m.stats(t).Target.Link.Bytes-before) / megabyte
+	p.rate = p.mib / p.took.Seconds()
+	return p
 }
 
 // writeBW is what ib_write_bw reports, in MiB/s.
