@@ -40,7 +40,7 @@ func kernelHeaders(t *testing.T) (flags []string) {
 func TestLayout(t *testing.T) {
 	cc, err := exec.LookPath("cc")
 	if err != nil {
-		t.Skip("unsupported: no C compiler")
+		unsupported(t, "no C compiler")
 	}
 	const program = `#include <stddef.h>
 #include <stdio.h>
@@ -59,7 +59,7 @@ int main(void) {
 	}
 	if out, err := exec.Command(cc, append(kernelHeaders(t), "-o", bin, source)...).CombinedOutput(); err != nil {
 		if strings.Contains(string(out), "dmabuf_cmsg") {
-			t.Skip("unsupported: linux/uio.h here is older than device memory TCP")
+			unsupported(t, "linux/uio.h here is older than device memory TCP")
 		}
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -527,7 +527,7 @@ func TestIPv6(t *testing.T) {
 	b.start(New(b.config()), func(t testing.TB, serve func(net.Conn)) string {
 		ln, err := net.Listen("tcp", "[::1]:0")
 		if err != nil {
-			t.Skipf("unsupported: %v", err)
+			unsupported(t, err.Error())
 		}
 		return accept(t, ln, serve)
 	}, nil)

@@ -34,7 +34,7 @@ func needNIC(t testing.TB) testNIC {
 	case module != "":
 		n = loadMemnic(t, module)
 	default:
-		t.Skip("unsupported: no test NIC for device memory TCP (make lab T=devmem)")
+		unsupported(t, "no test NIC for device memory TCP (make lab T=devmem)")
 	}
 	return n
 }
