@@ -22,6 +22,20 @@ bool memnic_is_bound(const struct memnic *nic)
 	return false;
 }
 
+/* page_pool_init makes no larger cache. */
+#define MEMNIC_MAX_POOL 16384u
+
+/*
+ * How many pages a queue keeps for packets to come: as drivers do, those of a full
+ * ring, here of segments of up to 64 KiB. What is given back beyond that goes all
+ * the way to the memory's owner, and for a dma-buf that is gen_pool, which
+ * searches from the beginning for each page.
+ */
+static unsigned int memnic_pool_size(const struct memnic *nic)
+{
+	return min(nic->ring_size * MAX_SKB_FRAGS, MEMNIC_MAX_POOL);
+}
+
 /*
  * page_pool_init asks for both DMA flags before it takes a memory provider,
  * and page_pool_check_memory_provider for netdev and queue_idx.
@@ -29,7 +43,7 @@ bool memnic_is_bound(const struct memnic *nic)
 static struct page_pool *memnic_create_pool(struct memnic_queue *q)
 {
 	struct page_pool_params params = {
-		.pool_size = q->nic->ring_size,
+		.pool_size = memnic_pool_size(q->nic),
 		.nid = NUMA_NO_NODE,
 		.dev = q->nic->dev->dev.parent,
 		.napi = &q->napi,
