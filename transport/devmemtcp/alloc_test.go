@@ -45,6 +45,8 @@ func (s *pagesSocket) DontNeed(ranges []tokenRange) (freed int, err error) {
 	return freed, nil
 }
 
+func (s *pagesSocket) Await(int) error      { return nil }
+func (s *pagesSocket) Hurry()               {}
 func (s *pagesSocket) Unread() (int, error) { return 0, nil }
 func (s *pagesSocket) Shutdown()            {}
 func (s *pagesSocket) Close() error         { return nil }

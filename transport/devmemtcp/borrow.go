@@ -28,6 +28,9 @@ func (l *link) Borrow(ctx context.Context, dom transport.Domain, file transport.
 	loan, err := b.run(ctx, dom)
 	if err != nil {
 		l.End(err, 0)
+		if errors.Is(err, transport.ErrNoLoan) { // a request follows, which says what it is about
+			return nil, err
+		}
 		return nil, fmt.Errorf("%s %s: loan of %d bytes at %d of file %d: %w", Name, l.Session.Addr, n, off, file.Handle, err)
 	}
 	l.End(nil, loan.covered)
@@ -139,9 +142,9 @@ func (b *borrowing) learn(t *tenancy) {
 func (b *borrowing) interruptibly(ctx context.Context) error {
 	p := b.pair
 	stop := context.AfterFunc(ctx, func() { p.kill(ctx.Err()) })
-	p.stall.Reset(p.link.Session.Timeout)
+	p.expect()
 	sum, err := b.exchange()
-	p.stall.Stop()
+	p.rest()
 	stop()
 	if err != nil {
 		b.abandon()
@@ -170,7 +173,11 @@ func (b *borrowing) abandon() {
 // rest back.
 func (b *borrowing) assemble(sum checksum) {
 	p := b.pair
-	b.loan = &loan{pair: p, region: b.region, segments: make([]transport.Span, 0, min(b.limit, len(p.kept)))}
+	b.loan = &loan{
+		pair: p, region: b.region,
+		segments: make([]transport.Span, 0, min(b.limit, len(p.kept))),
+		kept:     make([]fragment, 0, len(p.kept)),
+	}
 	var rest int64
 	full := false
 	for _, c := range p.pieces {
@@ -217,7 +224,7 @@ func (b *borrowing) exchange() (sum checksum, err error) {
 		if herr != nil {
 			return sum, b.lost(lanes.Lost(herr))
 		}
-		p.stall.Reset(p.link.Session.Timeout)
+		p.expect()
 		if h.Status != status.OK {
 			err = first(err, fmt.Errorf("target: %w", h.Status.Err()))
 			continue
@@ -282,6 +289,9 @@ func (b *borrowing) visible() error {
 func (b *borrowing) receive(c *piece) (crc uint32, err error) {
 	p := b.pair
 	for got := int64(0); got < c.n; {
+		if err := p.data.Await(int(min(c.n-got, int64(len(p.scratch.B))))); err != nil {
+			return 0, err
+		}
 		n, controls, err := p.data.Receive(p.scratch.B[:c.n-got], p.control)
 		p.link.recvmsgs.Add(1)
 		switch {
@@ -290,7 +300,7 @@ func (b *borrowing) receive(c *piece) (crc uint32, err error) {
 		case n == 0:
 			return 0, io.ErrUnexpectedEOF
 		}
-		p.stall.Reset(p.link.Session.Timeout)
+		p.expect()
 		if crc, err = b.add(c, crc, n, p.control[:controls]); err != nil {
 			return 0, err
 		}

@@ -53,13 +53,22 @@
 //
 // A link lends payload where the NIC put it, if the transport was given queues
 // for that. Each of them is one user's at a time and receives into memory that
-// only his payload comes to, since he may map all of it. A loan is one request on
-// a pair that it has to itself for so long; its fragments keep their tokens until
-// they are returned, and the pair's data socket stays open until then, whatever
-// becomes of the pair, the link and the NIC's settings. What is not lent of a
-// payload (more segments than asked for, or than the budget allows) goes back to
-// the kernel at once. Payload of which some came to host memory is not lent at
-// all.
+// only his payload comes to, since he may map all of it. A loan has a pair to
+// itself until its payload is here: it asks in several requests, all sent at
+// once, and is woken for each, not for each packet. Its fragments keep their
+// tokens until they are returned, and the pair's data socket stays open until
+// then, whatever becomes of the pair, the link and the NIC's settings. What is
+// not lent of a payload (more segments than asked for, or than the budget allows)
+// goes back to the kernel at once. Payload of which some came to host memory is
+// not lent at all.
+//
+// What a loan gives back is ordered by where it lies, so that neighbouring pages
+// are received into together again: a loan then has fewer segments, and more of a
+// range fits one FETCH. Up to as many pages as a queue's page pool caches (with
+// most drivers, those of a full ring) go straight to the next packets; all beyond
+// that cost the kernel a search of the dma-buf's memory each. So a larger ring
+// (ethtool -G) speeds loans up. It also makes pools larger, by the pages of a
+// packet for each descriptor; for udmabuf, size_limit_mb must allow that.
 //
 // A user may have [PoolSize.Lent] bytes of pages, which is what [NewLoanSize] has
 // beside rings, windows and what is being received: so the NIC finds memory

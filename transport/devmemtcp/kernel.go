@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -159,6 +160,11 @@ type kernelSocket struct {
 	n    uintptr
 	err  unix.Errno
 
+	// What an Await is about; likewise, but for lowat.
+	ready func(fd uintptr) bool
+	lowat atomic.Int32 // SO_RCVLOWAT, 0 if not set yet
+	poll  [1]unix.PollFd
+
 	// What an Unread is about; likewise.
 	count     func(fd uintptr)
 	unread    int
@@ -171,7 +177,7 @@ func newKernelSocket(c *net.TCPConn) (*kernelSocket, error) {
 		return nil, err
 	}
 	s := &kernelSocket{conn: c, rc: rc}
-	s.read, s.count = s.receive, s.ask
+	s.read, s.ready, s.count = s.receive, s.readable, s.ask
 	return s, rc.Control(func(fd uintptr) { s.fd = int(fd) })
 }
 
@@ -199,6 +205,35 @@ func (s *kernelSocket) receive(fd uintptr) bool {
 		s.n, _, s.err = unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&s.msg)), unix.MSG_SOCK_DEVMEM|unix.MSG_DONTWAIT)
 		if s.err != unix.EINTR {
 			return s.err != unix.EAGAIN
+		}
+	}
+}
+
+// Await has the kernel wake the reader for n bytes, not for each packet.
+func (s *kernelSocket) Await(n int) error {
+	if s.lowat.Load() != int32(n) {
+		s.setLowat(n)
+	}
+	return s.rc.Read(s.ready)
+}
+
+func (s *kernelSocket) Hurry() { s.setLowat(1) }
+
+// setLowat also wakes who waits, if there are as many bytes (tcp_set_rcvlowat).
+func (s *kernelSocket) setLowat(n int) {
+	s.lowat.Store(int32(n))
+	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, n) // another one works
+	runtime.KeepAlive(s.conn)
+}
+
+// readable reports whether there is no need to wait: poll goes by SO_RCVLOWAT,
+// and also knows the stream's end, and a window that is full.
+func (s *kernelSocket) readable(fd uintptr) bool {
+	for {
+		s.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
+		n, err := unix.Poll(s.poll[:], 0)
+		if err != unix.EINTR {
+			return n != 0 || err != nil
 		}
 	}
 }

@@ -17,11 +17,16 @@ var alice, bob = transport.Domain{UID: 1000}, transport.Domain{UID: 1001}
 // newLendBench is a bench that lends by so many queues of the loop's.
 func newLendBench(t testing.TB, queues int, change ...func(*transport.Session)) *bench {
 	t.Helper()
+	return newLendBenchAt(t, queues, loopback, change...)
+}
+
+func newLendBenchAt(t testing.TB, queues int, listen listener, change ...func(*transport.Session)) *bench {
+	t.Helper()
 	b := &bench{loop: newLoop(t), t: t, source: transporttest.NewSource()}
 	b.file = b.source.Add(1, 16*extent)
 	c := b.config()
 	c.LendQueues, c.Reserve = queues, b.reserve
-	b.start(New(c), loopback, change)
+	b.start(New(c), listen, change)
 	return b
 }
 

@@ -57,6 +57,7 @@ type lendPair struct {
 	out     []byte
 	pieces  []piece
 	kept    []fragment
+	hurry   *time.Timer
 	stall   *time.Timer
 
 	mu   sync.Mutex // guards all below
@@ -82,8 +83,9 @@ func (t *tenancy) openPair(ctx context.Context, l *link) (*lendPair, error) {
 		scratch: landing.GetBuffer(scratchSize),
 		control: make([]byte, lendControls*controlSize),
 	}
+	p.hurry = time.AfterFunc(time.Hour, p.late)
 	p.stall = time.AfterFunc(time.Hour, p.stalled)
-	p.stall.Stop()
+	p.rest()
 	return p, t.adopt(p)
 }
 
@@ -199,6 +201,27 @@ func (p *lendPair) broken() error {
 	return p.dead
 }
 
+// expect has the pair be ended unless it is called again within the session's
+// time-out, or rest is. After a quarter of that, any byte will do, for slow
+// networks: so a peer that falls silent is noticed by as much later.
+func (p *lendPair) expect() {
+	p.hurry.Reset(p.link.Session.Timeout / 4)
+	p.stall.Reset(p.link.Session.Timeout)
+}
+
+func (p *lendPair) rest() {
+	p.hurry.Stop()
+	p.stall.Stop()
+}
+
+func (p *lendPair) late() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead == nil { // and so the socket is open
+		p.data.Hurry()
+	}
+}
+
 func (p *lendPair) stalled() {
 	p.kill(fmt.Errorf("%w: %w: a loan without an answer, time-out %v", transport.ErrConnLost, transport.ErrStalled, p.link.Session.Timeout))
 }
@@ -209,7 +232,7 @@ func (p *lendPair) retire() {
 	t.lending.mu.Lock()
 	delete(t.pairs, p)
 	t.lending.mu.Unlock()
-	p.stall.Stop()
+	p.rest()
 	if p.rule != nil {
 		_ = p.rule.Close() // the NIC puts back what is left when it is closed
 	}

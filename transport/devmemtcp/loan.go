@@ -1,6 +1,8 @@
 package devmemtcp
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 
 	"hbmfs/transport"
@@ -14,7 +16,7 @@ type loan struct {
 	covered  int64
 	pages    int64 // of the region, in bytes
 	res      transport.Result
-	tokens   tokens
+	kept     []fragment
 	once     sync.Once
 }
 
@@ -24,10 +26,23 @@ func (l *loan) Result() transport.Result   { return l.res }
 // Return implements [transport.Loan].
 func (l *loan) Return() {
 	l.once.Do(func() {
-		l.pair.giveBack(&l.tokens)
+		l.pair.giveBack(l.tokens())
 		l.pair.letGo()
 		l.region.back(l.pages)
 	})
+}
+
+// tokens are the loan's, the highest page's first. The pool that the NIC takes
+// pages from hands out the last of 64 first (page_pool_refill_alloc_cache of
+// net/core/page_pool.c): so what is given back downwards comes again upwards, and
+// neighbours make one segment.
+func (l *loan) tokens() *tokens {
+	slices.SortFunc(l.kept, func(a, b fragment) int { return cmp.Compare(b.off, a.off) })
+	t := &tokens{ranges: make([]tokenRange, 0, len(l.kept))}
+	for _, f := range l.kept {
+		t.add(f.token)
+	}
+	return t
 }
 
 // pages is how much of the budget a fragment takes: all of the pages that it lies
@@ -49,6 +64,6 @@ func (l *loan) add(f fragment, limit int) bool {
 	}
 	l.covered += f.n
 	l.pages += f.pages()
-	l.tokens.add(f.token)
+	l.kept = append(l.kept, f)
 	return true
 }
