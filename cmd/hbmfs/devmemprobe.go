@@ -82,11 +82,11 @@ func (n namedNeed) answer() (string, error) {
 }
 
 func describeNIC(n devmemtcp.NIC) (string, error) {
-	size := devmemtcp.NewPoolSize(1, n.Ring, usualPairs)
+	size := devmemtcp.NewPoolSize(1, n.Ring, n.MTU, usualPairs)
 	text := fmt.Sprintf("driver %s; DMA device %s; %d receive queues of %d descriptors; MTU %d; receive pool for one queue and %d connections: %s (rings %s, windows %s, gathers %s)",
 		n.Driver, n.DMADevice, n.Queues, n.Ring, n.MTU, usualPairs,
 		humanBytes(size.Total()), humanBytes(size.Rings), humanBytes(size.Windows), humanBytes(size.Gathers))
-	loans := devmemtcp.NewLoanSize(n.Ring)
+	loans := devmemtcp.NewLoanSize(n.Ring, n.MTU)
 	text += fmt.Sprintf("; with --lend-queues, for each user who borrows: %s, of which %s may be lent", humanBytes(loans.Total()), humanBytes(loans.Lent))
 	if !n.Up {
 		return "", errors.New("it is down; " + text)

@@ -19,7 +19,7 @@ type PoolMemory interface {
 // PoolSize is how large a receive pool must be so that neither NIC nor sockets
 // ever wait for memory, in bytes.
 type PoolSize struct {
-	// Rings: each receive descriptor of each queue holds a page.
+	// Rings: each receive descriptor of each queue holds the pages of a packet.
 	Rings int64 `json:"rings"`
 	// Windows: what each connection's receive buffer holds, with the kernel's
 	// overhead for pages that are not full. It is the bandwidth-delay product
@@ -32,12 +32,12 @@ type PoolSize struct {
 	Lent int64 `json:"lent"`
 }
 
-// NewPoolSize returns what queues of ring descriptors each need, for pairs of
-// connections.
-func NewPoolSize(queues, ring, pairs int) PoolSize {
+// NewPoolSize returns what queues of ring descriptors each need, for packets of
+// mtu bytes and pairs of connections.
+func NewPoolSize(queues, ring, mtu, pairs int) PoolSize {
 	page := int64(os.Getpagesize())
 	return PoolSize{
-		Rings:   int64(queues) * int64(ring) * page,
+		Rings:   int64(queues) * ringSize(ring, mtu),
 		Windows: int64(pairs) * 2 * receiveBuffer,
 		Gathers: int64(pairs) * gathersPerConn * fragmentsPerGather * page,
 	}
@@ -51,13 +51,21 @@ func (s PoolSize) Total() int64 { return s.Rings + s.Windows + s.Gathers + s.Len
 const loanBudget = 32 << 20
 
 // NewLoanSize returns how large the memory of one user is that is lent, with
-// queues of ring descriptors. Rings, windows and what is being received come on top of
-// what may be lent: so who keeps loans starves neither the NIC nor the sockets.
-func NewLoanSize(ring int) PoolSize {
+// queues of ring descriptors, for packets of mtu bytes. Rings, windows and what is
+// being received come on top of what may be lent: so who keeps loans starves
+// neither the NIC nor the sockets.
+func NewLoanSize(ring, mtu int) PoolSize {
 	return PoolSize{
-		Rings:   int64(ring) * int64(os.Getpagesize()),
+		Rings:   ringSize(ring, mtu),
 		Windows: lendPairs * 2 * receiveBuffer,
 		Gathers: lendPairs * lendControls * int64(os.Getpagesize()),
 		Lent:    loanBudget,
 	}
+}
+
+// ringSize is what a queue's driver keeps ready for packets of mtu bytes, one for
+// each descriptor, in bytes.
+func ringSize(ring, mtu int) int64 {
+	page := int64(os.Getpagesize())
+	return int64(ring) * ((int64(mtu) + page - 1) / page) * page
 }

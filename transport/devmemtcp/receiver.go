@@ -98,8 +98,8 @@ func (r *receiver) bind(cfg Config) error {
 	}
 	taken := r.nic.Queues()
 	r.queues = taken[:len(taken)-cfg.LendQueues]
-	r.lending.init(r, cfg.Reserve, taken[len(r.queues):], NewLoanSize(ring))
-	r.size = NewPoolSize(len(r.queues), ring, cfg.Pairs)
+	r.lending.init(r, cfg.Reserve, taken[len(r.queues):], NewLoanSize(ring, r.nic.MTU()))
+	r.size = NewPoolSize(len(r.queues), ring, r.nic.MTU(), cfg.Pairs)
 	if r.pool, err = cfg.Pool(r.size.Total()); err != nil {
 		return fmt.Errorf("receive pool of %d bytes: %w", r.size.Total(), err)
 	}
