@@ -122,7 +122,7 @@ func (h *handle) pin(ctx context.Context, dom transport.Domain, f *uapi.Fetch, c
 		if !errors.Is(err, transport.ErrNoLoan) {
 			return nil, err
 		}
-		h.n.t.count.notLent.Add(1)
+		h.n.t.count.refused(err)
 	}
 	l, err := h.n.t.cfg.Cache.Fetch(ctx, &h.src, dom, off, length, capacity)
 	if err != nil {

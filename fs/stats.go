@@ -43,6 +43,8 @@ type LoanStats struct {
 	Held      int64 `json:"held"`  // now
 	HeldBytes int64 `json:"held_bytes"`
 	NotLent   int64 `json:"not_lent"` // asked for where nothing can be lent, and fetched
+	// NotLentWhy is why the latest of those was not lent.
+	NotLentWhy string `json:"not_lent_why,omitempty"`
 }
 
 // TransportStats says what selection found out about one transport.
@@ -60,8 +62,16 @@ type counters struct {
 	loans, loanBytes, notLent atomic.Int64
 	held, heldBytes           atomic.Int64 // of loans
 
+	notLentWhy atomic.Pointer[error]
+
 	mu     sync.Mutex
 	errnos map[syscall.Errno]int64 // guarded by mu
+}
+
+// refused counts a loan that was not granted because of err.
+func (c *counters) refused(err error) {
+	c.notLent.Add(1)
+	c.notLentWhy.Store(&err)
 }
 
 func (c *counters) failed(errno syscall.Errno) {
@@ -84,10 +94,14 @@ func (c *counters) byName() map[string]int64 {
 }
 
 func (c *counters) lending() LoanStats {
-	return LoanStats{
+	s := LoanStats{
 		Granted: c.loans.Load(), Bytes: c.loanBytes.Load(), NotLent: c.notLent.Load(),
 		Held: c.held.Load(), HeldBytes: c.heldBytes.Load(),
 	}
+	if why := c.notLentWhy.Load(); why != nil {
+		s.NotLentWhy = (*why).Error()
+	}
+	return s
 }
 
 func (t *tree) stats() Stats {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -459,7 +460,7 @@ func TestLoanWhereNothingIsLent(t *testing.T) {
 			}
 			checkTagged(t, r.data, 1, 1, 0)
 		}
-		if s := m.stats(); s.Loans.Granted != 0 || s.Loans.NotLent != 2 || s.Cache.Leases != 2 {
+		if s := m.stats(); s.Loans.Granted != 0 || s.Loans.NotLent != 2 || !strings.Contains(s.Loans.NotLentWhy, "does not lend") || s.Cache.Leases != 2 {
 			t.Errorf("%s: %+v", via, s.Loans)
 		}
 		all, code := readJSON(t, "--loan", "--verify", m.path("1"))

@@ -47,11 +47,13 @@ func (f *File) Borrow(ctx context.Context, dom transport.Domain, off, n int64, l
 	return loan, nil
 }
 
+var errNoLender = fmt.Errorf("%w: the transport in use does not lend; devmem-tcp does, with --lend-queues", transport.ErrNoLoan)
+
 // borrowIn borrows by the link of the session s.
 func (f *File) borrowIn(ctx context.Context, s *session, dom transport.Domain, off, n int64, limit int) (transport.Loan, error) {
 	lender, ok := s.link.(transport.Lender)
 	if !ok {
-		return nil, transport.ErrNoLoan
+		return nil, errNoLender
 	}
 	ref, err := f.t.refIn(f, s)
 	if err != nil {

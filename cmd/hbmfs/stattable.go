@@ -35,6 +35,9 @@ func printStats(out io.Writer, s fs.Stats) error {
 	if l := s.Loans; l.Granted > 0 || l.NotLent > 0 {
 		t.line("loans", "%d, %s; %d held, %s; %d asked for and not lent",
 			l.Granted, humanBytes(l.Bytes), l.Held, humanBytes(l.HeldBytes), l.NotLent)
+		if l.NotLentWhy != "" {
+			t.line("latest not lent", "%s", l.NotLentWhy)
+		}
 	}
 	t.line("plain reads", "%d, %s", s.PlainReads, humanBytes(s.PlainBytes))
 	if len(s.Errors) == 0 {

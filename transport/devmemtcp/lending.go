@@ -107,8 +107,11 @@ func (l *lending) enter(ctx context.Context, dom transport.Domain) (*tenancy, er
 func (l *lending) find(dom transport.Domain) (*tenancy, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || len(l.queues) == 0 {
-		return nil, transport.ErrNoLoan
+	switch {
+	case len(l.queues) == 0:
+		return nil, errNoQueues
+	case l.closed:
+		return nil, errGivenBack
 	}
 	for _, q := range l.queues {
 		if q.tenant != nil && q.tenant.region.dom == dom {
@@ -197,6 +200,11 @@ func (t *tenancy) end() error {
 	t.region.bound = false
 	return err
 }
+
+var (
+	errNoQueues  = fmt.Errorf("%w: no receive queue was set aside for loans (--lend-queues)", transport.ErrNoLoan)
+	errGivenBack = fmt.Errorf("%w: the NIC is being given back", transport.ErrNoLoan)
+)
 
 var errVacated = errors.New("the queue for loans is another user's now")
 
