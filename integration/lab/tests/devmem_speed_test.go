@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -27,7 +28,9 @@ const bareConnections = 4
 
 // TestSpeedDevmem compares fetches and loans with fetches by TCP over the same
 // NIC, and loans with a program that does nothing but receive into a dma-buf. All
-// share the guest's CPUs with their senders.
+// share the guest's CPUs with their senders. So that program is sent to in two
+// ways: from the file that the target reads, which is the same work for the
+// sender but for checksums, and from one buffer.
 func TestSpeedDevmem(t *testing.T) {
 	for _, checksums := range []string{"off", "on"} {
 		t.Run("checksums="+checksums, func(t *testing.T) {
@@ -60,7 +63,8 @@ func TestSpeedDevmem(t *testing.T) {
 			})
 			t.Run("bare", func(t *testing.T) {
 				b := (&pair{t, p.local}).bare()
-				compare(t, "bare receive loop", loan, b.rate)
+				compare(t, "bare receive loop", loan, func() float64 { return b.rate(exportDir + "/f1") })
+				compare(t, "bare receive loop, sent to from one buffer", loan, func() float64 { return b.rate("") })
 			})
 		})
 	}
@@ -108,22 +112,21 @@ func (m *mount) loanRate(t *testing.T, window int64) pace {
 	return p
 }
 
-// borrowThrough borrows a range, piece by piece.
+// borrowThrough borrows a range, piece by piece, and releases each with the next.
 func (f *file) borrowThrough(off, end int64) error {
+	opts := client.FetchOptions{Loan: true, Segments: uapi.MaxSegments}
 	for off < end {
-		r, err := f.Fetch(context.Background(), off, end-off, client.FetchOptions{Loan: true, Segments: uapi.MaxSegments})
+		r, err := f.Fetch(context.Background(), off, end-off, opts)
 		if err != nil {
 			return err
 		}
 		if !r.Loan {
 			return errors.New("not lent")
 		}
-		off += r.Fetched
-		if _, err := f.Release(r.Handle); err != nil {
-			return err
-		}
+		off, opts.Release = off+r.Fetched, r.Handle
 	}
-	return nil
+	_, err := f.Release(opts.Release)
+	return err
 }
 
 // bareLoop is a program that receives into a dma-buf and gives all back at once.
@@ -144,10 +147,11 @@ func (p *pair) bare() *bareLoop {
 	return &bareLoop{p, func() string { n++; return r.WaitLine(p.t, fmt.Sprintf("round %d:", n)) }}
 }
 
-// rate sends to the loop and returns what it says of its rate, in MiB/s.
-func (b *bareLoop) rate() float64 {
+// rate sends to the loop, from a file or from one buffer, and returns what it
+// says of its rate, in MiB/s.
+func (b *bareLoop) rate(file string) float64 {
 	b.p.t.Helper()
-	c := child(b.p.t, "flood", nearAddr+":"+devmemPort, strconv.Itoa(speedBytes))
+	c := child(b.p.t, "flood", nearAddr+":"+devmemPort, strconv.Itoa(speedBytes), file)
 	c.Argv = append([]string{"ip", "netns", "exec", farNS}, c.Argv...)
 	s := b.p.local.StartCommand(b.p.t, c)
 	var round int
@@ -159,7 +163,8 @@ func (b *bareLoop) rate() float64 {
 	return rate
 }
 
-// flood is a child: ADDRESS BYTES. It sends as fast as it can, by bareConnections.
+// flood is a child: ADDRESS BYTES FILE. It sends as fast as it can, by
+// bareConnections, FILE over and over; or if that is empty, one buffer.
 func flood(args []string) error {
 	total, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -176,7 +181,7 @@ func flood(args []string) error {
 	}
 	errs := make(chan error)
 	for _, c := range conns {
-		go func() { errs <- send(c.(*net.TCPConn), total/bareConnections) }()
+		go func() { errs <- send(c.(*net.TCPConn), args[2], total/bareConnections) }()
 	}
 	for range conns {
 		err = errors.Join(err, <-errs)
@@ -184,12 +189,24 @@ func flood(args []string) error {
 	return err
 }
 
-func send(c *net.TCPConn, total int) error {
+func send(c *net.TCPConn, file string, total int) error {
+	fill := func([]byte, int64) (int, error) { return chunk, nil }
+	if file != "" {
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		fill = f.ReadAt
+	}
 	if err := c.SetWriteBuffer(1 << 20); err != nil {
 		return err
 	}
 	data := make([]byte, chunk)
-	for ; total > 0; total -= len(data) {
+	for at := 0; at < total; at += chunk {
+		if _, err := fill(data, int64(at%fileSize)); err != nil {
+			return err
+		}
 		if _, err := c.Write(data); err != nil {
 			return err
 		}

@@ -186,15 +186,20 @@ func (m *mount) fetchRate(t *testing.T, window int) pace {
 	var readers sync.WaitGroup
 	for range 4 {
 		readers.Go(func() {
+			var opts client.FetchOptions
 			for at := next.Add(1) - 1; at*int64(window) < speedBytes; at = next.Add(1) - 1 {
-				r, err := f.Fetch(context.Background(), at*int64(window)%fileSize, int64(window), client.FetchOptions{})
+				r, err := f.Fetch(context.Background(), at*int64(window)%fileSize, int64(window), opts)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if _, err := f.Release(r.Handle); err != nil {
-					t.Error(err)
-				}
+				opts.Release = r.Handle
+			}
+			if opts.Release == 0 {
+				return
+			}
+			if _, err := f.Release(opts.Release); err != nil {
+				t.Error(err)
 			}
 		})
 	}
