@@ -25,6 +25,7 @@ var direction = map[string][]string{
 	"transport":                        {},
 	"transport/internal/landing":       {"transport"},
 	"transport/internal/lanes":         {"transport", "transport/internal/landing"},
+	"transport/internal/serving":       {"transport", "transport/internal/frame", "transport/internal/landing", "transport/internal/status"},
 	"transport/internal/status":        {"transport"},
 	"transport/internal/frame":         {"transport", "transport/internal/landing", "transport/internal/status"},
 	"transport/devmemtcp":              {"transport", "transport/internal/...", "transport/devmemtcp/internal/..."},

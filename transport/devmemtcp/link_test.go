@@ -529,7 +529,7 @@ func TestIPv6(t *testing.T) {
 		if err != nil {
 			unsupported(t, err.Error())
 		}
-		return accept(t, ln, serve)
+		return transporttest.Accept(t, ln, serve)
 	}, nil)
 	b.healthy()
 }

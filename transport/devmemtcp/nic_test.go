@@ -12,6 +12,7 @@ import (
 
 	"hbmfs/cache/device"
 	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
 )
 
 // Where the tests find a NIC that does all that device memory TCP needs, and the
@@ -121,7 +122,7 @@ func (n testNIC) listenAt(t testing.TB, serve func(net.Conn), v6 bool) string {
 	if r.err != nil {
 		t.Fatal(r.err)
 	}
-	return accept(t, r.ln, serve)
+	return transporttest.Accept(t, r.ln, serve)
 }
 
 func (n testNIC) listenThere(v6 bool) (net.Listener, error) {

@@ -13,6 +13,7 @@ import (
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/frame"
+	"hbmfs/transport/internal/serving"
 )
 
 const (
@@ -33,16 +34,11 @@ var errNoHead = errors.New("its ticket is unknown, used or expired")
 // target needs no device memory and no special NIC.
 type Server struct {
 	sessions transport.Sessions
-	log      *slog.Logger
-	patience time.Duration // with data connections; pairTimeout
-	ending   chan struct{} // closed by Close
+	serving  *serving.Server // whose limit is of pairs
+	patience time.Duration   // with data connections; pairTimeout
 
-	mu      sync.Mutex // guards all below
-	conns   map[net.Conn]struct{}
+	mu      sync.Mutex // guards waiting
 	waiting map[ticket]*opening
-	served  map[transport.Source]int // pairs of each session
-	closed  bool
-	open    sync.WaitGroup // of ServeHead and ServeData
 }
 
 // opening is a head connection without its data connection.
@@ -63,12 +59,9 @@ type arrival struct {
 func NewServer(sessions transport.Sessions, log *slog.Logger) *Server {
 	return &Server{
 		sessions: sessions,
-		log:      log,
+		serving:  serving.NewServer(log, "devmem-tcp connection", pairsPerSession),
 		patience: pairTimeout,
-		ending:   make(chan struct{}),
-		conns:    make(map[net.Conn]struct{}),
 		waiting:  make(map[ticket]*opening),
-		served:   make(map[transport.Source]int),
 	}
 }
 
@@ -83,36 +76,18 @@ func NewServer(sessions transport.Sessions, log *slog.Logger) *Server {
 // It takes one goroutine, 25 seconds at most, until the pair is made, and after
 // that up to 18, and 32 MiB of staging.
 func (s *Server) ServeHead(ctx context.Context, head net.Conn, admitted func()) {
-	s.with(ctx, head, admitted, func(admitted func()) error { return s.head(ctx, head, admitted) })
+	s.serving.Serve(ctx, head, admitted, func(ctx context.Context, admitted func()) error {
+		return s.head(ctx, head, admitted)
+	})
 }
 
 // ServeData hands a data connection, from its first byte, of [DataMagic], on, to
 // the head that it belongs to, and returns when that has ended. admitted is as
 // ServeHead's.
 func (s *Server) ServeData(ctx context.Context, data net.Conn, admitted func()) {
-	s.with(ctx, data, admitted, func(admitted func()) error { return s.data(data, admitted) })
-}
-
-// with runs serve, which ends if c is closed, and then closes c. Before the client
-// has proved itself, its errors are what anyone could cause.
-func (s *Server) with(ctx context.Context, c net.Conn, admitted func(), serve func(admitted func()) error) {
-	if !s.track(c) {
-		c.Close()
-		return
-	}
-	defer s.forget(c)
-	stop := context.AfterFunc(ctx, func() { c.Close() })
-	defer stop()
-	level := slog.LevelDebug
-	err := serve(func() {
-		level = slog.LevelWarn
-		if admitted != nil {
-			admitted()
-		}
+	s.serving.Serve(ctx, data, admitted, func(_ context.Context, admitted func()) error {
+		return s.data(data, admitted)
 	})
-	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
-		s.log.Log(ctx, level, "devmem-tcp connection ended", "peer", c.RemoteAddr(), "err", err)
-	}
 }
 
 func (s *Server) head(ctx context.Context, head net.Conn, admitted func()) error {
@@ -129,9 +104,9 @@ func (s *Server) head(ctx context.Context, head net.Conn, admitted func()) error
 	if err != nil {
 		return fmt.Errorf("pairing: %w", err)
 	}
-	defer s.leave(who.Source)
+	defer s.serving.Leave(who.Source)
 	head.SetDeadline(time.Time{})
-	return newServing(head, data, who.Source).run()
+	return serve(head, data, who.Source)
 }
 
 // pair gives o's client a ticket, waits for the connection that shows it, and
@@ -146,7 +121,7 @@ func (s *Server) pair(ctx context.Context, head net.Conn, o *opening) (net.Conn,
 	data, verdict := s.meet(ctx, o)
 	head.SetDeadline(time.Now().Add(handshakeTimeout))
 	if _, err := head.Write(verdict.encode()); err != nil && verdict == paired {
-		s.leave(o.Source)
+		s.serving.Leave(o.Source)
 		return nil, err
 	}
 	return data, pairingErrors[verdict]
@@ -175,13 +150,12 @@ func (s *Server) meet(ctx context.Context, o *opening) (net.Conn, pairing) {
 		switch {
 		case !a.proven:
 			return nil, pairedUnproven
-		case !s.enter(o.Source):
+		case !s.serving.Enter(o.Source):
 			return nil, pairedCrowd
 		}
 		return a.conn, paired
 	case <-late.C:
 	case <-ctx.Done():
-	case <-s.ending:
 	}
 	return nil, pairedLate
 }
@@ -224,57 +198,6 @@ func (s *Server) redeem(g greeting) *opening {
 	return o
 }
 
-// enter counts a pair of the session that source belongs to, if it may have
-// another.
-func (s *Server) enter(source transport.Source) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.served[source] >= pairsPerSession {
-		return false
-	}
-	s.served[source]++
-	return true
-}
-
-func (s *Server) leave(source transport.Source) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.served[source]--; s.served[source] == 0 {
-		delete(s.served, source)
-	}
-}
-
 // Close ends all connections and returns when neither ServeHead nor ServeData is
 // under way. Later ones close their connection at once.
-func (s *Server) Close() error {
-	s.mu.Lock()
-	for c := range s.conns {
-		c.Close()
-	}
-	if !s.closed {
-		close(s.ending)
-	}
-	s.closed = true
-	s.mu.Unlock()
-	s.open.Wait()
-	return nil
-}
-
-func (s *Server) track(c net.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.conns[c] = struct{}{}
-	s.open.Add(1)
-	return true
-}
-
-func (s *Server) forget(c net.Conn) {
-	c.Close()
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.mu.Unlock()
-	s.open.Done()
-}
+func (s *Server) Close() error { return s.serving.Close() }

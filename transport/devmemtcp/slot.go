@@ -2,11 +2,14 @@ package devmemtcp
 
 import (
 	"fmt"
+	"hash/crc32"
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/internal/landing"
 )
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // slot is a request under way.
 type slot struct {

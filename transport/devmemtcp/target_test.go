@@ -17,6 +17,7 @@ type target struct {
 	sessions *transporttest.Sessions
 	server   *Server
 	session  transport.Session
+	conns    transporttest.Cutter
 }
 
 // listener calls serve with each connection to the address it returns, until the
@@ -24,33 +25,7 @@ type target struct {
 type listener func(t testing.TB, serve func(net.Conn)) string
 
 // loopback is where ordinary connections lead.
-func loopback(t testing.TB, serve func(net.Conn)) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return accept(t, ln, serve)
-}
-
-func accept(t testing.TB, ln net.Listener, serve func(net.Conn)) string {
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go serve(c)
-		}
-	}()
-	t.Cleanup(func() {
-		ln.Close()
-		<-ended
-	})
-	return ln.Addr().String()
-}
+var loopback listener = transporttest.Listen
 
 // startTarget serves source until the test ends.
 func startTarget(t testing.TB, source transport.Source, listen listener) *target {
@@ -71,7 +46,7 @@ func newTarget(t testing.TB, source transport.Source) *target {
 
 // serve tells the kinds of connections apart, as a target's listener does.
 func (g *target) serve(t testing.TB, c net.Conn) {
-	c, magic := sniff(c)
+	c, magic := sniff(g.conns.Wrap(c))
 	switch magic {
 	case HeadMagic:
 		g.server.ServeHead(t.Context(), c, nil)
@@ -104,10 +79,4 @@ func (s *sniffed) Read(b []byte) (int, error) {
 }
 
 // drop ends all connections, as a target that is restarted does.
-func (g *target) drop() {
-	g.server.mu.Lock()
-	defer g.server.mu.Unlock()
-	for c := range g.server.conns {
-		c.Close()
-	}
-}
+func (g *target) drop() { g.conns.Cut() }

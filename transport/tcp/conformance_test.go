@@ -37,7 +37,7 @@ func startTarget(t testing.TB, source transport.Source, wrap ...func(net.Conn) n
 	g := &target{sessions: transporttest.NewSessions()}
 	g.session = g.sessions.Open(source)
 	g.server = NewServer(g.sessions, slog.New(slog.DiscardHandler))
-	g.session.Addr = listen(t, func(c net.Conn) {
+	g.session.Addr = transporttest.Listen(t, func(c net.Conn) {
 		for _, w := range wrap {
 			c = w(c)
 		}
@@ -45,30 +45,4 @@ func startTarget(t testing.TB, source transport.Source, wrap ...func(net.Conn) n
 	})
 	t.Cleanup(func() { g.server.Close() })
 	return g
-}
-
-// listen calls serve with each connection to the address it returns, until the
-// test ends.
-func listen(t testing.TB, serve func(net.Conn)) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go serve(c)
-		}
-	}()
-	t.Cleanup(func() {
-		ln.Close()
-		<-ended
-	})
-	return ln.Addr().String()
 }

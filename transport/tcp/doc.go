@@ -23,9 +23,9 @@
 //
 // # Locking
 //
-// The rule of package lanes holds: a connection's Mu guards its slots and what
-// is to be written. solos.mu guards who has which connection of exchange.go, and
-// is not held over their I/O; the link's own lock may be taken under it. A
-// connection of a lane is read by one goroutine, the lane's; it is written by
-// whoever had something to write and found no one else writing.
+// The rules of packages lanes and serving hold: a connection's Mu guards its
+// slots and what is to be written. solos.mu guards who has which connection of
+// exchange.go, and is not held over their I/O; the link's own lock may be taken
+// under it. A connection of a lane is read by one goroutine, the lane's; it is
+// written by whoever had something to write and found no one else writing.
 package tcp

@@ -206,8 +206,8 @@ func TestExchangeGivenUp(t *testing.T) {
 func TestExchangeReconnects(t *testing.T) {
 	source := transporttest.NewSource()
 	file := source.Add(1, 1<<20)
-	var k cutter
-	s := startTarget(t, source, k.wrap).session
+	var k transporttest.Cutter
+	s := startTarget(t, source, k.Wrap).session
 	s.Connections, s.Timeout = 1, time.Minute
 	l := dial(t, s)
 	for range 3 {
@@ -218,7 +218,7 @@ func TestExchangeReconnects(t *testing.T) {
 		if err := transporttest.Check(dst, file, 0); err != nil {
 			t.Fatal(err)
 		}
-		k.cut()
+		k.Cut()
 	}
 }
 

@@ -2,10 +2,8 @@ package tcp
 
 import (
 	"bytes"
-	"io"
 	"net"
 	"testing"
-	"time"
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/frame"
@@ -50,45 +48,6 @@ func FuzzReceive(f *testing.F) {
 			if !transporttest.Scribbled(outside) {
 				t.Error("written outside of the destinations")
 			}
-		}
-	})
-}
-
-// FuzzServe has a client ask for anything: what comes back is whole replies.
-func FuzzServe(f *testing.F) {
-	source := transporttest.NewSource()
-	file := source.Add(1, 1<<20)
-	f.Add(frame.Request{ID: 7, File: file, Length: 4096, Checksum: true}.Append(nil))
-	f.Add(append(frame.Request{File: file, Off: 1 << 20, Length: 1}.Append(nil), 1, 2, 3))
-	f.Add(frame.Request{Length: MaxLen + 1}.Append(nil))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		client, server := net.Pipe()
-		v := newServing(server, source)
-		ended := make(chan error, 1)
-		go func() { ended <- v.run() }()
-		go func() {
-			client.Write(b)
-			server.SetReadDeadline(time.Unix(1, 0)) // the end of what it is told
-		}()
-		var header [frame.ReplySize]byte
-		for {
-			if _, err := io.ReadFull(client, header[:]); err == io.EOF {
-				break
-			} else if err != nil {
-				t.Fatal(err)
-			}
-			h, err := frame.ParseReply(header[:])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := io.CopyN(io.Discard, client, int64(h.Length)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		<-ended
-		client.Close()
-		if !v.budget.TryAcquire(stagingLimit) {
-			t.Error("some of the staging budget is lost")
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
 )
 
 func TestMagicIsNotHTTP2(t *testing.T) {
@@ -19,7 +20,7 @@ func TestMagicIsNotHTTP2(t *testing.T) {
 func TestDialIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	silent := make(chan struct{})
-	addr := listen(t, func(c net.Conn) {
+	addr := transporttest.Listen(t, func(c net.Conn) {
 		io.ReadFull(c, make([]byte, 8))
 		cancel()
 		<-silent

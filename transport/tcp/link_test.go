@@ -4,8 +4,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,37 +12,15 @@ import (
 	"hbmfs/transport/transporttest"
 )
 
-// cutter lets a test cut the connections of a target.
-type cutter struct {
-	mu    sync.Mutex
-	conns []net.Conn
-}
-
-func (k *cutter) wrap(c net.Conn) net.Conn {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.conns = append(k.conns, c)
-	return c
-}
-
-func (k *cutter) cut() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, c := range k.conns {
-		c.Close()
-	}
-	k.conns = nil
-}
-
 func TestReconnect(t *testing.T) {
 	source := transporttest.NewSource()
 	file := source.Add(1, 1<<20)
-	var k cutter
-	s := startTarget(t, source, k.wrap).session
+	var k transporttest.Cutter
+	s := startTarget(t, source, k.Wrap).session
 	s.Connections, s.Timeout = 3, time.Minute
 	l := dial(t, s)
 	for range 3 {
-		k.cut()
+		k.Cut()
 		eventually(t, "a request is answered after a reconnect", func() bool {
 			mem := make(transport.HostMemory, 4096)
 			r := &transport.Request{File: file, Dst: transport.Span{Mem: mem, Len: 4096}}
@@ -68,12 +44,12 @@ func TestReconnect(t *testing.T) {
 
 // TestSessionEnds has the target forget the session: the link is of no more use.
 func TestSessionEnds(t *testing.T) {
-	var k cutter
-	g := startTarget(t, transporttest.NewSource(), k.wrap)
+	var k transporttest.Cutter
+	g := startTarget(t, transporttest.NewSource(), k.Wrap)
 	g.session.Connections = 2
 	l := dial(t, g.session)
 	g.sessions.End(g.session.ID)
-	k.cut()
+	k.Cut()
 	r := &transport.Request{Dst: transport.Span{Mem: make(transport.HostMemory, 8), Len: 8}, Done: func(transport.Result) {}}
 	eventually(t, "the link says that its session was refused", func() bool {
 		_, err := l.Submit([]*transport.Request{r})
@@ -116,52 +92,6 @@ func TestLiarIsAlone(t *testing.T) {
 	if failed != 1 {
 		t.Errorf("%d of 2 requests failed", failed)
 	}
-}
-
-// TestDepth has storage that is slow: each connection reads as much of it at a
-// time as it may, and the rest waits.
-func TestDepth(t *testing.T) {
-	source := &countingSource{gate: make(chan struct{}), full: make(chan struct{})}
-	s := startTarget(t, source).session
-	s.Connections, s.Timeout = 1, time.Minute
-	l := dial(t, s)
-	var ended [depth]<-chan transport.Result
-	for i := range ended {
-		ended[i] = submit(t, l, transport.FileRef{}, 0, make(transport.HostMemory, 64<<10))
-	}
-	<-source.full
-	close(source.gate)
-	for _, e := range ended {
-		if res := <-e; res.Err != nil {
-			t.Fatal(res.Err)
-		}
-	}
-	if n := source.most.Load(); n != maxWorkers {
-		t.Errorf("%d reads at a time, want %d", n, maxWorkers)
-	}
-}
-
-// countingSource is a fake storage that keeps reads until its gate opens.
-type countingSource struct {
-	gate, full chan struct{}
-	once       sync.Once
-	now, most  atomic.Int32
-}
-
-func (s *countingSource) Read(_ transport.FileRef, _ int64, dst []byte, wait bool) error {
-	if !wait {
-		return transport.ErrWouldBlock
-	}
-	n := s.now.Add(1)
-	defer s.now.Add(-1)
-	for most := s.most.Load(); n > most && !s.most.CompareAndSwap(most, n); most = s.most.Load() {
-	}
-	if n == maxWorkers {
-		s.once.Do(func() { close(s.full) })
-	}
-	<-s.gate
-	clear(dst)
-	return nil
 }
 
 // TestNoAllocations counts what a request costs the client's garbage collector,

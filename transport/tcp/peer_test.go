@@ -22,7 +22,7 @@ func fakePeer(t testing.TB, script func(net.Conn)) transport.Session {
 	sessions := transporttest.NewSessions()
 	s := sessions.Open(transporttest.NewSource())
 	s.Connections, s.Timeout = 1, time.Minute
-	s.Addr = listen(t, func(c net.Conn) {
+	s.Addr = transporttest.Listen(t, func(c net.Conn) {
 		defer c.Close()
 		if _, err := shake.Admit(c, sessions); err == nil {
 			script(c)

@@ -28,7 +28,7 @@ func startProxy(t *testing.T, target string, fault transporttest.Fault) *proxy {
 	p.heal = sync.OnceFunc(func() { close(p.healed) })
 	var conns sync.WaitGroup
 	t.Cleanup(conns.Wait)
-	p.addr = listen(t, func(c net.Conn) {
+	p.addr = transporttest.Listen(t, func(c net.Conn) {
 		conns.Add(1)
 		defer conns.Done()
 		p.serve(c)

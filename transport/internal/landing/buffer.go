@@ -12,8 +12,9 @@ const (
 	maxShift = 24
 	// Largest is the size of the largest pooled buffer, in bytes.
 	Largest = 1 << maxShift
-	// Room is how many bytes there are before B in Raw: for a header that is to
-	// be sent along. It keeps B aligned to pages, for direct I/O.
+	// Room is how many bytes there are before B in Raw, and again behind it: for
+	// headers that are to be sent along. It keeps B aligned to pages, for direct
+	// I/O.
 	Room = 4096
 )
 
@@ -22,7 +23,7 @@ var pools [maxShift - minShift + 1]sync.Pool
 // Buffer is host memory on loan from the pools.
 type Buffer struct {
 	// B is as long as the buffer is large: at least what was asked for. It is
-	// Raw without the room before it.
+	// Raw without the room around it.
 	B, Raw []byte
 	class  int
 }
@@ -34,8 +35,9 @@ func GetBuffer(n int) *Buffer {
 	if b, ok := pools[class].Get().(*Buffer); ok {
 		return b
 	}
-	raw := make([]byte, Room+1<<(class+minShift))
-	return &Buffer{B: raw[Room:], Raw: raw, class: class}
+	size := 1 << (class + minShift)
+	raw := make([]byte, Room+size+Room)
+	return &Buffer{B: raw[Room:][:size:size], Raw: raw, class: class}
 }
 
 // Put gives the buffer back. Nothing may use it afterwards.

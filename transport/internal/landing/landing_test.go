@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestBuffers(t *testing.T) {
 	for _, n := range []int{0, 1, 64 << 10, 64<<10 + 1, 1 << 20, Largest} {
 		b := GetBuffer(n)
-		if len(b.B) < n || len(b.B) > max(2*n, 64<<10) || len(b.Raw) != Room+len(b.B) {
+		if len(b.B) < n || len(b.B) > max(2*n, 64<<10) || len(b.Raw) != Room+len(b.B)+Room {
 			t.Errorf("asked for %d: %d with room, %d without", n, len(b.Raw), len(b.B))
 		}
 		if reflect.ValueOf(b.B).Pointer()%4096 != 0 {

@@ -1,30 +1,40 @@
-package tcp
+package serving
 
 import (
-	"net"
 	"sync"
 	"time"
 )
 
-// writeTimeout is how long a client may take to accept what one write brings;
-// then it is taken for dead.
-const writeTimeout = 30 * time.Second
+// WriteTimeout is how long a client may take to accept what one [Carrier.Write]
+// brings; then it is taken for dead.
+const WriteTimeout = 30 * time.Second
 
-// outbox is what waits to be written to a connection. Whoever pushes while no
-// one writes becomes the writer, until the box is empty.
+// Carrier is a transport's connections to one client.
+type Carrier interface {
+	// Write sends replies, in their order and within [WriteTimeout]. Each element
+	// is whole ones, each header directly before its payload; the slice is
+	// Write's to change, the bytes are not, and neither may be kept. It is not
+	// called concurrently. An error ends the connections.
+	Write(replies [][]byte) error
+	// Close ends the connections, and reads and writes under way on them, from
+	// any goroutine. It must not wait.
+	Close()
+}
+
+// outbox is what waits to be sent to a client. Whoever pushes while no one
+// writes becomes the writer, until the box is empty.
 type outbox struct {
-	nc, raw net.Conn
-	free    func(*batch)
+	to   Carrier
+	free func(*batch)
 
 	mu      sync.Mutex // guards all below; not held over I/O
 	queue   []*batch
 	writing bool
-	err     error // why nothing is written any more
+	err     error // why nothing is sent any more
 
 	// The writer's own:
 	taken  []*batch
 	vector [][]byte
-	buffer net.Buffers
 }
 
 // push queues b, which is the outbox's from now on, and may write it.
@@ -52,20 +62,13 @@ func (o *outbox) push(b *batch) {
 	o.writing = false
 }
 
-// write writes what was taken, in one system call where it can.
 func (o *outbox) write() error {
-	o.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if len(o.taken) == 1 {
-		_, err := o.nc.Write(o.taken[0].bytes())
-		return err
-	}
 	o.vector = o.vector[:0]
 	for _, b := range o.taken {
 		o.vector = append(o.vector, b.bytes())
 	}
-	o.buffer = o.vector
-	_, err := o.buffer.WriteTo(o.nc)
-	return err
+	defer clear(o.vector) // none is kept
+	return o.to.Write(o.vector)
 }
 
 // fail makes what comes from now on be dropped, ends a write under way, and
@@ -77,10 +80,10 @@ func (o *outbox) fail(err error) error {
 	return o.err
 }
 
-// failLocked also closes the connection, so that its reader notices.
+// failLocked also closes the connections, so that their readers notice.
 func (o *outbox) failLocked(err error) {
 	if err != nil && o.err == nil {
 		o.err = err
-		o.raw.Close()
+		o.to.Close()
 	}
 }

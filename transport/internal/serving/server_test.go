@@ -1,4 +1,4 @@
-package tcp
+package serving
 
 import (
 	"log/slog"
@@ -10,24 +10,25 @@ import (
 // TestCrowd: one session's connections are limited, another's go on, and one
 // that ended makes room.
 func TestCrowd(t *testing.T) {
-	s := NewServer(nil, slog.New(slog.DiscardHandler))
+	const limit = 3
+	s := NewServer(slog.New(slog.DiscardHandler), "connection", limit)
 	one, other := transporttest.NewSource(), transporttest.NewSource()
-	for i := range connsPerSession {
-		if !s.enter(one) {
+	for i := range limit {
+		if !s.Enter(one) {
 			t.Fatalf("connection %d is refused", i)
 		}
 	}
-	if s.enter(one) {
-		t.Errorf("more than %d connections of a session", connsPerSession)
+	if s.Enter(one) {
+		t.Errorf("more than %d connections of a session", limit)
 	}
-	if !s.enter(other) {
+	if !s.Enter(other) {
 		t.Error("another session's connection is refused")
 	}
-	s.leave(one)
-	if !s.enter(one) {
+	s.Leave(one)
+	if !s.Enter(one) {
 		t.Error("one that ended makes no room")
 	}
-	s.leave(other)
+	s.Leave(other)
 	if len(s.served) != 1 {
 		t.Errorf("%d sessions are counted, want the one with connections", len(s.served))
 	}
