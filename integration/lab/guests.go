@@ -19,6 +19,10 @@ import (
 
 const (
 	bootLimit = 60 * time.Second
+	// bootTries is how often at most a pair is booted. Software emulation of two
+	// CPUs now and then runs into code that the booting kernel is patching (an
+	// oops: int3).
+	bootTries = 3
 	// consoleTail is how much of a console is shown, in bytes.
 	consoleTail = 12 << 10
 	// retryEvery is the pause between looks for a socket that QEMU makes.
@@ -48,8 +52,19 @@ type guest struct {
 // pair is two guests with a wire between them.
 type pair [2]*guest
 
-// bootPair boots both guests at once. When it fails, none is left.
+// bootPair boots both guests at once, again if one fails. When that fails too,
+// none is left.
 func (m machine) bootPair(ctx context.Context) (pair, error) {
+	for try := 1; ; try++ {
+		p, err := m.bootBoth(ctx)
+		if err == nil || try == bootTries || ctx.Err() != nil {
+			return p, err
+		}
+		fmt.Printf("lab: boot %d of at most %d: %v\n", try, bootTries, err)
+	}
+}
+
+func (m machine) bootBoth(ctx context.Context) (pair, error) {
 	var p pair
 	var errs [2]error
 	done := make(chan struct{})

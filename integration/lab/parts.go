@@ -73,7 +73,7 @@ var parts = []part{
 		},
 		required: []string{
 			"TestConformance", "TestConformanceNIC", "TestDevmemFetch", "TestDevmemLinkDown", "TestDevmemMountKilled", "TestDevmemPlainRead", "TestDevmemRefused",
-			"TestDevmemRemoved", "TestDevmemRuleRemoved", "TestDevmemSoak", "TestDevmemTargetKilled", "TestDevmemUnmounted",
+			"TestDevmemRemoved", "TestDevmemRuleRemoved", "TestDevmemSoak", "TestDevmemTargetKilled", "TestDevmemUnmounted", "TestDevmemUnsplit",
 			"TestLabBadInput", "TestLabBind", "TestLabCheck", "TestLabDown", "TestLabFailure", "TestLabForeignRule", "TestLabGone",
 			"TestLabInspect", "TestLabKeepsWhatWasSet", "TestLabKilled", "TestLabKilledAnyTime", "TestLabOpenAfterKill",
 			"TestLabOpenAndClose", "TestLabOtherNICs", "TestLabRenamed", "TestLabRulesRunOut", "TestLabSteer", "TestLabTraffic", "TestLayout",

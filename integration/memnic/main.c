@@ -32,6 +32,10 @@ static bool split;
 module_param(split, bool, 0444);
 MODULE_PARM_DESC(split, "begin with tcp-data-split on");
 
+bool memnic_unsplit;
+module_param_named(unsplit, memnic_unsplit, bool, 0644);
+MODULE_PARM_DESC(unsplit, "leave the first bytes of payload with the headers, though split is on");
+
 /* Under rtnl. */
 static struct memnic *nics[2 * MAX_PAIRS];
 /* Set while the module is loaded or unloaded. */

@@ -85,6 +85,9 @@ static inline void memnic_add(struct memnic_queue *q, enum memnic_counter c, s64
 	atomic64_add(n, &q->count[c]);
 }
 
+/* main.c */
+extern bool memnic_unsplit;
+
 /* queue.c */
 extern const struct netdev_queue_mgmt_ops memnic_queue_mgmt_ops;
 void memnic_queues_init(struct memnic *nic);

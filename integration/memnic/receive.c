@@ -6,8 +6,13 @@
 
 #include "memnic.h"
 
-/* How much of a packet that is not split is linear. */
-#define MEMNIC_LINEAR 256u
+/*
+ * How much of a packet that is not split is linear. With more, the skb's head is a
+ * page fragment, which skb_try_coalesce of 6.12 puts among the unreadable
+ * fragments of the packet before; recvmsg then fails with ENODEV ("Found
+ * non-dmabuf skb with net_iov").
+ */
+#define MEMNIC_LINEAR 192u
 
 /* The CPU's address of what a DMA engine would write to; NULL: no RAM. */
 static void *memnic_dma_target(struct memnic_queue *q, netmem_ref netmem)
@@ -58,15 +63,19 @@ static struct sk_buff *memnic_rebuild(struct memnic_queue *q, const struct sk_bu
 	return out;
 }
 
+/* linear is how much of the payload lies with the headers. */
 static void memnic_count(struct memnic_queue *q, const struct sk_buff *out,
-			 unsigned int payload)
+			 unsigned int payload, unsigned int linear)
 {
 	if (!payload) {
 		memnic_add(q, MEMNIC_OTHER_PACKETS, 1);
 		return;
 	}
-	memnic_add(q, q->nic->split ? MEMNIC_SPLIT_PACKETS : MEMNIC_UNSPLIT_PACKETS, 1);
-	memnic_add(q, skb_frags_readable(out) ? MEMNIC_HOST_BYTES : MEMNIC_DMABUF_BYTES, payload);
+	memnic_add(q, linear ? MEMNIC_UNSPLIT_PACKETS : MEMNIC_SPLIT_PACKETS, 1);
+	if (skb_frags_readable(out))
+		linear = payload;
+	memnic_add(q, MEMNIC_HOST_BYTES, linear);
+	memnic_add(q, MEMNIC_DMABUF_BYTES, payload - linear);
 }
 
 static void memnic_deliver(struct memnic_queue *q, struct sk_buff *out, const struct sk_buff *in)
@@ -89,14 +98,14 @@ static void memnic_receive(struct memnic_queue *q, struct sk_buff *in)
 	struct sk_buff *out;
 
 	if (payload)
-		linear = q->nic->split ? header : min(in->len, MEMNIC_LINEAR);
+		linear = q->nic->split && !READ_ONCE(memnic_unsplit) ? header : min(in->len, MEMNIC_LINEAR);
 	out = memnic_rebuild(q, in, linear);
 	if (!out) {
 		memnic_add(q, MEMNIC_NOMEM_DROPS, 1);
 		dev_core_stats_rx_dropped_inc(q->nic->dev);
 		return;
 	}
-	memnic_count(q, out, payload);
+	memnic_count(q, out, payload, payload ? linear - header : 0);
 	memnic_deliver(q, out, in);
 }
 

@@ -1,11 +1,14 @@
 package tests
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -299,6 +302,78 @@ func TestDevmemRuleRemoved(t *testing.T) {
 	})
 }
 
+// TestDevmemUnsplit: under load, the NIC begins to leave the first bytes of
+// payload with the headers, though split is on. They are counted, placed and
+// reported, or refused with --require-direct; and fetches are direct again once
+// it splits.
+func TestDevmemUnsplit(t *testing.T) {
+	for _, k := range []struct {
+		what  string
+		flags []string
+		want  error
+	}{{"reported", nil, nil}, {"refused", []string{"--require-direct"}, syscall.EREMOTEIO}} {
+		t.Run(k.what, func(t *testing.T) {
+			p := newPair(t)
+			p.target(farAddr, big(1, 1))
+			m := p.devmemMount(k.flags...)
+			f := m.open(t, "f1", 1, 1)
+			ctx, stop := context.WithCancel(t.Context())
+			var direct, otherwise atomic.Int64
+			var readers sync.WaitGroup
+			for i := range 4 {
+				readers.Go(func() {
+					for off := int64(i) * megabyte; ctx.Err() == nil; off = (off + 5*megabyte) % fileSize {
+						switch r, err := f.fetch(ctx, off, megabyte); {
+						case ctx.Err() != nil:
+						case err == nil && r.Path == transport.PathDevmemTCP:
+							direct.Add(1)
+						case err == nil && k.want == nil && r.Path == transport.PathStaged && r.Why == transport.WhyNotSteered:
+							otherwise.Add(1)
+						case err != nil && k.want != nil && errors.Is(err, k.want):
+							otherwise.Add(1)
+						default:
+							t.Errorf("%+v, %v", r, err)
+						}
+					}
+				})
+			}
+			defer readers.Wait()
+			defer stop()
+			until := func(n *atomic.Int64) {
+				from := n.Load()
+				eventually(t, 30*time.Second, "20 fetches", func() error {
+					if got := n.Load() - from; got < 20 {
+						return fmt.Errorf("%d", got)
+					}
+					return nil
+				})
+			}
+			until(&direct)
+			inFlight := m.busy(t).Target.Link.InFlight
+			p.unsplit("1")
+			until(&otherwise)
+			p.unsplit("0")
+			until(&direct)
+			stop()
+			readers.Wait()
+			d := m.stats(t).Target.Link.Devmem
+			if d.LinearBytes == 0 || d.HostBytes != 0 {
+				t.Errorf("counted %+v", d)
+			}
+			t.Logf("%d in flight when it began; %d bytes with the headers, %d fetches direct and %d not", inFlight, d.LinearBytes, direct.Load(), otherwise.Load())
+			p.settled(m)
+		})
+	}
+}
+
+// unsplit switches the NIC's fault on and off.
+func (p *pair) unsplit(value string) {
+	p.t.Helper()
+	if err := os.WriteFile("/sys/module/memnic/parameters/unsplit", []byte(value), 0); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // directAgain fails the test unless a mount soon fetches all of f1 directly, of
 // which it must not have cached all.
 func (p *pair) directAgain(m *mount) {
@@ -327,13 +402,19 @@ func (p *pair) directAgain(m *mount) {
 	}
 }
 
+// devmemMount mounts by devmem-tcp, and takes what comes otherwise.
+func (p *pair) devmemMount(flags ...string) *mount {
+	p.t.Helper()
+	flags = append([]string{"--transport", "devmem-tcp", "--nic", "mem1", "--queues", "2", "--device", "udmabuf", "--pool", smallPool}, flags...)
+	return mountFrom(p.t, farAddr+":7070", flags...)
+}
+
 // unsteered is a mount whose flow rules are gone.
 func unsteered(t *testing.T, flags ...string) (*pair, *mount) {
 	t.Helper()
 	p := newPair(t)
 	p.target(farAddr, big(1, 1))
-	flags = append([]string{"--transport", "devmem-tcp", "--nic", "mem1", "--queues", "2", "--device", "udmabuf", "--pool", smallPool}, flags...)
-	m := mountFrom(t, farAddr+":7070", flags...)
+	m := p.devmemMount(flags...)
 	rules := p.run("ethtool", "-n", "mem1")
 	n := 0
 	for line := range strings.Lines(rules) {
