@@ -78,7 +78,7 @@ var parts = []part{
 			"TestLabInspect", "TestLabKeepsWhatWasSet", "TestLabKilled", "TestLabKilledAnyTime", "TestLabOpenAfterKill",
 			"TestLabOpenAndClose", "TestLabOtherNICs", "TestLabRenamed", "TestLabRulesRunOut", "TestLabSteer", "TestLabTraffic", "TestLayout",
 			"TestNICBesideTCP", "TestNICDirect", "TestNICDown", "TestNICRefusals", "TestNICRuleGone", "TestNICSoak",
-			"TestLoanBudget", "TestLoanFetch", "TestLoanHolderKilled", "TestLoanLost", "TestLoanMountKilled", "TestLoanSoak",
+			"TestLoanBudget", "TestLoanFetch", "TestLoanHolderKilled", "TestLoanKilledOften", "TestLoanLost", "TestLoanMountKilled", "TestLoanSoak",
 			"TestLoanUnmounted", "TestLoanUsers", "TestNICLoanRate",
 			"TestMemnicDevmem", "TestMemnicExhausted", "TestMemnicKilled", "TestMemnicLate", "TestMemnicLinkDown",
 			"TestMemnicPlain", "TestMemnicPlainRecv", "TestMemnicRefusals", "TestMemnicRemoved", "TestMemnicSteering",

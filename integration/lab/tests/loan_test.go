@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -354,6 +356,59 @@ func TestLoanMountKilled(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// TestLoanKilledOften: borrowers and mounts are killed again and again while all
+// is lent that may be. The kernel gets its memory back, of which a round has over
+// 110 MiB in dma-bufs.
+func TestLoanKilledOften(t *testing.T) {
+	p := newPair(t)
+	p.target(farAddr, big(1, 1))
+	exe := childForAll(t)
+	round := func() {
+		m := p.lendMount(farAddr)
+		holder := m.startBorrower(t, exe, 0)
+		p.run("cp", filepath.Join(m.dir, "data", "f1"), "/dev/null")
+		m.Kill(t)
+		m.Wait(t)
+		holder.Kill(t)
+		holder.Wait(t)
+		p.run(program(t), "doctor", "--restore")
+		_ = syscall.Unmount(m.dir, syscall.MNT_DETACH)
+	}
+	const warm, rounds = 1, 4
+	var before int64
+	for i := range warm + rounds {
+		if i == warm {
+			before = availableMemory(t)
+		}
+		round()
+	}
+	eventually(t, 30*time.Second, "memory is given back", func() error {
+		if lost := before - availableMemory(t); lost > 128*megabyte {
+			return fmt.Errorf("%d MiB less than %d rounds before", lost>>20, rounds)
+		}
+		return nil
+	})
+	t.Logf("%d MiB less are available after %d rounds", (before-availableMemory(t))>>20, rounds)
+}
+
+// availableMemory is the guest's, in bytes, without what it could give back.
+func availableMemory(t *testing.T) int64 {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "MemAvailable:")
+	n, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64) // kB
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n << 10
 }
 
 // TestLoanUnmounted: a mount that ends while it lends puts the NIC back.
