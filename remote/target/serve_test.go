@@ -17,22 +17,30 @@ import (
 	"hbmfs/transport/tcp"
 )
 
-// TestStrangers has connections that say nothing, too little, or something else
-// while a mount comes and goes, and that are there when serving ends.
-func TestStrangers(t *testing.T) {
+// serveTCP has a new target serve until cancel is called. Then served says how
+// that ended.
+func serveTCP(t *testing.T) (addr string, cancel context.CancelFunc, served <-chan error) {
+	t.Helper()
 	r := newRig(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	served := make(chan error, 1)
-	go func() { served <- r.target.Serve(ctx, l) }()
+	t.Cleanup(cancel)
+	ended := make(chan error, 1)
+	go func() { ended <- r.target.Serve(ctx, l) }()
+	return l.Addr().String(), cancel, ended
+}
+
+// TestStrangers has connections that say nothing, too little, or something else
+// while a mount comes and goes, and that are there when serving ends.
+func TestStrangers(t *testing.T) {
+	addr, cancel, served := serveTCP(t)
 
 	var silent []net.Conn
 	for _, said := range []string{"", "HB", "GET / HTTP/1.1\r\n\r\n", "PRI ", "\x00\x00\x00\x00"} {
-		c, err := net.Dial("tcp", l.Addr().String())
+		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,13 +48,13 @@ func TestStrangers(t *testing.T) {
 		io.WriteString(c, said)
 		silent = append(silent, c)
 	}
-	leaves, err := net.Dial("tcp", l.Addr().String())
+	leaves, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	leaves.Close()
 
-	conn, err := grpc.NewClient("passthrough:///"+l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,19 +80,11 @@ func TestStrangers(t *testing.T) {
 // TestUnprovenAreBounded: who names a data plane still counts, until he has proved
 // that he may use it.
 func TestUnprovenAreBounded(t *testing.T) {
-	r := newRig(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	served := make(chan error, 1)
-	go func() { served <- r.target.Serve(ctx, l) }()
+	addr, cancel, served := serveTCP(t)
 	magics := []greeting{tcp.Magic, devmemtcp.HeadMagic, devmemtcp.DataMagic}
 	var first []net.Conn
 	for i := range maxGreeting + len(magics) {
-		c, err := net.Dial("tcp", l.Addr().String())
+		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -35,12 +35,12 @@ const patience = 60 * time.Second
 func Required(t testing.TB) {
 	t.Helper()
 	if os.Getenv("HBMFS_LAB") == "" {
-		unsupported(t, "not in the lab (make lab)")
+		Unsupported(t, "not in the lab (make lab)")
 	}
 }
 
-// unsupported skips a test that needs what this machine hasn't got.
-func unsupported(t testing.TB, need string) {
+// Unsupported skips a test that needs what this machine hasn't got.
+func Unsupported(t testing.TB, need string) {
 	t.Helper()
 	t.Skipf("unsupported: %s", need)
 }

@@ -318,24 +318,10 @@ func TestDevmemUnsplit(t *testing.T) {
 			m := p.devmemMount(k.flags...)
 			f := m.open(t, "f1", 1, 1)
 			ctx, stop := context.WithCancel(t.Context())
-			var direct, otherwise atomic.Int64
+			var fetches outcomes
 			var readers sync.WaitGroup
-			for i := range 4 {
-				readers.Go(func() {
-					for off := int64(i) * megabyte; ctx.Err() == nil; off = (off + 5*megabyte) % fileSize {
-						switch r, err := f.fetch(ctx, off, megabyte); {
-						case ctx.Err() != nil:
-						case err == nil && r.Path == transport.PathDevmemTCP:
-							direct.Add(1)
-						case err == nil && k.want == nil && r.Path == transport.PathStaged && r.Why == transport.WhyNotSteered:
-							otherwise.Add(1)
-						case err != nil && k.want != nil && errors.Is(err, k.want):
-							otherwise.Add(1)
-						default:
-							t.Errorf("%+v, %v", r, err)
-						}
-					}
-				})
+			for i := range int64(4) {
+				readers.Go(func() { fetches.run(ctx, t, f, i*megabyte, k.want) })
 			}
 			defer readers.Wait()
 			defer stop()
@@ -348,21 +334,42 @@ func TestDevmemUnsplit(t *testing.T) {
 					return nil
 				})
 			}
-			until(&direct)
+			until(&fetches.direct)
 			inFlight := m.busy(t).Target.Link.InFlight
 			p.unsplit("1")
-			until(&otherwise)
+			until(&fetches.otherwise)
 			p.unsplit("0")
-			until(&direct)
+			until(&fetches.direct)
 			stop()
 			readers.Wait()
 			d := m.stats(t).Target.Link.Devmem
 			if d.LinearBytes == 0 || d.HostBytes != 0 {
 				t.Errorf("counted %+v", d)
 			}
-			t.Logf("%d in flight when it began; %d bytes with the headers, %d fetches direct and %d not", inFlight, d.LinearBytes, direct.Load(), otherwise.Load())
+			t.Logf("%d in flight when it began; %d bytes with the headers, %d fetches direct and %d not", inFlight, d.LinearBytes, fetches.direct.Load(), fetches.otherwise.Load())
 			p.settled(m)
 		})
+	}
+}
+
+// outcomes counts fetches while a fault comes and goes.
+type outcomes struct{ direct, otherwise atomic.Int64 }
+
+// run fetches from off on until ctx ends. Fetches that are not direct must fail
+// with want; if that is nil, say that the NIC did not put them there.
+func (o *outcomes) run(ctx context.Context, t *testing.T, f *file, off int64, want error) {
+	for ; ctx.Err() == nil; off = (off + 5*megabyte) % fileSize {
+		r, err := f.fetch(ctx, off, megabyte)
+		staged := err == nil && r.Path == transport.PathStaged && r.Why == transport.WhyNotSteered
+		switch {
+		case ctx.Err() != nil:
+		case err == nil && r.Path == transport.PathDevmemTCP:
+			o.direct.Add(1)
+		case want == nil && staged, want != nil && errors.Is(err, want):
+			o.otherwise.Add(1)
+		default:
+			t.Errorf("%+v, %v", r, err)
+		}
 	}
 }
 

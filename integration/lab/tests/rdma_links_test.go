@@ -194,7 +194,7 @@ func TestRDMASilentDevice(t *testing.T) {
 	f.m.Wait(t)
 	local.Run(t, "ip", "link", "set", "eth0", "up")
 	if gsi := gsiQueuePair(t, local); !strings.Contains(gsi, "state ERR") {
-		t.Skipf("unsupported: a device that loses its GSI queue pair; this one has %q", gsi)
+		guest.Unsupported(t, fmt.Sprintf("a device that loses its GSI queue pair; this one has %q", gsi))
 	}
 	dir := t.TempDir()
 	mount := local.Start(t, f.m.bin, "mount", "--foreground", "--transport", "rdma", guest.PeerAddr+":7070", dir)
