@@ -11,19 +11,32 @@ WIRE := remote/wire
 FUZZTIME ?= 10s
 # More flags for go test, such as TESTFLAGS=-v.
 TESTFLAGS ?=
+# As --must-pass=FILE: tests that may not be left out.
+SUITEFLAGS ?=
 
-.PHONY: build run test check bench lab clean generate fuzz
+# Installs the Debian packages that a purpose wants.
+install = go build -o bin/install ./integration/install && bin/install $(1)
+# go, without cgo where RDMA can't be compiled.
+GO := CGO_ENABLED=$$(.ci/cgo 2>/dev/null) go
+
+.PHONY: build run test check bench lab chaos clean generate fuzz
 .PHONY: format vet lint generated tidy portable race
 
+# Says so where RDMA is left out.
 build:
-	go build -o bin/hbmfs ./cmd/hbmfs
+	@.ci/cgo >/dev/null
+	$(GO) build -o bin/hbmfs ./cmd/hbmfs
 
 # The whole way of the bytes on a real tree: SRC=dir, or Go's own sources.
 run: build
-	go run ./integration/run --hbmfs bin/hbmfs --src "$${SRC:-$$(go env GOROOT)}"
+	@$(GO) run ./integration/run --hbmfs bin/hbmfs --src "$${SRC:-$$(go env GOROOT)}"
 
+# As root on Debian it first installs what the tests want; where that fails they
+# run all the same, and what is left out is listed at the end.
 test:
-	go test -count=1 -timeout 15m $(TESTFLAGS) ./...
+	@$(call install,test) || true
+	@.ci/cgo >/dev/null
+	@$(GO) run ./integration/suite $(SUITEFLAGS) -- -count=1 -timeout 15m $(TESTFLAGS) ./...
 
 check: format vet lint generated tidy portable race
 
@@ -32,11 +45,11 @@ format:
 	if [ -n "$$out" ]; then echo "not formatted; run: go tool goimports -local hbmfs -w FILE"; echo "$$out"; exit 1; fi
 
 vet:
-	go vet ./...
+	$(GO) vet ./...
 
 lint: $(GOLANGCI)
-	go tool staticcheck ./...
-	$(GOLANGCI) run ./...
+	$(GO) tool staticcheck ./...
+	CGO_ENABLED=$$(.ci/cgo 2>/dev/null) $(GOLANGCI) run ./...
 
 # Generated code must be what its source generates. The versions that the
 # generators write into their comments may differ.
@@ -50,32 +63,48 @@ generated: $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 tidy:
 	go mod tidy -diff
 
-# Every package builds without a C compiler.
+# Every package builds without a C compiler, and for arm64; the client for 32 bits.
 portable:
 	CGO_ENABLED=0 go build ./...
+	GOARCH=arm64 CGO_ENABLED=0 go vet ./...
+	GOARCH=386 CGO_ENABLED=0 go build ./fs/client
 
 race:
-	go test -race -count=1 -timeout 20m $(TESTFLAGS) ./...
+	$(GO) test -race -count=1 -timeout 20m $(TESTFLAGS) ./...
 
 generate: $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 	$(call protoc,$(WIRE))
 
-# Throughput and latency beside others; needs nbdkit, libnbd-bin, sshfs, iperf3, fio.
+# Throughput and latency beside others, which it installs as root on Debian. It
+# fails if a row is below its aim only with BENCHFLAGS=--strict.
 bench: build
-	go run ./integration/peers $(BENCHFLAGS)
+	@$(call install,bench) || true
+	@$(GO) run ./integration/peers $(BENCHFLAGS)
 
 # Tests on RDMA and dma-bufs, in guests under QEMU: T=part for one part,
-# SOAK=10m for longer soak tests. Needs root; says which packages are missing.
+# SOAK=10m for longer soak tests, KERNEL=7.3 for a newer kernel. Needs root; says
+# which packages are missing.
 lab:
-	go build -o bin/lab ./integration/lab
-	bin/lab $(if $(T),--part $(T)) $(if $(SOAK),--soak $(SOAK)) $(LABFLAGS)
+	$(GO) build -o bin/lab ./integration/lab
+	bin/lab $(if $(T),--part $(T)) $(if $(SOAK),--soak $(SOAK)) $(if $(KERNEL),--kernel $(KERNEL)) $(LABFLAGS)
+
+# Readers, writers, and faults of mounts, targets and the network: ROUNDS rounds
+# of LENGTH; SEED repeats the choices of a run. Needs root.
+ROUNDS ?= 12
+LENGTH ?= 50s
+chaos: build
+	$(GO) build -o bin/chaos ./integration/chaos
+	bin/chaos --rounds $(ROUNDS) --length $(LENGTH) $(if $(SEED),--seed $(SEED))
 
 # Each fuzz target for FUZZTIME.
 fuzz:
-	@for pkg in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	@.ci/cgo >/dev/null
+	@pkgs=$$($(GO) list ./...); \
+	for pkg in $$pkgs; do \
+		tests=$$($(GO) test -list '^Fuzz' $$pkg); \
+		for target in $$(sed -n '/^Fuzz/p' <<<"$$tests"); do \
 			echo "$$pkg $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
 
@@ -11,6 +12,7 @@ import (
 type fakeNull struct {
 	key  FileKey
 	size int64
+	done []transport.Completion
 }
 
 func (s *fakeNull) Key() FileKey  { return s.key }
@@ -18,9 +20,11 @@ func (s *fakeNull) Size() int64   { return s.size }
 func (s *fakeNull) Settled() bool { return true }
 
 func (s *fakeNull) Submit(reqs []*transport.Request) {
+	s.done = s.done[:0]
 	for _, r := range reqs {
-		r.Done(transport.Result{Path: transport.PathStaged})
+		s.done = append(s.done, transport.Completion{Request: r, Result: transport.Result{Path: uapi.PathStaged}})
 	}
+	transport.Complete(s.done)
 }
 
 // next fetches and releases n extents at off, and returns the offset after them.

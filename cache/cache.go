@@ -9,8 +9,8 @@
 // An extent is an aligned span of one version of a file, at most Config.Extent
 // bytes long; the last of a file may be shorter. It is filling while its transfer
 // is under way, then resident; or quarantined, if the transfer is overdue: then
-// nobody finds it any more, and its memory is left alone until the transfer's
-// Done. A region is made of frames of Config.Extent bytes. A frame holds one full
+// nobody finds it any more, and its memory is left alone until the transfer
+// has ended. A region is made of frames of Config.Extent bytes. A frame holds one full
 // extent, or short ones in slots of one power-of-two size. Eviction takes whole
 // frames, the least recently leased first, and only those in which nothing is
 // leased, filling or quarantined.
@@ -25,7 +25,7 @@
 // [Source.Submit], Config.Attach, Config.Detach, a device provider or a region.
 // Cache.using keeps a region open for those who found it by its id; mu is taken
 // with it held, not the other way round.
-// A transfer's Done takes it and never blocks otherwise. Methods whose comment
+// Who ends transfers takes it and never blocks otherwise. Methods whose comment
 // says "with mu" are called with it held.
 package cache
 
@@ -55,6 +55,8 @@ var (
 	ErrOverdue = errors.New("transfer overdue")
 	// ErrClosed: the cache was closed.
 	ErrClosed = errors.New("cache closed")
+	// ErrNoDevice: the cache has no device of that number.
+	ErrNoDevice = errors.New("no such device")
 	// ErrConfig: the cache can't be made as asked.
 	ErrConfig = errors.New("invalid cache configuration")
 )
@@ -62,13 +64,13 @@ var (
 // FileKey names one version of one file. Two files, and two versions of a file,
 // never have the same.
 type FileKey struct {
-	Target, Dataset uint32
-	Ino             uint64
-	Version         transport.Version
+	Dataset uint32
+	Ino     uint64
+	Version transport.Version
 }
 
 // Source is one version of one remote file, open at its target. It must stay
-// usable until the Done of everything that was submitted to it. Methods may be
+// usable until everything that was submitted to it has ended. Methods may be
 // called concurrently.
 type Source interface {
 	Key() FileKey
@@ -78,20 +80,18 @@ type Source interface {
 	// Extents of such a source are never shared and never kept.
 	Settled() bool
 	// Submit starts requests and never blocks. The source sets their File and
-	// nothing else. Each Done is called exactly once, possibly before Submit
-	// returns, also if the request could not be started. The slice is the
-	// cache's again when Submit returns; the requests, when they are Done.
+	// nothing else. Each completes exactly once, possibly before Submit returns,
+	// also if it could not be started. The slice is the cache's again when Submit
+	// returns; the requests, when they have completed.
 	Submit(reqs []*transport.Request)
 }
 
 // Config says what a cache is made of.
 type Config struct {
-	// Provider allocates the regions, one for each domain.
-	Provider device.Provider
-	// Pool is a region's size in bytes: rounded down to a multiple of Extent,
-	// and at least one Extent. Extent is the largest extent in bytes: a power
-	// of two, at least 4096.
-	Pool, Extent int64
+	// Devices are what domains name by their place here. At least one.
+	Devices []Device
+	// Extent is the largest extent in bytes: a power of two, at least 4096.
+	Extent int64
 	// Timeout is how long a transfer may take before its extent is quarantined
 	// and those who wait get [ErrOverdue]; also how long Attach may take. Positive.
 	Timeout time.Duration
@@ -107,14 +107,20 @@ const minSlot = 4096
 
 func (cfg *Config) check() error {
 	switch {
-	case cfg.Provider == nil:
-		return fmt.Errorf("%w: no device memory provider", ErrConfig)
+	case len(cfg.Devices) == 0:
+		return fmt.Errorf("%w: no device", ErrConfig)
 	case cfg.Extent < minSlot || cfg.Extent&(cfg.Extent-1) != 0:
 		return fmt.Errorf("%w: extent size %d is not a power of two of at least %d", ErrConfig, cfg.Extent, minSlot)
-	case cfg.Pool < cfg.Extent:
-		return fmt.Errorf("%w: a pool of %d bytes holds no extent of %d", ErrConfig, cfg.Pool, cfg.Extent)
 	case cfg.Timeout <= 0:
 		return fmt.Errorf("%w: time-out %v is not positive", ErrConfig, cfg.Timeout)
+	}
+	for i, d := range cfg.Devices {
+		switch {
+		case d.Provider == nil:
+			return fmt.Errorf("%w: device %d has no provider", ErrConfig, i)
+		case d.Pool < cfg.Extent:
+			return fmt.Errorf("%w: device %d: a pool of %d bytes holds no extent of %d", ErrConfig, i, d.Pool, cfg.Extent)
+		}
 	}
 	return nil
 }
@@ -210,7 +216,7 @@ func (c *Cache) Forget(key FileKey) {
 	}
 }
 
-// Close fails those who wait with [ErrClosed], waits for the Done of every
+// Close fails those who wait with [ErrClosed], waits for the end of every
 // transfer, and closes the regions. Leases that are still held are void; they
 // can still be released. Every call returns what the first one did.
 func (c *Cache) Close() error { return c.close() }

@@ -3,6 +3,7 @@ package cache
 import (
 	"time"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
 
@@ -18,7 +19,7 @@ const (
 )
 
 // extent is a span of a file in a slot of a frame. Unused ones are kept with
-// their request and its Done, so that a transfer allocates nothing. All fields
+// their request, so that a transfer allocates nothing. All fields
 // but req are guarded by Cache.mu.
 type extent struct {
 	state   state
@@ -27,8 +28,8 @@ type extent struct {
 	slot    int
 	file    *file // nil: not in the table
 	leases  int   // resident only
-	path    transport.Path
-	why     transport.Reason
+	path    uapi.Path
+	why     uapi.Reason
 	started time.Time
 	waiters []waiter // filling only
 
@@ -64,7 +65,7 @@ func (c *Cache) newExtent(p *pool, off, n int64) *extent {
 	e.req.File = transport.FileRef{}
 	e.req.Off = off
 	e.req.Dst = transport.Span{Mem: p.region, Off: f.off + int64(e.slot)<<f.slotBits, Len: n}
-	e.path, e.why = transport.PathNone, transport.WhyBest
+	e.path, e.why = uapi.PathNone, uapi.WhyBest
 	c.become(e, filling)
 	e.inFilling.moveTo(&c.filling)
 	c.work.Add(1)
@@ -75,9 +76,9 @@ func (c *Cache) newExtent(p *pool, off, n int64) *extent {
 
 func (c *Cache) unusedExtent() *extent {
 	e := pop(&c.extents)
-	if e.req.Done == nil {
+	if e.req.To == nil {
 		e.inFrame.value, e.inFile.value, e.inFilling.value = e, e, e
-		e.req.Done = func(r transport.Result) { c.done(e, r) }
+		e.req.To, e.req.Tag = (*transfers)(c), e
 	}
 	return e
 }

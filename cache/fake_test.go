@@ -15,7 +15,9 @@ import (
 	"go.uber.org/goleak"
 
 	"hbmfs/cache/device"
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,7 +29,7 @@ var (
 
 // fakeRegion is a region in ordinary memory that the test can revoke.
 type fakeRegion struct {
-	transport.HostMemory
+	transporttest.Mapped
 	dom     transport.Domain
 	revoked chan struct{}
 	closed  atomic.Int32
@@ -63,7 +65,7 @@ func (p *fakeProvider) Alloc(dom transport.Domain, size int64) (device.Region, e
 	if p.err != nil {
 		return nil, p.err
 	}
-	r := &fakeRegion{HostMemory: make([]byte, size), dom: dom, revoked: make(chan struct{})}
+	r := &fakeRegion{Mapped: make([]byte, size), dom: dom, revoked: make(chan struct{})}
 	p.regions = append(p.regions, r)
 	return r, nil
 }
@@ -101,7 +103,7 @@ type fakeSource struct {
 	size      int64
 	unsettled bool
 	auto      bool
-	path      transport.Path
+	path      uapi.Path
 
 	mu      sync.Mutex
 	pending []*transport.Request
@@ -109,9 +111,9 @@ type fakeSource struct {
 }
 
 func newSource(ino uint64, size int64) *fakeSource {
-	key := FileKey{Target: 1, Dataset: 2, Ino: ino}
+	key := FileKey{Dataset: 2, Ino: ino}
 	key.Version[0] = 0xA5
-	return &fakeSource{key: key, size: size, path: transport.PathStaged}
+	return &fakeSource{key: key, size: size, path: uapi.PathStaged}
 }
 
 func autoSource(ino uint64, size int64) *fakeSource {
@@ -139,7 +141,7 @@ func (s *fakeSource) Submit(reqs []*transport.Request) {
 
 func (s *fakeSource) succeed(r *transport.Request) {
 	put(s.key, r)
-	r.Done(transport.Result{Path: s.path, Why: transport.WhyNoDirect})
+	transporttest.End(r, transport.Result{Path: s.path, Why: uapi.WhyNoDirect})
 }
 
 // take returns what was submitted since, and not ended.
@@ -161,7 +163,7 @@ func (s *fakeSource) complete() {
 // fail ends all pending transfers with err.
 func (s *fakeSource) fail(err error) {
 	for _, r := range s.take() {
-		r.Done(transport.Result{Err: err})
+		transporttest.End(r, transport.Result{Err: err})
 	}
 }
 
@@ -182,7 +184,7 @@ const (
 func newRig(t testing.TB, frames int64, change ...func(*Config)) *rig {
 	t.Helper()
 	p := &fakeProvider{}
-	cfg := Config{Provider: p, Pool: frames * testExtent, Extent: testExtent, Timeout: testTimeout}
+	cfg := Config{Devices: []Device{{p, frames * testExtent}}, Extent: testExtent, Timeout: testTimeout}
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -28,8 +28,8 @@ type ask struct {
 // [Lease.Next] says where to go on.
 //
 // The caller releases the lease, an empty one too. With an error there is none,
-// and nothing is pinned. The error wraps [ErrInvalid], [ErrNoSpace], [ErrOverdue],
-// [ErrClosed], [transport.ErrRevoked], what Alloc, Attach or a transfer failed
+// and nothing is pinned. The error wraps [ErrInvalid], [ErrNoDevice], [ErrNoSpace],
+// [ErrOverdue], [ErrClosed], [transport.ErrRevoked], what Alloc, Attach or a transfer failed
 // with, or is ctx's. A transfer goes on when ctx ends, for who asks next.
 func (c *Cache) Fetch(ctx context.Context, src Source, dom transport.Domain, off, length int64, limit int) (*Lease, error) {
 	a, err := c.newAsk(src, off, length, limit)

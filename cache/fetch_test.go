@@ -9,16 +9,19 @@ import (
 	"testing/synctest"
 
 	"hbmfs/cache/device"
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
 )
 
 func TestConfig(t *testing.T) {
-	good := Config{Provider: &fakeProvider{}, Pool: 3*4096 + 1, Extent: 4096, Timeout: 1}
+	good := Config{Devices: []Device{{&fakeProvider{}, 3*4096 + 1}}, Extent: 4096, Timeout: 1}
 	for name, spoil := range map[string]func(*Config){
-		"no provider":        func(c *Config) { c.Provider = nil },
+		"no provider":        func(c *Config) { c.Devices = []Device{{nil, 4096}} },
+		"no device":          func(c *Config) { c.Devices = nil },
 		"small extent":       func(c *Config) { c.Extent = 2048 },
 		"extent of 12 KiB":   func(c *Config) { c.Extent = 3 * 4096 },
-		"pool of no extents": func(c *Config) { c.Pool = 4095 },
+		"pool of no extents": func(c *Config) { c.Devices = []Device{good.Devices[0], {&fakeProvider{}, 4095}} },
 		"no time-out":        func(c *Config) { c.Timeout = 0 },
 	} {
 		cfg := good
@@ -27,7 +30,7 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	g := newRig(t, 1, func(cfg *Config) { cfg.Pool, cfg.Extent = good.Pool, good.Extent })
+	g := newRig(t, 1, func(cfg *Config) { cfg.Devices[0].Pool, cfg.Extent = good.Devices[0].Pool, good.Extent })
 	if _, err := g.Fetch(context.Background(), autoSource(1, 10), alice, 0, 1, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +60,7 @@ func TestRanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g := newRig(t, 4, func(cfg *Config) { cfg.Provider = memfd })
+		g := newRig(t, 4, func(cfg *Config) { cfg.Devices[0].Provider = memfd })
 		src := autoSource(7, size)
 		for range 2 { // cold, then hits
 			l := g.get(src, r.off, r.n)
@@ -91,7 +94,7 @@ func TestInvalidRanges(t *testing.T) {
 func TestEmptyFile(t *testing.T) {
 	g := newRig(t, 1)
 	l := g.get(autoSource(1, 0), 0, 10)
-	if l.Path() != transport.PathNone || l.Covered() != 0 || l.Err() != nil {
+	if l.Path() != uapi.PathNone || l.Covered() != 0 || l.Err() != nil {
 		t.Errorf("path %v, %d bytes, %v", l.Path(), l.Covered(), l.Err())
 	}
 	l.Release()
@@ -162,14 +165,14 @@ func testPath(t *testing.T) {
 	g := newRig(t, 4)
 	src := newSource(3, 3*testExtent)
 	results := []transport.Result{
-		{Path: transport.PathRDMA, Why: transport.WhyBest},
-		{Path: transport.PathStaged, Why: transport.WhyRequested},
-		{Path: transport.PathDevmemTCP, Why: transport.WhyBest},
+		{Path: uapi.PathRDMA, Why: uapi.WhyBest},
+		{Path: uapi.PathStaged, Why: uapi.WhyRequested},
+		{Path: uapi.PathDevmemTCP, Why: uapi.WhyBest},
 	}
 	first := g.await(t.Context(), src, 0, src.size)
 	for i, r := range src.take() {
 		put(src.key, r)
-		r.Done(results[i])
+		transporttest.End(r, results[i])
 	}
 	(<-first).lease.Release()
 	l := g.get(src, 0, src.size)
@@ -178,11 +181,11 @@ func testPath(t *testing.T) {
 			t.Errorf("segment %d: %+v", i, s)
 		}
 	}
-	if l.Path() != transport.PathStaged || l.Why() != transport.WhyRequested {
+	if l.Path() != uapi.PathStaged || l.Why() != uapi.WhyRequested {
 		t.Errorf("lease: %v, %v", l.Path(), l.Why())
 	}
 	l.Release()
-	want := transport.ByPath{transport.PathRDMA: testExtent, transport.PathStaged: testExtent, transport.PathDevmemTCP: testExtent}
+	want := uapi.ByPath{uapi.PathRDMA: testExtent, uapi.PathStaged: testExtent, uapi.PathDevmemTCP: testExtent}
 	if s := g.Stats(); s.Bytes != want {
 		t.Errorf("bytes per path %v, want %v", s.Bytes, want)
 	}
@@ -216,7 +219,7 @@ func TestUnsettledIsNeverShared(t *testing.T) {
 }
 
 func TestDomainsNeverShare(t *testing.T) {
-	g := newRig(t, 2)
+	g := newRig(t, 2, func(cfg *Config) { cfg.Devices = append(cfg.Devices, cfg.Devices[0]) })
 	src := autoSource(3, testExtent)
 	a := g.get(src, 0, testExtent)
 	b, err := g.Fetch(t.Context(), src, bob, 0, testExtent, 1)
@@ -284,7 +287,7 @@ func testDoneTwicePanics(t *testing.T) {
 	r := src.pending[0]
 	src.complete()
 	(<-out).lease.Release()
-	mustPanic(t, func() { r.Done(transport.Result{}) })
+	mustPanic(t, func() { transporttest.End(r, transport.Result{}) })
 }
 
 func mustPanic(t *testing.T, f func()) {

@@ -3,6 +3,7 @@ package cache
 import (
 	"time"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
 
@@ -13,9 +14,9 @@ type Segment struct {
 	RegionOff int64
 	FileOff   int64
 	Len       int64
-	Path      transport.Path   // how the bytes came
-	Why       transport.Reason // and why not by a better path
-	Hit       bool             // they were in device memory already
+	Path      uapi.Path   // how the bytes came
+	Why       uapi.Reason // and why not by a better path
+	Hit       bool        // they were in device memory already
 }
 
 // Lease pins segments until it is released. It is not for concurrent use, but
@@ -25,8 +26,8 @@ type Lease struct {
 	pool  *pool // nil: the lease is empty
 	ask   ask
 	segs  []Segment
-	path  transport.Path
-	why   transport.Reason
+	path  uapi.Path
+	why   uapi.Reason
 
 	// reqs is the batch of transfers that this lease started, and fresh the span
 	// of the region that they are the first to use.
@@ -55,10 +56,10 @@ func (l *Lease) Covered() int64 { return l.ask.end - l.ask.off }
 func (l *Lease) Next() int64 { return l.ask.next }
 
 // Path is the least direct of the segments', and PathNone if there are none.
-func (l *Lease) Path() transport.Path { return l.path }
+func (l *Lease) Path() uapi.Path { return l.path }
 
 // Why is the reason of the segment that Path is of.
-func (l *Lease) Why() transport.Reason { return l.why }
+func (l *Lease) Why() uapi.Reason { return l.why }
 
 // Err is nil while the memory is usable. It wraps [transport.ErrRevoked] once
 // the region was taken away; the lease must still be released.
@@ -149,6 +150,6 @@ func (c *Cache) recycle(l *Lease) {
 	clear(l.parts)
 	l.parts, l.reqs, l.segs = l.parts[:0], l.reqs[:0], l.segs[:0]
 	l.pool, l.err, l.pending = nil, nil, 0
-	l.path, l.why = transport.PathNone, transport.WhyBest
+	l.path, l.why = uapi.PathNone, uapi.WhyBest
 	c.leases = append(c.leases, l)
 }

@@ -10,7 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
 )
 
 // model is the cache as one would explain it, for full extents whose transfers
@@ -198,7 +200,7 @@ func (d *driver) step(op byte, arg int) {
 	case op < 3:
 		d.fetch(d.sources[arg%len(d.sources)], int64(arg/8%4)*5000, int64(op)*testExtent+1)
 	case op < 5 && len(d.pending) > 0:
-		d.end(arg%len(d.pending), transport.Result{Path: transport.PathStaged})
+		d.end(arg%len(d.pending), transport.Result{Path: uapi.PathStaged})
 	case op == 5 && len(d.asked) > 0:
 		d.asked[arg%len(d.asked)].stop()
 	case op == 6 && len(d.held) > 0:
@@ -227,7 +229,7 @@ func (d *driver) end(i int, r transport.Result) {
 	if r.Err == nil {
 		put(p.src.key, p.req)
 	}
-	p.req.Done(r)
+	transporttest.End(p.req, r)
 }
 
 func (d *driver) release(i int) {

@@ -144,7 +144,11 @@ func (c *Cache) closeRegion(p *pool) error {
 }
 
 func (c *Cache) makeRegion(dom transport.Domain) (device.Region, error) {
-	region, err := c.cfg.Provider.Alloc(dom, c.cfg.Pool>>c.extentBits<<c.extentBits)
+	d, err := c.Device(dom.Device)
+	if err != nil {
+		return nil, err
+	}
+	region, err := d.Provider.Alloc(dom, d.Pool>>c.extentBits<<c.extentBits)
 	if err != nil || c.cfg.Attach == nil {
 		return region, err
 	}

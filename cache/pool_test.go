@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
 )
 
 // fakeAttach stands for the transports: it takes as long as the test wants.
@@ -233,7 +234,7 @@ func revocation(t *testing.T) {
 	}
 	held.Release()
 	for i, r := range src.take() {
-		r.Done(transport.Result{Err: []error{nil, transport.ErrRevoked}[i]})
+		transporttest.End(r, transport.Result{Err: []error{nil, transport.ErrRevoked}[i]})
 	}
 	g.verify()
 	if s := g.Stats(); s.Resident.Extents != 1 || s.Filling.Extents != 0 {

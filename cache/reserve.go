@@ -17,16 +17,20 @@ type Reserved struct {
 
 // Reserve makes a region of size bytes for a domain. It has a number as those
 // have that the cache fills, so that the domain's user can have its descriptor,
-// but is not attached. It adds to what Config.Pool allows a domain.
+// but is not attached. It adds to what its device's pool allows a domain.
 //
 // The caller closes the region, or else Close of the cache does. The error wraps
-// [ErrClosed] or is the provider's.
+// [ErrClosed] or [ErrNoDevice], or is the provider's.
 func (c *Cache) Reserve(dom transport.Domain, size int64) (*Reserved, error) {
 	if !c.working() {
 		return nil, ErrClosed
 	}
 	defer c.work.Done()
-	region, err := c.cfg.Provider.Alloc(dom, size)
+	d, err := c.Device(dom.Device)
+	if err != nil {
+		return nil, err
+	}
+	region, err := d.Provider.Alloc(dom, size)
 	if err != nil {
 		return nil, fmt.Errorf("reserve %d bytes for uid %d on device %d: %w", size, dom.UID, dom.Device, err)
 	}

@@ -1,6 +1,9 @@
 package cache
 
-import "hbmfs/transport"
+import (
+	"hbmfs/fs/uapi"
+	"hbmfs/transport"
+)
 
 // Stats counts what a cache did since it was made, and what is in it now. Bytes
 // are those of the extents, without what a slot leaves unused.
@@ -8,13 +11,13 @@ type Stats struct {
 	Fetches int64 `json:"fetches"` // that got a lease
 	// Hits were resident, Misses started a transfer, Joined waited for one that
 	// was under way already. All are extents.
-	Hits      int64            `json:"hits"`
-	Misses    int64            `json:"misses"`
-	Joined    int64            `json:"joined"`
-	Bytes     transport.ByPath `json:"bytes"`     // that transfers brought
-	Errors    int64            `json:"errors"`    // transfers that failed
-	Overdue   int64            `json:"overdue"`   // transfers that were overdue
-	Evictions int64            `json:"evictions"` // extents
+	Hits      int64       `json:"hits"`
+	Misses    int64       `json:"misses"`
+	Joined    int64       `json:"joined"`
+	Bytes     uapi.ByPath `json:"bytes"`     // that transfers brought
+	Errors    int64       `json:"errors"`    // transfers that failed
+	Overdue   int64       `json:"overdue"`   // transfers that were overdue
+	Evictions int64       `json:"evictions"` // extents
 
 	Leases      int64 `json:"leases"`       // held now
 	PinnedBytes int64 `json:"pinned_bytes"` // leased now, each extent counted once
@@ -59,7 +62,7 @@ func (c *Cache) count(e *extent, r transport.Result) {
 	switch {
 	case r.Err != nil:
 		c.stats.Errors++
-	case int(r.Path) < transport.Paths:
+	case int(r.Path) < uapi.NumPaths:
 		c.stats.Bytes[r.Path] += e.req.Dst.Len
 	}
 }

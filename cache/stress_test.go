@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
 )
 
 // fakeNetwork ends transfers on goroutines of its own, out of order, some of them
@@ -34,7 +35,7 @@ func (n *fakeNetwork) work(rnd *rand.Rand) {
 	for t := range n.queue {
 		switch rnd.IntN(16) {
 		case 0:
-			t.req.Done(transport.Result{Err: errBroken})
+			transporttest.End(t.req, transport.Result{Err: errBroken})
 		case 1: // kept back until others are done
 			if late = append(late, t); len(late) == 4 {
 				finish(late[0])

@@ -23,13 +23,25 @@ func (e *extent) desert(l *Lease) {
 	e.waiters = e.waiters[:last]
 }
 
-// done is the Done of e's transfer: nobody writes its memory any more. It panics
-// if the source calls it a second time.
-func (c *Cache) done(e *extent, r transport.Result) {
+// transfers is the cache as those see it who end its requests.
+type transfers Cache
+
+// Complete implements [transport.Completer]: nobody writes the extents' memory any
+// more. It panics if a request completes a second time.
+func (t *transfers) Complete(done []transport.Completion) {
+	c := (*Cache)(t)
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range done {
+		c.complete(done[i].Tag.(*extent), done[i].Result)
+	}
+	c.work.Add(-len(done))
+}
+
+// complete ends e's transfer. With mu.
+func (c *Cache) complete(e *extent, r transport.Result) {
 	if e.state != filling && e.state != quarantined {
-		c.mu.Unlock()
-		panic("cache: source called a request's Done twice")
+		panic("cache: a request completed twice")
 	}
 	c.count(e, r)
 	switch {
@@ -42,8 +54,6 @@ func (c *Cache) done(e *extent, r transport.Result) {
 		e.path, e.why = r.Path, r.Why
 		c.succeed(e)
 	}
-	c.mu.Unlock()
-	c.work.Done()
 }
 
 // succeed makes e resident and hands it to those who wait. With mu.

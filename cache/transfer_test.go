@@ -7,7 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
 )
 
 func TestSingleFlight(t *testing.T) { synctest.Test(t, singleFlight) }
@@ -70,7 +72,7 @@ func failure(t *testing.T) {
 			t.Errorf("%v, %v", o.lease, o.err)
 		}
 	}
-	if s := g.Stats(); s.Errors != 1 || s.Resident.Extents+s.Filling.Extents != 0 || s.Bytes != (transport.ByPath{}) {
+	if s := g.Stats(); s.Errors != 1 || s.Resident.Extents+s.Filling.Extents != 0 || s.Bytes != (uapi.ByPath{}) {
 		t.Errorf("%+v", s)
 	}
 	g.verify()
@@ -91,7 +93,7 @@ func partialFailure(t *testing.T) {
 	out := g.await(t.Context(), src, 0, src.size)
 	reqs := src.take()
 	src.succeed(reqs[0])
-	reqs[1].Done(transport.Result{Err: errBroken})
+	transporttest.End(reqs[1], transport.Result{Err: errBroken})
 	if o := <-out; !errors.Is(o.err, errBroken) {
 		t.Fatal(o.err)
 	}
@@ -218,7 +220,7 @@ func quarantine(t *testing.T) {
 	}
 	g.check(leases[0], src.key)
 	g.check(leases[1], other.key)
-	stuck[0].Done(transport.Result{Path: transport.PathStaged})
+	transporttest.End(stuck[0], transport.Result{Path: uapi.PathStaged})
 	if s := g.Stats(); s.Quarantined.Extents != 0 {
 		t.Errorf("%+v", s)
 	}

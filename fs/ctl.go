@@ -7,20 +7,21 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
+	"hbmfs/transport/limits"
+
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 )
 
-// The socket that hands out region descriptors lives in the mount itself, so
-// that whoever sees the mount, also from a container, can reach it. Its
-// directory is in the root and is not listed.
+// The socket that hands out region descriptors lives in the mount itself where
+// root mounts, so that whoever sees the mount, also from a container, can reach
+// it; for others see [ctlServer.bindBeside]. Its directory is in the root and is
+// not listed. It is found in every other directory too, unless the source has
+// something of that name there: a container may see one of those only.
 const (
 	ctlDirName  = ".hbmfs"
 	ctlSockName = "ctl"
@@ -30,19 +31,19 @@ const (
 // such as for want of descriptors.
 const acceptPause = 100 * time.Millisecond
 
-// ctlConnsPerUser is how many clients one user can have on the control socket.
-const ctlConnsPerUser = 256
-
-// ctlDir is the unlisted directory. The daemon makes the socket in it by
-// bind(2), once; nobody else may make anything.
+// ctlDir is the unlisted directory. The daemon has its binder make the socket in
+// it by bind(2), once, or has it show a link to one; nobody else may make
+// anything.
 type ctlDir struct {
 	fusefs.Inode
 	readOnly
 	t     *tree
 	owner fuse.Owner
 
-	mu   sync.Mutex
-	sock *fusefs.Inode // guarded by mu
+	mu     sync.Mutex
+	sock   *fusefs.Inode // guarded by mu; the socket's or the link's
+	link   string        // guarded by mu; where the link leads, "" for none
+	binder *binder       // guarded by mu; who may make sock
 }
 
 func newCtlDir(t *tree) *ctlDir {
@@ -65,14 +66,17 @@ func (d *ctlDir) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrO
 	return 0
 }
 
-// Lookup finds the socket.
-func (d *ctlDir) Lookup(_ context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+// Lookup finds the socket, or the link to it.
+func (d *ctlDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if name != ctlSockName || d.sock == nil {
+	if name != ctlSockName || d.sock == nil && d.link == "" {
 		return nil, syscall.ENOENT
 	}
-	out.Attr = d.sock.Operations().(*ctlSocket).attr()
+	if d.sock == nil {
+		d.sock = d.NewPersistentInode(ctx, &ctlLink{owner: d.owner, to: d.link}, fusefs.StableAttr{Mode: syscall.S_IFLNK})
+	}
+	out.Attr = d.sock.Operations().(interface{ attr() fuse.Attr }).attr()
 	return d.sock, 0
 }
 
@@ -81,23 +85,18 @@ func (d *ctlDir) Ioctl(_ context.Context, _ fusefs.FileHandle, cmd uint32, _ uin
 	return d.t.ioctlDir(cmd, in, out)
 }
 
-// Mknod is the daemon's own bind(2).
+// Mknod is the binder's bind(2).
 func (d *ctlDir) Mknod(ctx context.Context, name string, mode, _ uint32, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	caller, ok := fuse.FromContext(ctx)
-	if !ok || name != ctlSockName || mode&syscall.S_IFMT != syscall.S_IFSOCK || d.sock != nil || !ownThread(caller.Pid) {
+	if !ok || name != ctlSockName || mode&syscall.S_IFMT != syscall.S_IFSOCK || d.sock != nil || !d.binder.owns(caller.Pid) {
 		return nil, syscall.EROFS
 	}
 	ops := &ctlSocket{owner: d.owner}
 	d.sock = d.NewPersistentInode(ctx, ops, fusefs.StableAttr{Mode: syscall.S_IFSOCK})
 	out.Attr = ops.attr()
 	return d.sock, 0
-}
-
-// ownThread reports whether the thread belongs to this process.
-func ownThread(tid uint32) bool {
-	return unix.Access("/proc/self/task/"+strconv.Itoa(int(tid)), unix.F_OK) == nil
 }
 
 // ctlSocket is the socket's inode. Who may get what is decided by SO_PEERCRED.
@@ -122,34 +121,33 @@ type ctlServer struct {
 	t        *tree
 	log      *slog.Logger
 	listener *net.UnixListener
-	clone    *os.File // detached clone of the mount; nil without the right to make one
+	clone    *os.File   // detached clone of the mount; nil if the socket is not in it
+	beside   *besideDir // of the socket; nil if it is in the mount
 	watch    *mountWatch
 	wg       sync.WaitGroup
+	ending   sync.Once
 
 	mu     sync.Mutex
-	conns  map[*net.UnixConn]uint32 // guarded by mu; with the user of each
-	closed bool                     // guarded by mu
+	conns  map[*net.UnixConn]*limits.Share // guarded by mu; of each one's user
+	closed bool                            // guarded by mu
 }
 
-// startCtl binds the socket and serves it. A listener's reference to its path
-// would keep the mount busy for ever, so it binds through a detached clone of
-// the mount, and the clone is dropped once the mount is no longer visible.
-func startCtl(mountpoint string, t *tree, log *slog.Logger) (*ctlServer, error) {
-	s := &ctlServer{t: t, log: log, conns: make(map[*net.UnixConn]uint32)}
-	base, err := s.cloneMount(mountpoint)
-	if err != nil {
-		log.Warn("the control socket will keep the mount busy: umount needs -l", "error", err, "remedy", "mount as root")
-		base = mountpoint
-	}
+// startCtl binds the socket and serves it: in the mount if inside, and otherwise
+// beside it.
+func startCtl(mountpoint string, inside bool, t *tree, log *slog.Logger) (s *ctlServer, err error) {
+	s = &ctlServer{t: t, log: log, conns: make(map[*net.UnixConn]*limits.Share)}
 	if s.watch, err = watchMount(mountpoint); err != nil {
-		return nil, errors.Join(err, s.dropClone())
+		return nil, err
 	}
-	addr := &net.UnixAddr{Name: filepath.Join(base, ctlDirName, ctlSockName), Net: "unixpacket"}
-	if s.listener, err = net.ListenUnix("unixpacket", addr); err != nil {
+	if inside {
+		err = s.bindInside(mountpoint)
+	} else {
+		err = s.bindBeside()
+	}
+	if err != nil {
 		s.watch.close()
-		return nil, errors.Join(fmt.Errorf("bind the control socket in %s: %w", mountpoint, err), s.dropClone())
+		return nil, errors.Join(fmt.Errorf("control socket of %s: %w", mountpoint, err), s.dropPlace())
 	}
-	s.listener.SetUnlinkOnClose(false)
 	s.wg.Go(s.accept)
 	go func() {
 		s.watch.wait()
@@ -158,29 +156,12 @@ func startCtl(mountpoint string, t *tree, log *slog.Logger) (*ctlServer, error) 
 	return s, nil
 }
 
-func (s *ctlServer) cloneMount(mountpoint string) (string, error) {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, mountpoint, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if err != nil {
-		return "", fmt.Errorf("open_tree %s: %w", mountpoint, err)
-	}
-	s.clone = os.NewFile(uintptr(fd), mountpoint)
-	return fmt.Sprintf("/proc/self/fd/%d", fd), nil
-}
+// close returns once nothing is left of the socket, whoever else closes it: the
+// process may end then.
+func (s *ctlServer) close() { s.ending.Do(s.end) }
 
-func (s *ctlServer) dropClone() error {
-	if s.clone == nil {
-		return nil
-	}
-	return s.clone.Close()
-}
-
-// close may be called more than once.
-func (s *ctlServer) close() {
+func (s *ctlServer) end() {
 	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return
-	}
 	s.closed = true
 	for c := range s.conns {
 		c.Close()
@@ -189,8 +170,8 @@ func (s *ctlServer) close() {
 	s.watch.close()
 	s.listener.Close()
 	s.wg.Wait()
-	if err := s.dropClone(); err != nil {
-		s.log.Warn("close the clone of the mount", "error", err)
+	if err := s.dropPlace(); err != nil {
+		s.log.Warn("close the place of the control socket", "error", err)
 	}
 }
 
@@ -201,7 +182,7 @@ func (s *ctlServer) accept() {
 			return
 		}
 		if err != nil {
-			s.log.Warn("accept on the control socket", "error", err)
+			s.t.log.Warn("accept on the control socket", "", "error", err)
 			time.Sleep(acceptPause)
 			continue
 		}
@@ -213,33 +194,35 @@ func (s *ctlServer) admit(c *net.UnixConn) {
 	uid, err := peerUID(c)
 	switch {
 	case err != nil:
-		s.log.Warn("credentials of a client of the control socket", "error", err)
+		s.t.log.Warn("credentials of a client of the control socket", "", "error", err)
 	case s.enter(c, uid):
 		s.wg.Go(func() { s.serve(c, uid) })
 		return
+	default:
+		_ = send(c, ctlError(syscall.EMFILE), -1)
 	}
 	c.Close()
 }
 
 // enter admits a client, unless its user has too many connections already.
 func (s *ctlServer) enter(c *net.UnixConn, uid uint32) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for _, u := range s.conns {
-		if u == uid {
-			n++
-		}
-	}
-	if s.closed || n >= ctlConnsPerUser {
+	share, err := s.t.bounds.ctl.Take(userName(uid), 1)
+	if err != nil {
 		return false
 	}
-	s.conns[c] = uid
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		share.Leave()
+		return false
+	}
+	s.conns[c] = share
 	return true
 }
 
 func (s *ctlServer) leave(c *net.UnixConn) {
 	s.mu.Lock()
+	s.conns[c].Leave()
 	delete(s.conns, c)
 	s.mu.Unlock()
 	c.Close()

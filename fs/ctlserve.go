@@ -3,6 +3,7 @@ package fs
 import (
 	"encoding/json"
 	"net"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -61,6 +62,7 @@ func (s *ctlServer) answer(uid uint32, in []byte) (reply []byte, fd int) {
 	req, err := uapi.DecodeCtlRequest(in)
 	switch {
 	case err != nil:
+		s.t.log.Warn("bad request on the control socket", strconv.Itoa(int(uid)), "uid", uid, "error", err)
 		return ctlError(errnoOf(err)), -1
 	case req.Op == uapi.CtlRegion:
 		return s.region(uid, req.Region)
@@ -87,6 +89,10 @@ func (s *ctlServer) region(uid, id uint32) (reply []byte, fd int) {
 		dom := r.Domain()
 		if dom.UID != uid {
 			err = syscall.EACCES
+			return
+		}
+		if r.FD() < 0 {
+			err = syscall.EOPNOTSUPP
 			return
 		}
 		head.Length, head.Device = uint64(r.Size()), dom.Device

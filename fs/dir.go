@@ -11,50 +11,62 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"hbmfs/remote"
+	"hbmfs/remote/namespace"
+	"hbmfs/transport"
 )
 
-// rootPatience is how long the attributes of the mount's root may take to come,
+// rootTimeout is how long the attributes of the mount's root may take to come,
 // before those that came last have to do. The way to the control socket leads
-// through the root, and must stay open while the target is away.
-const rootPatience = time.Second
+// through the root, and must stay open while the target is away, or the root is
+// gone there. It is less for one that is known to be away.
+const (
+	rootTimeout = time.Second
+	awayTimeout = 100 * time.Millisecond
+)
 
 // dirNode is a directory of a dataset.
 type dirNode struct {
 	node
-	last atomic.Pointer[remote.Attr] // of a dataset's root: what the target said last
+	last atomic.Pointer[namespace.Attr] // of a dataset's top: what the target said last
 }
 
-// Getattr asks the target: a directory's attributes change under its node.
+// Getattr asks the target: a directory's attributes change under its node. The
+// top of a dataset is whichever directory the export leads to.
 func (n *dirNode) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	stat := n.stat
 	if n.IsRoot() {
 		stat = n.statRoot
 	}
-	a, err := patient(ctx, stat)
+	a, err := retryInterrupted(ctx, stat)
 	if err != nil {
 		return n.t.errno("stat", n.at(), err)
 	}
-	if ino := n.t.ino(n.ds, &a); ino != n.StableAttr().Ino {
+	if n != n.ds.top && n.t.ino(n.ds, &a) != n.StableAttr().Ino {
 		return syscall.ESTALE // another directory has taken its name
 	}
 	fillAttr(&out.Attr, &a, n.StableAttr().Ino)
+	out.SetTimeout(nameTimeout)
 	return 0
 }
 
-func (n *dirNode) stat(ctx context.Context) (remote.Attr, error) {
-	return n.t.cfg.Target.Stat(ctx, n.ds.Name, n.at())
+func (n *dirNode) stat(ctx context.Context) (namespace.Attr, error) {
+	return n.t.target.Stat(ctx, n.ds.Name, n.at())
 }
 
-// statRoot is stat that waits for rootPatience at most.
-func (n *dirNode) statRoot(ctx context.Context) (remote.Attr, error) {
-	ctx, cancel := context.WithTimeout(ctx, rootPatience)
+// statRoot is stat that waits for rootTimeout at most, and takes the root for
+// what it was while the target has none.
+func (n *dirNode) statRoot(ctx context.Context) (namespace.Attr, error) {
+	timeout := rootTimeout
+	if n.t.target.IsAway() {
+		timeout = awayTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	a, err := n.stat(ctx)
 	switch {
 	case err == nil:
 		n.last.Store(&a)
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(err, transport.ErrStale), errors.Is(err, syscall.ENOENT):
 		if last := n.last.Load(); last != nil {
 			return *last, nil
 		}
@@ -68,9 +80,12 @@ func (n *dirNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (
 		return n.t.ctlDir.attach(ctx, &n.Inode, out), 0
 	}
 	path := join(n.at(), name)
-	a, err := patient(ctx, func(ctx context.Context) (remote.Attr, error) {
-		return n.t.cfg.Target.Stat(ctx, n.ds.Name, path)
+	a, err := retryInterrupted(ctx, func(ctx context.Context) (namespace.Attr, error) {
+		return n.t.target.Stat(ctx, n.ds.Name, path)
 	})
+	if name == ctlDirName && errors.Is(err, syscall.ENOENT) {
+		return n.t.ctlDir.alias(ctx, &n.Inode, out), 0
+	}
 	if err != nil {
 		return nil, n.t.errno("lookup", path, err)
 	}
@@ -92,7 +107,7 @@ func (n *dirNode) Ioctl(_ context.Context, _ fusefs.FileHandle, cmd uint32, _ ui
 type dirHandle struct {
 	n       *dirNode
 	loaded  bool
-	entries []remote.Entry
+	entries []namespace.Entry
 	age     time.Duration // of entries, when they came
 	next    int           // 0 and 1 are "." and ".."
 }
@@ -123,27 +138,33 @@ func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Err
 }
 
 func (h *dirHandle) load(ctx context.Context) syscall.Errno {
-	entries, age, err := h.n.t.cfg.Target.List(ctx, h.n.ds.Name, h.n.at())
+	entries, age, err := h.n.t.target.List(ctx, h.n.ds.Name, h.n.at())
+	if errors.Is(err, syscall.ENOENT) {
+		return syscall.ESTALE // ENOENT is the end of a directory to readdir(3): it would look empty
+	}
 	if err != nil {
 		return h.n.t.errno("readdir", h.n.at(), err)
 	}
 	if h.n.IsRoot() {
 		// The target refuses a dataset that has the name, but may get it later.
-		entries = slices.DeleteFunc(entries, func(e remote.Entry) bool { return e.Name == ctlDirName })
+		entries = slices.DeleteFunc(entries, func(e namespace.Entry) bool { return e.Name == ctlDirName })
 	}
 	h.entries, h.age, h.loaded = entries, age, true
 	return 0
 }
 
-// Seekdir moves to an offset that Readdirent gave. A rewind lists anew.
-func (h *dirHandle) Seekdir(_ context.Context, off uint64) syscall.Errno {
-	if off > uint64(len(h.entries)+2) {
-		return syscall.EINVAL
-	}
-	h.next = int(off)
-	if off == 0 {
+// Seekdir moves to an offset that Readdirent gave, perhaps of another handle. A
+// rewind lists anew.
+func (h *dirHandle) Seekdir(ctx context.Context, off uint64) syscall.Errno {
+	switch {
+	case off == 0:
 		h.loaded = false
+	case !h.loaded:
+		if errno := h.load(ctx); errno != 0 {
+			return errno
+		}
 	}
+	h.next = int(min(off, uint64(len(h.entries)+2)))
 	return 0
 }
 

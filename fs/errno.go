@@ -20,6 +20,7 @@ var errnos = []struct {
 	{context.Canceled, syscall.EINTR},
 	{uapi.ErrCommand, syscall.ENOTTY},
 	{uapi.ErrSize, syscall.EINVAL},
+	{uapi.ErrTooBig, syscall.E2BIG},
 	{uapi.ErrFlags, syscall.EINVAL},
 	{uapi.ErrZero, syscall.EINVAL},
 	{uapi.ErrRange, syscall.EINVAL},
@@ -27,7 +28,9 @@ var errnos = []struct {
 	{transport.ErrRange, syscall.EINVAL},
 	{transport.ErrRevoked, syscall.ENODEV},
 	{transport.ErrNotDirect, syscall.EREMOTEIO},
+	{cache.ErrNoDevice, syscall.ENODEV},
 	{cache.ErrNoSpace, syscall.ENOSPC},
+	{syscall.EMFILE, syscall.ENFILE}, // the limit is the daemon's, not the caller's
 	{transport.ErrLoanBudget, syscall.ENOSPC},
 	// These wrap errnos of the network or the target, which are not the caller's.
 	{transport.ErrSource, syscall.EIO},
@@ -59,8 +62,8 @@ func (t *tree) errno(op, what string, err error) syscall.Errno {
 	switch errno {
 	case syscall.ENOENT, syscall.EINTR:
 		return errno
-	case syscall.EIO, syscall.ENODEV:
-		t.cfg.Log.Warn("request failed", "op", op, "path", what, "error", err)
+	case syscall.EIO, syscall.ENODEV, syscall.ENOMEM, syscall.ENFILE:
+		t.log.Warn("request failed", what, "op", op, "path", what, "source", t.cfg.Source, "error", err)
 	}
 	t.count.failed(errno)
 	return errno

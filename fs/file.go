@@ -12,24 +12,60 @@ import (
 
 	"hbmfs/cache"
 	"hbmfs/remote"
+	"hbmfs/remote/namespace"
 	"hbmfs/transport"
+	"hbmfs/transport/limits"
 )
 
 // fileNode is one version of a regular file (or a block device).
 type fileNode struct {
 	node
-	attr remote.Attr
+	attr namespace.Attr
 	ino  uint64
 	// unsettled is set once the version was open while a writer may have had it
 	// open too: what the page cache holds of it since is not to be trusted.
 	unsettled atomic.Bool
 }
 
-// Getattr never asks the target: the node is one version.
-func (n *fileNode) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+// Getattr answers with the version's attributes, which never change. The kernel
+// asks before it reads from its page cache: so while the file is open, the answer
+// is ESTALE if it is no longer that version at the target.
+func (n *fileNode) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	if err := retryInterruptedErr(ctx, n.vouch); err != nil {
+		return n.t.errno("stat", n.at(), err)
+	}
 	fillAttr(&out.Attr, &n.attr, n.ino)
-	out.SetTimeout(versionTimeout)
+	out.SetTimeout(n.t.believeFor(n.key()))
 	return 0
+}
+
+// vouch returns nil if the version is still the one at the target, or not open.
+func (n *fileNode) vouch(ctx context.Context) error {
+	for {
+		h := n.t.open.judge(n.key())
+		if h == nil {
+			return nil
+		}
+		if err := h.vouch(ctx); !errors.Is(err, remote.ErrFileClosed) {
+			return err // and else there may be another
+		}
+	}
+}
+
+// vouch returns nil if the version is still the one at the target. Where a change
+// can go unnoticed, or was only a writer that did not write, it looks.
+func (h *handle) vouch(ctx context.Context) error {
+	if h.src.settled {
+		err := h.src.file.Vouch(ctx, h.n.t.target.Now())
+		if !errors.Is(err, transport.ErrStale) {
+			return err
+		}
+	}
+	a, err := h.n.t.target.Stat(ctx, h.n.ds.Name, h.n.at())
+	if errors.Is(err, syscall.ENOENT) || err == nil && a.Version != h.n.attr.Version {
+		return transport.ErrStale
+	}
+	return err
 }
 
 // Open opens the version at the target. Where the path now leads to another
@@ -39,8 +75,8 @@ func (n *fileNode) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY || flags&syscall.O_TRUNC != 0 {
 		return nil, 0, syscall.EROFS
 	}
-	f, err := patient(ctx, func(ctx context.Context) (*remote.File, error) {
-		return n.t.cfg.Target.Open(ctx, n.ds.Name, n.at(), &n.attr.Version)
+	f, err := retryInterrupted(ctx, func(ctx context.Context) (File, error) {
+		return n.t.openAt(ctx, n.ds.Name, n.at(), &n.attr.Version)
 	})
 	if errors.Is(err, syscall.ENOENT) {
 		return nil, 0, syscall.ESTALE
@@ -48,8 +84,8 @@ func (n *fileNode) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 	if err != nil {
 		return nil, 0, n.t.errno("open", n.at(), err)
 	}
-	h := newHandle(n, f)
-	return h, n.openFlags(h.src.Settled()), 0
+	h := newHandle(userOf(ctx), n, f)
+	return h, n.openFlags(h.src.Settled()) | fuse.FOPEN_NOFLUSH, 0 // nothing is written, so nothing is to flush
 }
 
 // openFlags keeps the page cache of a version that cannot have changed, and
@@ -70,6 +106,8 @@ func (n *fileNode) openFlags(settled bool) uint32 {
 type handle struct {
 	n   *fileNode
 	src source
+	// reads is of who opened the file, whoever reads it.
+	reads *limits.Share
 
 	mu   sync.Mutex
 	pins map[uint64]pinned // guarded by mu; by handle, which no other open file shares
@@ -77,7 +115,7 @@ type handle struct {
 
 // source is a remote file as the cache wants it.
 type source struct {
-	file    *remote.File
+	file    File
 	key     cache.FileKey
 	settled bool
 }
@@ -91,23 +129,35 @@ func (n *fileNode) key() cache.FileKey {
 	return cache.FileKey{Dataset: n.ds.index, Ino: n.ino, Version: n.attr.Version}
 }
 
-func newHandle(n *fileNode, f *remote.File) *handle {
+func newHandle(user string, n *fileNode, f File) *handle {
 	settled, _ := f.Settled()
-	h := &handle{n: n, pins: make(map[uint64]pinned), src: source{file: f, settled: settled, key: n.key()}}
+	h := &handle{n: n, reads: n.t.bounds.reads.Join(user, 0), pins: make(map[uint64]pinned), src: source{file: f, settled: settled, key: n.key()}}
+	n.t.open.add(h) // before changed may be called: it speaks for the version then
+	if n.t.target.TermLeft() <= 0 {
+		// What the kernel believes since a lookup is under no term of this session.
+		_ = n.NotifyContent(-1, 0)
+	}
 	f.OnStale(n.changed)
 	return h
 }
 
-// changed drops what the cache and the kernel hold of a version that is no more.
-// A writer waits for it, so it must not wait for the kernel.
+// changed drops what the cache holds of a version that is no more, and has the
+// kernel ask before it believes its own pages and attributes again. A writer
+// waits for it. Of the kernel's notifications only this one, with a negative
+// offset, never waits for a request (fuse_reverse_inval_inode in fs/fuse/inode.c):
+// one that does would keep the daemon from being killed.
 func (n *fileNode) changed() {
 	n.t.cfg.Cache.Forget(n.key())
-	n.t.forgetName(n)
+	_ = n.NotifyContent(-1, 0) // an inode that the kernel does not hold is no error
 }
 
 // Read is a plain read: a host copy straight from the target, past the cache.
 func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	buf, err := patient(ctx, func(ctx context.Context) (*remote.Buffer, error) {
+	buf, err := retryInterrupted(ctx, func(ctx context.Context) (transport.Buffer, error) {
+		if err := h.reads.Wait(ctx, 1); err != nil {
+			return nil, err
+		}
+		defer h.reads.Release(1)
 		return h.src.file.Read(ctx, off, len(dest))
 	})
 	if err != nil {
@@ -117,18 +167,29 @@ func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadRes
 	h.n.t.count.plainBytes.Add(int64(len(buf.Bytes())))
 	if len(buf.Bytes()) == 0 {
 		buf.Release()
-		return fuse.ReadResultData(nil), 0
+		return h.readEnd(ctx)
 	}
 	r := readResults.Get().(*readResult)
 	r.buf, r.slices[0] = buf, buf.Bytes()
 	return r, 0
 }
 
+// readEnd is a read at the end of the version, which the file may have outgrown:
+// nothing was asked of the target.
+func (h *handle) readEnd(ctx context.Context) (fuse.ReadResult, syscall.Errno) {
+	if err := retryInterruptedErr(ctx, h.vouch); err != nil {
+		return nil, h.n.t.errno("read", h.n.at(), err)
+	}
+	return fuse.ReadResultData(nil), 0
+}
+
 // Release runs when the last descriptor of the open file is closed, also by
 // death.
 func (h *handle) Release(context.Context) syscall.Errno {
 	h.releaseAll()
+	h.n.t.open.remove(h)
 	h.src.file.Close()
+	h.reads.Leave()
 	return 0
 }
 
@@ -137,7 +198,7 @@ var readResults = sync.Pool{New: func() any { return new(readResult) }}
 // readResult lends a transfer's buffer to go-fuse until the reply is written.
 // That takes Slices: with a result that has none, go-fuse calls Done first.
 type readResult struct {
-	buf    *remote.Buffer
+	buf    transport.Buffer
 	slices [1][]byte // of buf
 }
 

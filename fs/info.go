@@ -7,6 +7,7 @@ func (t *tree) ioctlInfo(cmd uint32, in, out []byte) error {
 		return err
 	}
 	info := t.info()
+	info.Size = uint32(len(out)) // what the caller knows of it
 	uapi.EncodeInfo(out, &info)
 	return nil
 }
@@ -14,8 +15,7 @@ func (t *tree) ioctlInfo(cmd uint32, in, out []byte) error {
 func (t *tree) info() uapi.Info {
 	c := &t.cfg
 	info := uapi.Info{
-		Size: uint32(uapi.InfoSize), ABIVersion: uapi.ABIVersion,
-		DeviceCount: 1, ExtentSize: uint64(c.Extent),
+		ABIVersion: uapi.ABIVersion, ExtentSize: uint64(c.Extent),
 	}
 	for feature, on := range map[uint64]bool{
 		uapi.FeatureChecksums: c.Checksums, uapi.FeatureStrict: c.Strict, uapi.FeatureRequireDirect: c.RequireDirect,
@@ -24,20 +24,23 @@ func (t *tree) info() uapi.Info {
 			info.Features |= feature
 		}
 	}
-	d := &info.Devices[0]
-	d.Pool = uint64(c.Pool)
-	uapi.PutString(d.Name[:], c.Device)
-	if c.CPUDevice {
-		d.Flags = uapi.DeviceCPU
+	for i, d := range c.Cache.Devices()[:min(len(c.Cache.Devices()), uapi.MaxDevices)] {
+		out := &info.Devices[i]
+		out.ID, out.Pool = uint32(i), uint64(d.Pool)
+		uapi.PutCString(out.Name[:], d.Provider.Name())
+		if d.Provider.CPU() {
+			out.Flags = uapi.DeviceCPU
+		}
+		info.DeviceCount++
 	}
-	for i, v := range c.Target.Selection().Verdicts[:min(len(c.Target.Selection().Verdicts), uapi.MaxTransports)] {
+	transports := t.target.Transports()
+	for i, v := range transports[:min(len(transports), uapi.MaxTransports)] {
 		tr := &info.Transports[i]
 		tr.Path = uint32(v.Path)
-		uapi.PutString(tr.Name[:], v.Name)
-		switch {
-		case v.Err != nil:
-			uapi.PutString(tr.Reason[:], v.Err.Error())
-		default:
+		uapi.PutCString(tr.Name[:], v.Name)
+		if v.Err != nil {
+			uapi.PutCString(tr.Reason[:], v.Err.Error())
+		} else {
 			tr.Flags |= uapi.TransportUsable
 		}
 		if v.Chosen {

@@ -9,6 +9,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"hbmfs/fs/uapi"
+	"hbmfs/remote"
 	"hbmfs/transport"
 )
 
@@ -16,16 +17,14 @@ import (
 // and follows no pointer.
 func (h *handle) Ioctl(ctx context.Context, cmd uint32, _ uint64, in, out []byte) (int32, syscall.Errno) {
 	var err error
-	switch {
-	case uapi.Type(cmd) != uapi.Magic:
-		err = uapi.ErrCommand
-	case uapi.Nr(cmd) == uapi.NrFetch:
+	switch uapi.IocNr(cmd) {
+	case uapi.NrFetch:
 		err = h.ioctlFetch(ctx, cmd, in, out)
-	case uapi.Nr(cmd) == uapi.NrRelease:
+	case uapi.NrRelease:
 		err = h.ioctlRelease(cmd, in, out)
-	case uapi.Nr(cmd) == uapi.NrInfo:
+	case uapi.NrInfo:
 		err = h.n.t.ioctlInfo(cmd, in, out)
-	case uapi.Nr(cmd) == uapi.NrDigest:
+	case uapi.NrDigest:
 		err = h.ioctlDigest(ctx, cmd, in, out)
 	default:
 		err = uapi.ErrCommand
@@ -37,14 +36,14 @@ func (h *handle) Ioctl(ctx context.Context, cmd uint32, _ uint64, in, out []byte
 }
 
 func (t *tree) ioctlDir(cmd uint32, in, out []byte) (int32, syscall.Errno) {
-	err := error(uapi.ErrCommand)
-	if uapi.Type(cmd) == uapi.Magic {
-		switch uapi.Nr(cmd) {
-		case uapi.NrInfo:
-			err = t.ioctlInfo(cmd, in, out)
-		case uapi.NrFetch, uapi.NrRelease, uapi.NrDigest:
-			err = syscall.EISDIR
-		}
+	var err error
+	switch uapi.IocNr(cmd) {
+	case uapi.NrInfo:
+		err = t.ioctlInfo(cmd, in, out)
+	case uapi.NrFetch, uapi.NrRelease, uapi.NrDigest:
+		err = syscall.EISDIR
+	default:
+		err = uapi.ErrCommand
 	}
 	if err != nil {
 		return 0, t.errno("ioctl", "directory", err)
@@ -60,16 +59,16 @@ func (h *handle) ioctlFetch(ctx context.Context, cmd uint32, in, out []byte) err
 	if f.Release != 0 && !h.release(f.Release) {
 		return syscall.ENOENT
 	}
-	if f.Device != 0 {
-		return syscall.ENODEV
+	if _, err := h.n.t.cfg.Cache.Device(f.Device); err != nil {
+		return err
 	}
-	p, err := h.fetch(ctx, &f, capacity)
+	p, away, err := h.fetch(ctx, &f, capacity)
 	if err != nil {
 		return err
 	}
 	f.FileSize = uint64(h.src.Size())
 	f.Flags, f.Handle = 0, 0 // whatever the caller left there
-	if !h.src.settled {
+	if away || !h.src.settled {
 		f.Flags |= uapi.FetchUnsettled
 	}
 	if _, lent := p.(*loan); lent {
@@ -78,36 +77,65 @@ func (h *handle) ioctlFetch(ctx context.Context, cmd uint32, in, out []byte) err
 	if p.Covered() > 0 {
 		f.Handle = h.n.t.handles.Add(1)
 	}
+	f.Path, f.Why = uint32(p.Path()), uint32(p.Why())
+	if away {
+		f.Why = uint32(uapi.WhyTargetAway)
+	}
 	encodeFetch(out, &f, p)
 	h.keep(f.Handle, p)
 	return nil
 }
 
 // fetch pins a range for the caller's domain. What it returns is of the version
-// that this file was opened as.
-func (h *handle) fetch(ctx context.Context, f *uapi.Fetch, capacity int) (pinned, error) {
+// that this file was opened as; away says that the target did not answer whether
+// that is still the file's.
+func (h *handle) fetch(ctx context.Context, f *uapi.Fetch, capacity int) (p pinned, away bool, err error) {
 	if h.src.file.Stale() {
-		return nil, transport.ErrStale
+		return nil, false, transport.ErrStale
 	}
 	if !h.src.settled && h.n.t.cfg.Strict {
-		return nil, syscall.EAGAIN
+		return nil, false, syscall.EAGAIN
 	}
 	caller, ok := fuse.FromContext(ctx)
 	if !ok {
-		return nil, syscall.EIO
+		return nil, false, syscall.EIO
 	}
-	p, err := h.pin(ctx, transport.Domain{UID: caller.Uid}, f, capacity)
-	switch {
-	case err != nil:
-		return nil, err
-	case h.src.file.Stale():
-		p.Release()
-		return nil, transport.ErrStale
-	case h.n.t.cfg.RequireDirect && p.Covered() > 0 && !p.Path().Direct():
-		p.Release()
-		return nil, syscall.EREMOTEIO
+	arrived := h.n.t.target.Now()
+	h.src.file.VouchAhead(arrived)
+	p, err = h.pin(ctx, transport.Domain{UID: caller.Uid, Device: f.Device}, f, capacity)
+	if err != nil {
+		return nil, false, err
 	}
-	return p, nil
+	away, err = h.confirm(ctx, arrived)
+	if err == nil && h.n.t.cfg.RequireDirect && p.Covered() > 0 && !p.Path().Direct() {
+		err = syscall.EREMOTEIO
+	}
+	if err != nil {
+		p.Release()
+		return nil, false, err
+	}
+	return p, away, nil
+}
+
+// confirm returns nil if what is pinned by now is of the file's version at some
+// moment since the call arrived. It must come last: what was in device memory may have
+// been old before. away says that the target does not answer; a strict mount then
+// refuses.
+func (h *handle) confirm(ctx context.Context, arrived remote.Moment) (away bool, err error) {
+	if !h.src.settled {
+		if h.src.file.Stale() {
+			return false, transport.ErrStale
+		}
+		return false, nil
+	}
+	err = h.src.file.VouchSoon(ctx, arrived)
+	if !errors.Is(err, transport.ErrConnLost) {
+		return false, err
+	}
+	if h.n.t.cfg.Strict {
+		return false, syscall.EAGAIN
+	}
+	return true, nil
 }
 
 // pin borrows a range, if that is asked for and possible, or else leases the
@@ -149,14 +177,13 @@ func encodeFetch(out []byte, f *uapi.Fetch, p pinned) {
 	f.SegmentCount = uint32(len(segments))
 	f.Fetched = uint64(p.Covered())
 	f.Cursor = uint64(p.Next())
-	f.Path, f.Why = uint32(p.Path()), uint32(p.Why())
 	uapi.EncodeFetch(out, f)
 	for i, s := range segments {
 		var flags uint16
 		if s.Hit {
 			flags = uapi.SegmentHit
 		}
-		uapi.EncodeSegment(out, i, uapi.Segment{
+		uapi.EncodeSegment(out, f, i, uapi.Segment{
 			RegionOffset: uint64(s.RegionOff), FileOffset: uint64(s.FileOff), Length: uint64(s.Len),
 			Region: s.Region, Path: uint16(s.Path), Flags: flags,
 		})
@@ -205,6 +232,11 @@ func (h *handle) releaseAll() uint64 {
 func (h *handle) ioctlDigest(ctx context.Context, cmd uint32, in, out []byte) error {
 	d, err := uapi.DecodeDigest(cmd, in)
 	if err != nil {
+		return err
+	}
+	turn := h.n.t.bounds.digests.Join(userOf(ctx), 0)
+	defer turn.Leave()
+	if err := turn.Wait(ctx, 1); err != nil {
 		return err
 	}
 	d.SHA256, err = h.src.file.Digest(ctx, int64(d.Offset), int64(d.Length))

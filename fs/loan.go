@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"hbmfs/cache"
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
 
@@ -17,8 +18,8 @@ type pinned interface {
 	Covered() int64
 	Next() int64
 	// Path and Why are the least direct segment's.
-	Path() transport.Path
-	Why() transport.Reason
+	Path() uapi.Path
+	Why() uapi.Reason
 	Release()
 }
 
@@ -83,8 +84,8 @@ func (l *loan) grant(count *counters) {
 func (l *loan) Segments() []cache.Segment { return l.segments }
 func (l *loan) Covered() int64            { return l.covered }
 func (l *loan) Next() int64               { return l.next }
-func (l *loan) Path() transport.Path      { return l.Result().Path }
-func (l *loan) Why() transport.Reason     { return l.Result().Why }
+func (l *loan) Path() uapi.Path           { return l.Result().Path }
+func (l *loan) Why() uapi.Reason          { return l.Result().Why }
 
 // Release gives the memory back.
 func (l *loan) Release() {

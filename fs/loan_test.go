@@ -8,7 +8,9 @@ import (
 
 	"hbmfs/cache"
 	"hbmfs/cache/device"
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
 )
 
 // fakeLoan is a loan of whatever a test says.
@@ -20,7 +22,7 @@ type fakeLoan struct {
 func (l *fakeLoan) Segments() []transport.Span { return l.spans }
 func (l *fakeLoan) Return()                    { l.returned++ }
 func (l *fakeLoan) Result() transport.Result {
-	return transport.Result{Path: transport.PathDevmemTCP, Why: transport.WhyRequested}
+	return transport.Result{Path: uapi.PathDevmemTCP, Why: uapi.WhyRequested}
 }
 
 var (
@@ -35,7 +37,7 @@ func reserveFor(t *testing.T, dom transport.Domain) *cache.Reserved {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := cache.New(cache.Config{Provider: provider, Pool: 1 << 20, Extent: 1 << 20, Timeout: time.Second})
+	c, err := cache.New(cache.Config{Devices: []cache.Device{{Provider: provider, Pool: 1 << 20}}, Extent: 1 << 20, Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,11 +58,11 @@ func TestLoanSegments(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []cache.Segment{
-			{Region: mem.ID(), RegionOff: 8192, FileOff: 7, Len: 1448, Path: transport.PathDevmemTCP, Why: transport.WhyRequested},
-			{Region: mem.ID(), RegionOff: 0, FileOff: 7 + 1448, Len: 100, Path: transport.PathDevmemTCP, Why: transport.WhyRequested},
+			{Region: mem.ID(), RegionOff: 8192, FileOff: 7, Len: 1448, Path: uapi.PathDevmemTCP, Why: uapi.WhyRequested},
+			{Region: mem.ID(), RegionOff: 0, FileOff: 7 + 1448, Len: 100, Path: uapi.PathDevmemTCP, Why: uapi.WhyRequested},
 		}
 		if !reflect.DeepEqual(l.Segments(), want) || l.Covered() != 1548 || l.Next() != c.next ||
-			l.Path() != transport.PathDevmemTCP || l.Why() != transport.WhyRequested {
+			l.Path() != uapi.PathDevmemTCP || l.Why() != uapi.WhyRequested {
 			t.Errorf("%+v, %d bytes, next %d", l.Segments(), l.Covered(), l.Next())
 		}
 	}
@@ -76,7 +78,7 @@ func TestLoanIsChecked(t *testing.T) {
 	for what, spans := range map[string][]transport.Span{
 		"nothing":              nil,
 		"another user's":       {span(ours, 0, 8), span(theirs, 0, 8)},
-		"not reserved":         {span(make(transport.HostMemory, 64), 0, 8)},
+		"not reserved":         {span(transporttest.NewMapped(64), 0, 8)},
 		"no memory":            {span(nil, 0, 8)},
 		"past its end":         {span(ours, ours.Size()-4, 8)},
 		"before its beginning": {span(ours, -1, 8)},

@@ -5,7 +5,13 @@
 //
 // It never talks to the network or to device memory itself: remote fetches,
 // cache holds. A node stands for one version of one file, so that the kernel's
-// page cache never mixes two; a file that changed is a new node.
+// page cache never mixes two; a file that changed is a new node. The kernel asks
+// before it uses what it keeps of an open file, as soon as that can't be vouched
+// for, and the daemon sends it no notification that could wait for a request.
+//
+// No thread of the process waits in the kernel for its own mount: it could not
+// be killed. Nothing here resolves a path below the mount point; what needs one,
+// the control socket's bind, another process does (binder.go).
 //
 // Locking: a handle's mutex guards its table of leases and loans, and is not
 // held over a fetch. Nodes are immutable but for their path, which is an atomic.
@@ -24,7 +30,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/cache"
-	"hbmfs/remote"
 )
 
 // Type is what mount tables call an hbmfs mount: "fuse.hbmfs".
@@ -43,26 +48,26 @@ const (
 	maxBackground = 1024
 	// unmountGrace is how long Unmount waits for a busy mount before it
 	// detaches it.
-	unmountGrace = 2 * time.Second
+	unmountGrace = 400 * time.Millisecond
 )
+
+// ErrMount: the kernel or fusermount3 refused the mount itself.
+var ErrMount = errors.New("can't mount")
 
 // Config says what to mount.
 type Config struct {
-	Target *remote.Target
-	Cache  *cache.Cache
+	Cache *cache.Cache
 	// Dataset is the one to show; "" shows all of the target's, a directory each.
 	Dataset string
 	// Source is the file system's name in mount tables.
 	Source string
-	// Device is the name of the cache's device; CPUDevice says that the CPU can
-	// address its memory.
-	Device    string
-	CPUDevice bool
-	// Pool (for each user) and Extent are the cache's sizes in bytes.
-	Pool, Extent int64
+	// Extent is the cache's, in bytes.
+	Extent int64
 	// AllowOther lets users other than the daemon's use the mount.
 	AllowOther bool
-	// Strict refuses to fetch files that a writer may have open; plain reads of
+	// NoExec keeps everybody from executing the mount's files.
+	NoExec bool
+	// Strict refuses to fetch what may have changed unnoticed; plain reads of
 	// them work.
 	Strict bool
 	// RequireDirect refuses bytes that passed through host memory.
@@ -77,24 +82,28 @@ type Config struct {
 type Server struct {
 	cfg        Config
 	mountpoint string
-	fuse       *fuse.Server
 	ctl        *ctlServer
 	tree       *tree
 	gone       chan struct{} // closed when the FUSE session has ended
 	closeOnce  sync.Once
 }
 
-// Mount mounts cfg at mountpoint and returns when the mount answers.
-func Mount(mountpoint string, cfg Config) (*Server, error) {
-	t, root, err := newTree(cfg)
+// Mount mounts what target has at mountpoint and returns when the mount answers.
+// The error may wrap [ErrMount].
+func Mount[F File](mountpoint string, target Target[F], cfg Config) (*Server, error) {
+	t, root, err := newTree(target, openerOf(target), cfg)
 	if err != nil {
 		return nil, err
 	}
-	srv, err := fusefs.Mount(mountpoint, root, options(cfg, t.rootIno))
+	return mount(mountpoint, t, root)
+}
+
+func mount(mountpoint string, t *tree, root fusefs.InodeEmbedder) (*Server, error) {
+	srv, err := serve(mountpoint, root, options(t.cfg, t.root))
 	if err != nil {
 		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
 	}
-	s := &Server{cfg: cfg, mountpoint: mountpoint, fuse: srv, tree: t, gone: make(chan struct{})}
+	s := &Server{cfg: t.cfg, mountpoint: mountpoint, tree: t, gone: make(chan struct{})}
 	go func() { srv.Wait(); close(s.gone) }()
 	if err := s.start(); err != nil {
 		return nil, errors.Join(err, s.Unmount())
@@ -102,44 +111,68 @@ func Mount(mountpoint string, cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// serve mounts root and serves it. It leaves out fuse.Server.WaitMount, which
+// opens a file of the mount: on Linux the mount is there already.
+func serve(mountpoint string, root fusefs.InodeEmbedder, o *fusefs.Options) (*fuse.Server, error) {
+	_, _ = lookUpFusermount() // not when its place may be in the mount; [fusermount] tells if there is none
+	srv, err := fuse.NewServer(fusefs.NewNodeFS(root, o), mountpoint, &o.MountOptions)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMount, err)
+	}
+	go srv.Serve()
+	return srv, nil
+}
+
 func (s *Server) start() error {
-	if err := s.fuse.WaitMount(); err != nil {
-		return fmt.Errorf("mount %s: %w", s.mountpoint, err)
+	if err := closeOnExec(); err != nil {
+		return err
 	}
 	if err := setReadAhead(s.mountpoint, readAhead); err != nil {
 		s.cfg.Log.Warn("buffered reads keep the kernel's default read-ahead and will be slower over a network",
 			"error", err, "remedy", "mount as root, or set read_ahead_kb of the mount's bdi")
 	}
-	ctl, err := startCtl(s.mountpoint, s.tree, s.cfg.Log)
+	direct := mountsItself()
+	ctl, err := startCtl(s.mountpoint, direct, s.tree, s.cfg.Log)
 	if err != nil {
 		return err
 	}
 	s.ctl = ctl
-	if err := remountReadOnly(s.mountpoint); err != nil {
-		s.cfg.Log.Debug("the mount's own read-only flag is not set; writes are refused all the same", "error", err)
+	if !direct {
+		return nil
+	}
+	if err := remountReadOnly(s.mountpoint, s.cfg.NoExec); err != nil {
+		s.cfg.Log.Warn("the mount does not say that it is read-only; writes are refused all the same", "error", err)
 	}
 	return nil
 }
 
-func options(cfg Config, rootIno uint64) *fusefs.Options {
+// mountsItself reports whether this process calls mount(2), and not fusermount3.
+func mountsItself() bool { return os.Geteuid() == 0 }
+
+func options(cfg Config, root fusefs.StableAttr) *fusefs.Options {
 	timeout, never := nameTimeout, time.Duration(0)
+	kernel := []string{"default_permissions"}
+	if cfg.NoExec {
+		kernel = append(kernel, "noexec")
+	}
+	if !mountsItself() {
+		kernel = append(kernel, "ro")
+	}
 	return &fusefs.Options{
 		EntryTimeout:    &timeout,
-		AttrTimeout:     &timeout,
 		NegativeTimeout: &never,
 		NullPermissions: true,
-		RootStableAttr:  &fusefs.StableAttr{Ino: rootIno},
+		RootStableAttr:  &root,
 		MountOptions: fuse.MountOptions{
 			AllowOther:           cfg.AllowOther,
-			Options:              []string{"default_permissions"},
+			Options:              kernel,
 			MaxBackground:        maxBackground,
 			MaxWrite:             maxRead,
 			FsName:               cfg.Source,
 			Name:                 Type,
-			DisableXAttrs:        true,
 			DisableSplice:        true,
 			EnableSymlinkCaching: true,
-			DirectMount:          os.Geteuid() == 0,
+			DirectMountStrict:    mountsItself(),
 			ExtraCapabilities:    fuse.CAP_ASYNC_DIO | fuse.CAP_DIRECT_IO_ALLOW_MMAP | fuse.CAP_PARALLEL_DIROPS,
 		},
 	}
@@ -147,8 +180,11 @@ func options(cfg Config, rootIno uint64) *fusefs.Options {
 
 // remountReadOnly makes the visible mount read-only. It comes after the socket
 // was made, which needs a mount that is not.
-func remountReadOnly(mountpoint string) error {
-	const flags = unix.MS_REMOUNT | unix.MS_BIND | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV
+func remountReadOnly(mountpoint string, noExec bool) error {
+	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV)
+	if noExec {
+		flags |= unix.MS_NOEXEC
+	}
 	return unix.Mount("", mountpoint, "", flags, "")
 }
 
@@ -215,5 +251,6 @@ func (s *Server) closeCtl() {
 		if s.ctl != nil {
 			s.ctl.close()
 		}
+		s.tree.log.Close()
 	})
 }

@@ -10,21 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountWatch notices that a mount is no longer in this name space.
+// mountWatch notices that a file system is no longer mounted in this name space,
+// where it was at first or bound elsewhere.
 type mountWatch struct {
-	info int // of mountinfo; not an os.File, since Go's poller would take its events
-	// id and dev are as mountinfo has them. Ids of mounts are used again at
-	// once, device numbers not before the file system is gone.
-	id, dev string
-	stop    int // eventfd; closed by close alone
-	once    sync.Once
-	done    chan struct{}
+	info int    // of mountinfo; not an os.File, since Go's poller would take its events
+	dev  string // as mountinfo has it; not used again before the file system is gone
+	stop int    // eventfd; closed by close alone
+	once sync.Once
+	done chan struct{}
 }
 
 func watchMount(mountpoint string) (*mountWatch, error) {
-	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, mountpoint, 0, unix.STATX_MNT_ID, &st); err != nil {
-		return nil, fmt.Errorf("mount id of %s: %w", mountpoint, err)
+	st, err := identify(mountpoint)
+	if err != nil {
+		return nil, err
 	}
 	info, err := unix.Open("/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -37,13 +36,22 @@ func watchMount(mountpoint string) (*mountWatch, error) {
 	}
 	w := &mountWatch{
 		info: info,
-		id:   strconv.FormatUint(st.Mnt_id, 10),
 		dev:  fmt.Sprintf("%d:%d", st.Dev_major, st.Dev_minor),
 		stop: stop,
 		done: make(chan struct{}),
 	}
 	go w.run()
 	return w, nil
+}
+
+// identify returns a mount's device number without a call to its daemon, which is
+// this process.
+func identify(mountpoint string) (st unix.Statx_t, err error) {
+	err = unix.Statx(unix.AT_FDCWD, mountpoint, unix.AT_STATX_DONT_SYNC, 0, &st)
+	if err != nil {
+		err = fmt.Errorf("device number of %s: %w", mountpoint, err)
+	}
+	return st, err
 }
 
 // watchPollMillis is how often a watch looks without having been told: an
@@ -74,7 +82,7 @@ func (w *mountWatch) mounted() bool {
 	}
 	for line := range bytes.Lines(table) {
 		fields := bytes.Fields(line)
-		if len(fields) > 2 && string(fields[0]) == w.id && string(fields[2]) == w.dev {
+		if len(fields) > 2 && string(fields[2]) == w.dev {
 			return true
 		}
 	}
@@ -96,10 +104,10 @@ func (w *mountWatch) close() {
 // setReadAhead sets the kernel's read-ahead window of a mount, in bytes. FUSE's
 // own INIT cannot ask for more than 128 KiB.
 func setReadAhead(mountpoint string, size int) error {
-	var st unix.Stat_t
-	if err := unix.Stat(mountpoint, &st); err != nil {
-		return fmt.Errorf("stat %s: %w", mountpoint, err)
+	st, err := identify(mountpoint)
+	if err != nil {
+		return err
 	}
-	path := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(st.Dev), unix.Minor(st.Dev))
+	path := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", st.Dev_major, st.Dev_minor)
 	return os.WriteFile(path, []byte(strconv.Itoa(size>>10)), 0)
 }

@@ -9,12 +9,12 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"hbmfs/remote"
+	"hbmfs/remote/namespace"
 	"hbmfs/transport"
 )
 
 // versionTimeout is how long the kernel may believe the attributes of a node
-// that stands for one version of a file: they never change.
+// that stands for one version of what can't be opened: they never change.
 const versionTimeout = time.Hour
 
 // node is what every node of a dataset has.
@@ -38,7 +38,7 @@ func join(dir, name string) string {
 
 // Statfs reports the source's file system.
 func (n *node) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
-	s, err := n.t.cfg.Target.Statfs(ctx, n.ds.Name)
+	s, err := n.t.target.Statfs(ctx, n.ds.Name)
 	if err != nil {
 		return n.t.errno("statfs", n.ds.Name, err)
 	}
@@ -52,7 +52,7 @@ func (n *node) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
 // addChild makes a node for a, which was age old when it came, and fills in out.
 // go-fuse takes the node that stands for the same version already in its place,
 // if there is one.
-func (n *node) addChild(ctx context.Context, a *remote.Attr, age time.Duration, out *fuse.EntryOut) *fusefs.Inode {
+func (n *node) addChild(ctx context.Context, a *namespace.Attr, age time.Duration, out *fuse.EntryOut) *fusefs.Inode {
 	believe(out, age)
 	ino := n.t.ino(n.ds, a)
 	fillAttr(&out.Attr, a, ino)
@@ -66,7 +66,12 @@ func (n *node) addChild(ctx context.Context, a *remote.Attr, age time.Duration, 
 	default:
 		ops = &leafNode{node: node{t: n.t, ds: n.ds}, attr: *a, ino: ino}
 	}
-	if id.Mode != syscall.S_IFDIR {
+	switch id.Mode {
+	case syscall.S_IFDIR:
+	case syscall.S_IFREG:
+		id.Gen = generation(a.Version)
+		out.SetAttrTimeout(n.t.believeFor(ops.(*fileNode).key()))
+	default:
 		id.Gen = generation(a.Version)
 		out.SetAttrTimeout(versionTimeout)
 	}
@@ -84,20 +89,22 @@ func believe(out *fuse.EntryOut, age time.Duration) {
 // generation tells the versions of one inode apart.
 func generation(v transport.Version) uint64 { return binary.LittleEndian.Uint64(v[:]) }
 
-func fillAttr(out *fuse.Attr, a *remote.Attr, ino uint64) {
+func fillAttr(out *fuse.Attr, a *namespace.Attr, ino uint64) {
 	*out = fuse.Attr{
 		Ino: ino, Size: a.Size, Blocks: a.Blocks, Mode: a.Mode, Nlink: a.Nlink,
 		Owner: fuse.Owner{Uid: a.UID, Gid: a.GID}, Rdev: uint32(a.Rdev), Blksize: a.Blksize,
 	}
-	atime, mtime, ctime := time.Unix(0, a.Atime), time.Unix(0, a.Mtime), time.Unix(0, a.Ctime)
-	out.SetTimes(&atime, &mtime, &ctime)
+	// The kernel takes the seconds for signed ones.
+	out.Atime, out.Atimensec = uint64(a.Atime.Sec), a.Atime.Nsec
+	out.Mtime, out.Mtimensec = uint64(a.Mtime.Sec), a.Mtime.Nsec
+	out.Ctime, out.Ctimensec = uint64(a.Ctime.Sec), a.Ctime.Nsec
 }
 
 // leafNode is a symbolic link, or a FIFO, socket or device: the kernel opens the
 // mount's own of that kind, if any, and the target's is out of reach.
 type leafNode struct {
 	node
-	attr remote.Attr
+	attr namespace.Attr
 	ino  uint64
 }
 

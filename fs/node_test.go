@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
+	"hbmfs/remote/prefetch"
 
-	"hbmfs/remote"
+	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 // TestBelieve: what came with an age is believed for that much less, and what is
@@ -14,7 +14,7 @@ import (
 func TestBelieve(t *testing.T) {
 	for age, want := range map[time.Duration]time.Duration{
 		0:               nameTimeout,
-		remote.MaxAge:   nameTimeout - remote.MaxAge,
+		prefetch.MaxAge: nameTimeout - prefetch.MaxAge,
 		nameTimeout:     time.Nanosecond,
 		2 * nameTimeout: time.Nanosecond,
 	} {

@@ -8,12 +8,17 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// readOnly refuses every change. The kernel does so first where the visible
-// mount carries the read-only flag, which takes root to set.
+// readOnly refuses every change, and has no extended attributes. On the visible
+// mount, which carries the read-only flag, the kernel refuses changes first.
 type readOnly struct{}
 
 func (readOnly) Setattr(context.Context, fusefs.FileHandle, *fuse.SetAttrIn, *fuse.AttrOut) syscall.Errno {
 	return syscall.EROFS
+}
+
+// Fsync has nothing to do: ENOSYS tells the kernel that, once.
+func (readOnly) Fsync(context.Context, fusefs.FileHandle, uint32) syscall.Errno {
+	return syscall.ENOSYS
 }
 
 func (readOnly) Create(context.Context, string, uint32, uint32, *fuse.EntryOut) (*fusefs.Inode, fusefs.FileHandle, uint32, syscall.Errno) {

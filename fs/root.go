@@ -23,6 +23,7 @@ type datasetsRoot struct {
 // Getattr describes a directory that nobody can write.
 func (r *datasetsRoot) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	out.Attr = fuse.Attr{Mode: rootMode, Nlink: uint32(2 + len(r.all))}
+	out.SetTimeout(nameTimeout)
 	return 0
 }
 
@@ -35,12 +36,13 @@ func (r *datasetsRoot) Lookup(ctx context.Context, name string, out *fuse.EntryO
 		if d.Name != name {
 			continue
 		}
-		ino, err := r.t.openTop(ctx, d)
-		if err != nil {
+		if err := r.t.openTop(ctx, d); err != nil {
 			return nil, r.t.errno("lookup", name, err)
 		}
-		fillAttr(&out.Attr, d.top.last.Load(), ino)
-		return r.NewPersistentInode(ctx, d.top, fusefs.StableAttr{Mode: syscall.S_IFDIR, Ino: ino}), 0
+		top := d.topAttr()
+		fillAttr(&out.Attr, d.top.last.Load(), top.Ino)
+		out.SetAttrTimeout(nameTimeout)
+		return r.NewPersistentInode(ctx, d.top, top), 0
 	}
 	return nil, syscall.ENOENT
 }

@@ -21,8 +21,7 @@ type Stats struct {
 	Source        string           `json:"source"`
 	PID           int              `json:"pid"`
 	UptimeSeconds float64          `json:"uptime_seconds"`
-	Device        string           `json:"device"`
-	Pool          int64            `json:"pool_bytes"`
+	Devices       []DeviceStats    `json:"devices"` // by their numbers
 	Extent        int64            `json:"extent_bytes"`
 	Transports    []TransportStats `json:"transports"`
 	Cache         cache.Stats      `json:"cache"`
@@ -36,6 +35,13 @@ type Stats struct {
 	Allocations uint64 `json:"allocations"`
 }
 
+// DeviceStats says what a device of the mount is.
+type DeviceStats struct {
+	Name string `json:"name"`
+	CPU  bool   `json:"cpu"`        // the CPU can address its memory
+	Pool int64  `json:"pool_bytes"` // for each user
+}
+
 // LoanStats counts loans.
 type LoanStats struct {
 	Granted   int64 `json:"granted"`
@@ -47,7 +53,7 @@ type LoanStats struct {
 	NotLentWhy string `json:"not_lent_why,omitempty"`
 }
 
-// TransportStats says what selection found out about one transport.
+// TransportStats says what is known of one transport.
 type TransportStats struct {
 	Name      string `json:"name"`
 	Path      string `json:"path"`
@@ -108,25 +114,32 @@ func (t *tree) stats() Stats {
 	c := &t.cfg
 	return Stats{
 		Version: c.Version, Source: c.Source, PID: os.Getpid(), UptimeSeconds: time.Since(t.started).Seconds(),
-		Device: c.Device, Pool: c.Pool, Extent: c.Extent,
+		Devices: t.devices(), Extent: c.Extent,
 		Transports: t.transports(),
-		Cache:      c.Cache.Stats(), Target: c.Target.Stats(),
+		Cache:      c.Cache.Stats(), Target: t.target.Stats(),
 		Loans:      t.count.lending(),
 		PlainReads: t.count.plainReads.Load(), PlainBytes: t.count.plainBytes.Load(),
 		Errors: t.count.byName(), Allocations: allocations(),
 	}
 }
 
+func (t *tree) devices() []DeviceStats {
+	var all []DeviceStats
+	for _, d := range t.cfg.Cache.Devices() {
+		all = append(all, DeviceStats{Name: d.Provider.Name(), CPU: d.Provider.CPU(), Pool: d.Pool})
+	}
+	return all
+}
+
 func (t *tree) transports() []TransportStats {
-	sel := t.cfg.Target.Selection()
 	var all []TransportStats
-	for _, v := range sel.Verdicts {
+	for _, v := range t.target.Transports() {
 		s := TransportStats{Name: v.Name, Path: v.Path.String(), Usable: v.Err == nil, Chosen: v.Chosen, Encrypted: v.Plan.Encrypted}
 		switch {
 		case v.Err != nil:
 			s.Why = v.Err.Error()
 		case v.Chosen:
-			s.Why = sel.Why.String()
+			s.Why = v.Why.String()
 		default:
 			s.Why = "usable; a more direct one was chosen"
 		}

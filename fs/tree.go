@@ -10,18 +10,23 @@ import (
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 
-	"hbmfs/remote"
+	"hbmfs/remote/namespace"
+	"hbmfs/transport/logging"
 )
 
 // tree is what all nodes of a mount share.
 type tree struct {
+	target  names
+	openAt  opener
 	cfg     Config
-	rootIno uint64
+	log     *logging.Limiter // of what users and targets can cause
+	root    fusefs.StableAttr
 	started time.Time
 	ctlDir  *ctlDir
 	handles atomic.Uint64 // the last handle given out
 	count   counters
-	names   names
+	open    openFiles
+	bounds  bounds
 
 	firstPrefix int
 	mu          sync.Mutex
@@ -35,13 +40,14 @@ type devKey struct {
 
 // dataset is one that the mount shows. Its index keys cached extents.
 type dataset struct {
-	remote.Dataset
+	namespace.Dataset
 	index uint32
 	top   *dirNode
 }
 
-func newTree(cfg Config) (*tree, fusefs.InodeEmbedder, error) {
-	t := &tree{cfg: cfg, started: time.Now(), rootIno: 1, devs: make(map[devKey]uint64)}
+func newTree(target names, open opener, cfg Config) (*tree, fusefs.InodeEmbedder, error) {
+	t := &tree{target: target, openAt: open, cfg: cfg, log: logging.NewLimiter(cfg.Log), started: time.Now(), root: fusefs.StableAttr{Ino: 1}, devs: make(map[devKey]uint64)}
+	t.bounds = newBounds(t.log)
 	t.ctlDir = newCtlDir(t)
 	all := t.datasets()
 	if cfg.Dataset == "" {
@@ -52,16 +58,15 @@ func newTree(cfg Config) (*tree, fusefs.InodeEmbedder, error) {
 		if d.Name != cfg.Dataset {
 			continue
 		}
-		ino, err := t.openTop(context.Background(), d)
-		t.rootIno = ino
-		return t, d.top, err
+		t.root = d.topAttr()
+		return t, d.top, t.openTop(context.Background(), d)
 	}
 	return nil, nil, fmt.Errorf("dataset %q: the target does not serve it: %w", cfg.Dataset, syscall.ENOENT)
 }
 
 func (t *tree) datasets() []*dataset {
 	var all []*dataset
-	for i, d := range t.cfg.Target.Datasets() {
+	for i, d := range t.target.Datasets() {
 		ds := &dataset{Dataset: d, index: uint32(i)}
 		ds.top = &dirNode{node: node{t: t, ds: ds}}
 		all = append(all, ds)
@@ -69,23 +74,34 @@ func (t *tree) datasets() []*dataset {
 	return all
 }
 
-// openTop asks for a dataset's top, which has no name to be looked up by, and
-// returns its inode number. One that is a file is shown by the target as a
-// directory that holds it.
-func (t *tree) openTop(ctx context.Context, d *dataset) (uint64, error) {
-	a, err := t.cfg.Target.Stat(ctx, d.Name, "")
+// The top of a dataset stays when its export is replaced, whichever directory that
+// is, and the one that was there may be found elsewhere: so a top has an inode
+// number and a generation that no directory of the source has.
+const (
+	topIno = 1 << 63
+	topGen = 1
+)
+
+func (d *dataset) topAttr() fusefs.StableAttr {
+	return fusefs.StableAttr{Mode: syscall.S_IFDIR, Ino: topIno | uint64(d.index), Gen: topGen}
+}
+
+// openTop asks for a dataset's top, which has no name to be looked up by. One that
+// is a file is shown by the target as a directory that holds it.
+func (t *tree) openTop(ctx context.Context, d *dataset) error {
+	a, err := t.target.Stat(ctx, d.Name, "")
 	if err != nil {
-		return 0, fmt.Errorf("dataset %q: %w", d.Name, err)
+		return fmt.Errorf("dataset %q: %w", d.Name, err)
 	}
 	d.top.last.Store(&a)
-	return t.ino(d, &a), nil
+	return nil
 }
 
 // Inode numbers of a dataset's first file system are its own; those of further
 // ones get a prefix, so that no two files of a mount share a number.
 const inoBits = 48
 
-func (t *tree) ino(d *dataset, a *remote.Attr) uint64 {
+func (t *tree) ino(d *dataset, a *namespace.Attr) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	key := devKey{d.index, a.Dev}

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hbmfs/fs"
 	"hbmfs/fs/client"
 )
 
@@ -109,6 +110,25 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// TestReadSmallPool: a pool of a single extent is enough, however the range lies.
+func TestReadSmallPool(t *testing.T) {
+	const size = 20*extent + 77
+	src := t.TempDir()
+	writeNumbered(t, src, 1, size)
+	for via, source := range sources(t, src) {
+		for pool := 1; pool <= 3; pool++ {
+			m := startMount(t, source, small(pool)...)
+			for span, want := range map[string]int64{"0:1GiB": size, "100:1MiB": 1 << 20} {
+				all, code := readJSON(t, "--verify", "--range", span, m.path("1"))
+				if code != 0 || *all[0].Bytes != want || *all[0].Mismatches != 0 {
+					t.Errorf("%s, pool of %d, %s: exit code %d, %+v", via, pool, span, code, all)
+				}
+			}
+			m.awaitLeases(0)
+		}
+	}
+}
+
 // TestReadFailures: a file that can't be read does not stop the others.
 func TestReadFailures(t *testing.T) {
 	src := t.TempDir()
@@ -184,10 +204,10 @@ func TestStat(t *testing.T) {
 	s := m.stats()
 	c := s.Cache
 	if c.Fetches != 2 || c.Misses != 3 || c.Hits != 3 || c.Leases != 1 || c.Regions != 1 || c.RegionBytes != 8*extent ||
-		c.Resident.Extents != 3 || c.Bytes[how["tcp"].path] != 3*extent || s.Target.Link.Connections != 3 || s.PlainBytes != 3*extent {
+		c.Resident.Extents != 3 || c.Bytes[how["tcp"].path] != 3*extent || s.Target.Link.Connections != 3 || len(s.Target.Links) != 1 || s.Target.Links["tcp"] != s.Target.Link || s.PlainBytes != 3*extent {
 		t.Errorf("%+v", s)
 	}
-	if s.Source != addr+"/data" || s.PID != m.Process.Pid || s.Extent != extent || s.Pool != 8*extent || s.Device != "memfd" {
+	if s.Source != addr+"/data" || s.PID != m.Process.Pid || s.Extent != extent || len(s.Devices) != 1 || s.Devices[0] != (fs.DeviceStats{Name: "memfd", CPU: true, Pool: 8 * extent}) {
 		t.Errorf("%+v", s)
 	}
 	for _, tr := range s.Transports {
@@ -201,7 +221,7 @@ func TestStat(t *testing.T) {
 	if n := m.stats().Errors["EINVAL"]; n != 1 {
 		t.Errorf("%d errors with EINVAL, want 1", n)
 	}
-	if text, code := command(t, "stat", m.dir); code != 0 || !regexp.MustCompile(`(?i)leases`).MatchString(text) {
+	if text, code := command(t, "stat", m.dir); code != 0 || !regexp.MustCompile(`(?s)leases.*link tcp +3 up`).MatchString(text) {
 		t.Errorf("stat: exit code %d, %s", code, text)
 	}
 	if _, code := command(t, "stat", src); code != 5 {
@@ -221,11 +241,16 @@ func TestDoctor(t *testing.T) {
 		t.Fatalf("exit code %d, %v\n%s", code, err, out)
 	}
 	usable := make(map[string]bool)
+	nics := false // one that devmem-tcp could use
 	for _, f := range findings {
 		usable[f.Kind+" "+f.Name] = f.Usable
+		nics = nics || f.Kind == "nic" && f.Usable && !strings.Contains(f.Name, " ")
 		if f.Detail == "" || f.Usable != (f.Remedy == "") {
 			t.Errorf("%+v: must say what was found, and a remedy if it can't be used", f)
 		}
+	}
+	if nics != usable["transport devmem-tcp"] {
+		t.Errorf("doctor says of devmem-tcp that it can be used: %v, and of the NICs: %v", !nics, nics)
 	}
 	for _, name := range []string{"device memfd", "transport inproc", "transport tcp", "mount /dev/fuse"} {
 		if !usable[name] {
@@ -270,5 +295,22 @@ func TestLogReaderGone(t *testing.T) {
 	if bytes.Contains(mustRead(t, "/proc/self/mountinfo"), []byte(" "+mnt+" ")) {
 		t.Error("the mount is still there")
 		must(t, unix.Unmount(mnt, unix.MNT_DETACH))
+	}
+}
+
+// TestReadSpecialFiles: what has no ranges is refused for what it is, and does not
+// pass for something that is not in the mount.
+func TestReadSpecialFiles(t *testing.T) {
+	src := t.TempDir()
+	must(t, unix.Mkfifo(filepath.Join(src, "fifo"), 0o644))
+	must(t, unix.Mknod(filepath.Join(src, "socket"), unix.S_IFSOCK|0o644, 0))
+	must(t, os.Mkdir(filepath.Join(src, "dir"), 0o755))
+	must(t, os.Symlink("fifo", filepath.Join(src, "link")))
+	m := startMount(t, src)
+	for name, what := range map[string]string{"fifo": "FIFO", "socket": "socket", "dir": "directory", "link": "FIFO", "": "directory"} {
+		all, code := readJSON(t, m.path(name))
+		if code != 1 || len(all) != 1 || !strings.Contains(all[0].Error, "not a regular file: it is a "+what) {
+			t.Errorf("%q: exit code %d, %+v", name, code, all)
+		}
 	}
 }

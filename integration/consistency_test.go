@@ -97,7 +97,7 @@ func TestChangedFile(t *testing.T) {
 // checkOldFetch: the lease that was taken before the change still holds version
 // 1; nothing new comes from the file that was opened then, unless it was
 // replaced, and then it is still version 1.
-func checkOldFetch(t *testing.T, f *client.File, before *client.Fetch, how string) {
+func checkOldFetch(t *testing.T, f *client.File, before *client.Lease, how string) {
 	t.Helper()
 	for _, s := range before.Segments {
 		b, err := f.Mount().Bytes(s)
@@ -168,7 +168,7 @@ func TestOpenWriter(t *testing.T) {
 	if !r.Unsettled {
 		t.Error("FETCH with an open writer is not marked unsettled")
 	}
-	if _, err := f.Release(r.Handle); err != nil {
+	if err := f.Release(r.Handle); err != nil {
 		t.Error(err)
 	}
 	if s := m.stats(); s.Cache.Resident.Bytes != 0 {

@@ -2,8 +2,12 @@ package integration
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,17 +19,19 @@ func unsupported(t *testing.T, reason string) {
 	t.Skip("unsupported: " + reason)
 }
 
-// compileExample builds the C example with what the compiler takes as args.
-func compileExample(t *testing.T, args ...string) string {
+// compileC builds a C program that includes hbmfs.h, with what the compiler takes
+// as args.
+func compileC(t *testing.T, source string, args ...string) string {
 	t.Helper()
 	probe := exec.Command("cc", append(args, "-x", "c", "-o", "/dev/null", "-")...)
 	probe.Stdin = strings.NewReader("#include <stdio.h>\nint main(void) { return puts(\"\"); }\n")
 	if out, err := probe.CombinedOutput(); err != nil {
-		unsupported(t, "cc "+strings.Join(args, " ")+" builds nothing here: "+string(out))
+		why, _, _ := strings.Cut(string(out), "\n")
+		unsupported(t, fmt.Sprintf("cc builds nothing here with %q (packages gcc, libc6-dev, gcc-multilib): %v %s", args, err, why))
 	}
-	to := filepath.Join(t.TempDir(), "fetch")
+	to := filepath.Join(t.TempDir(), "program")
 	args = append(args, "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2",
-		"-I../fs/uapi", "-o", to, "../fs/client/example/fetch.c")
+		"-I../fs/uapi", "-o", to, source)
 	if out, err := exec.Command("cc", args...).CombinedOutput(); err != nil {
 		t.Fatalf("cc %v: %v\n%s", args, err, out)
 	}
@@ -43,19 +49,62 @@ func TestExample(t *testing.T) {
 	all := sources(t, src)
 	for name, args := range map[string][]string{"64": nil, "32": {"-m32"}} {
 		t.Run(name, func(t *testing.T) {
-			program := compileExample(t, args...)
+			program := compileC(t, "../fs/client/example/fetch.c", args...)
 			for via, source := range all {
-				m := startMount(t, source, "--pool", "6MiB")
-				for i, size := range sizes {
-					checkExample(t, m, program, i, size)
+				for _, pool := range []string{"6MiB", "1MiB"} {
+					m := startMount(t, source, "--pool", pool)
+					for i, size := range sizes {
+						checkExample(t, m, program, i, size)
+					}
+					if s := m.stats().Cache; s.Errors != 0 || s.PinnedBytes > 0 && s.Leases == 0 {
+						t.Errorf("%s, pool %s: %+v", via, pool, s)
+					}
+					m.awaitLeases(0)
 				}
-				if s := m.stats().Cache; s.Errors != 0 || s.PinnedBytes > 0 && s.Leases == 0 {
-					t.Errorf("%s: %+v", via, s)
-				}
-				m.awaitLeases(0)
 			}
 		})
 	}
+}
+
+// TestGoExamples runs the examples in the documentation of the Go client.
+func TestGoExamples(t *testing.T) {
+	const size = 5 << 20
+	src := t.TempDir()
+	content := make([]byte, size)
+	copy(content[4096:], "x")
+	must(t, os.WriteFile(filepath.Join(src, "shard-000"), content, 0o600))
+	_, addr := startTarget(t, "127.0.0.1:0", "train="+src)
+	m := startMount(t, addr+"/train", "--transport", "tcp")
+	out, err := exec.Command("go", "run", exampleProgram(t, m.dir)).CombinedOutput()
+	want := `Example: 4194304 bytes at 0 in device memory, staged
+1048576 bytes at 4194304 in device memory, staged
+ExampleFile_Digest: the same bytes: true
+ExampleFile_Fetch: file offset 4096: 65536 bytes, the first is 'x'
+ExampleFile_Fetch_loan: not lent, and came by staged: asked for by --transport
+ExampleMount_Info: `
+	if err != nil || !strings.HasPrefix(string(out), want) || !strings.Contains(string(out), "in use: tcp (staged)\n") {
+		t.Errorf("%v:\n%s\nwant:\n%s", err, out, want)
+	}
+	m.awaitLeases(0)
+}
+
+// exampleProgram makes a program of all examples, on the mount at dir.
+func exampleProgram(t *testing.T, dir string) string {
+	t.Helper()
+	text, err := os.ReadFile("../fs/client/example_test.go")
+	must(t, err)
+	source := strings.Replace(string(text), "package client_test", "package main", 1)
+	source = strings.ReplaceAll(source, "/mnt/train", dir) + "\nfunc main() {\n"
+	var names []string
+	for _, m := range regexp.MustCompile(`(?m)^func (Example\w*)\(\)`).FindAllStringSubmatch(source, -1) {
+		names = append(names, m[1])
+	}
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		source += fmt.Sprintf("\tfmt.Print(\"%s: \")\n\t%s()\n", name, name)
+	}
+	program := filepath.Join(t.TempDir(), "examples.go")
+	must(t, os.WriteFile(program, []byte(source+"}\n"), 0o600))
+	return program
 }
 
 func checkExample(t *testing.T, m *mount, program string, number int, size int64) {

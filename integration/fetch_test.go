@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -15,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/fs/client"
-	"hbmfs/transport"
+	"hbmfs/fs/uapi"
 )
 
 // extent is small in these tests, so that small files have many.
@@ -63,11 +64,11 @@ func (m *mount) awaitLeases(n int64) {
 
 // how is how bytes come from the two sources.
 var how = map[string]struct {
-	path transport.Path
-	why  transport.Reason
+	path uapi.Path
+	why  uapi.Reason
 }{
-	"tcp":      {transport.PathStaged, transport.WhyNoDirect},
-	"embedded": {transport.PathHost, transport.WhyLocalSource},
+	"tcp":      {uapi.PathStaged, uapi.WhyNoDirect},
+	"embedded": {uapi.PathHost, uapi.WhyLocalSource},
 }
 
 // TestFetchRanges: the bytes of every kind of range of every kind of file size,
@@ -122,10 +123,10 @@ func (c *rangeCheck) check(off, n int64) {
 	want := max(0, min(n, c.size-off))
 	r := pin(c.t, c.f, off, n, client.FetchOptions{})
 	if r.Fetched != want || r.Cursor != 0 || r.FileSize != c.size || r.Unsettled {
-		c.t.Fatalf("[%d, +%d): %+v, want %d bytes of %d", off, n, r.Fetch, want, c.size)
+		c.t.Fatalf("[%d, +%d): %+v, want %d bytes of %d", off, n, r.Lease, want, c.size)
 	}
 	if want == 0 {
-		if r.Path != transport.PathNone {
+		if r.Path != uapi.PathNone {
 			c.t.Errorf("[%d, +%d): no bytes came by %v", off, n, r.Path)
 		}
 		return
@@ -135,9 +136,8 @@ func (c *rangeCheck) check(off, n int64) {
 		c.t.Errorf("[%d, +%d): path %v because %q, want %v because %q", off, n, r.Path, r.Why, h.path, h.why)
 	}
 	c.checkSegments(r)
-	released, err := c.f.Release(r.Handle)
-	if err != nil || released != 1 {
-		c.t.Errorf("release: %d, %v", released, err)
+	if err := c.f.Release(r.Handle); err != nil {
+		c.t.Error(err)
 	}
 }
 
@@ -164,7 +164,7 @@ func TestFetchContinues(t *testing.T) {
 	var at, rounds int64 = off, 0
 	var before uint64
 	for at != 0 {
-		r := pin(t, f, at, size-at, client.FetchOptions{Segments: 2, Release: before})
+		r := pin(t, f, at, size-at, client.FetchOptions{MaxSegments: 2, Release: before})
 		rounds++
 		checkTagged(t, r.data, 1, 1, at)
 		if r.Cursor != 0 && r.Cursor != at+r.Fetched {
@@ -176,7 +176,7 @@ func TestFetchContinues(t *testing.T) {
 		if n := m.stats().Cache.Leases; n != 1 {
 			t.Errorf("%d leases after FETCH %d, want 1", n, rounds)
 		}
-		if _, err := f.Release(before); before != 0 && !errors.Is(err, unix.ENOENT) {
+		if err := f.Release(before); before != 0 && !errors.Is(err, unix.ENOENT) {
 			t.Errorf("release what a FETCH released: %v, want ENOENT", err)
 		}
 		at, before = r.Cursor, r.Handle
@@ -312,24 +312,24 @@ func TestPinnedPoolIsFull(t *testing.T) {
 	checkFull(t, m, one, 0, size)                 // three hits and a miss
 	again := pin(t, one, extent, 2*extent, client.FetchOptions{})
 	checkTagged(t, again.data, 1, 1, extent)
-	_, err := one.Release(again.Handle)
+	err := one.Release(again.Handle)
 	must(t, err)
 
 	// What a FETCH releases stays released when it fails.
 	if _, err := one.Fetch(context.Background(), 0, size, client.FetchOptions{Release: held.Handle}); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("FETCH: %v, want ENOSPC", err)
 	}
-	if _, err := one.Release(held.Handle); !errors.Is(err, unix.ENOENT) {
+	if err := one.Release(held.Handle); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("RELEASE of what the FETCH released: %v, want ENOENT", err)
 	}
-	_, err = two.Release(last.Handle)
+	err = two.Release(last.Handle)
 	must(t, err)
 	all := pin(t, one, 0, size, client.FetchOptions{})
 	checkTagged(t, all.data, 1, 1, 0)
 	if !all.Segments[2].Hit || all.Segments[3].Hit {
 		t.Errorf("three extents were there, the last was not: %+v", all.Segments)
 	}
-	_, err = one.Release(all.Handle)
+	err = one.Release(all.Handle)
 	must(t, err)
 	checkFull(t, m, two, 0, size+1) // nothing is pinned, but it can't ever fit
 }
@@ -378,7 +378,8 @@ func TestSingleFlight(t *testing.T) {
 			}
 			m.awaitLeases(0)
 			s := m.stats()
-			if c := s.Cache; c.Misses != n || c.Hits+c.Joined != (processes-1)*n {
+			// A FETCH that a signal of Go's interrupts is asked again, and counts twice.
+			if c := s.Cache; c.Misses != n || c.Hits+c.Joined < (processes-1)*n {
 				t.Errorf("%d misses, %d hits, %d joined", c.Misses, c.Hits, c.Joined)
 			}
 			if got := s.Cache.Bytes[how[via].path]; got != n*extent || s.Target.Bytes != s.Cache.Bytes {
@@ -416,7 +417,7 @@ func TestFileLargerThanPool(t *testing.T) {
 			f := openFile(t, m.path("1"))
 			var r fetched
 			for at := int64(0); at < size; at += r.Fetched {
-				r = pin(t, f, at, size-at, client.FetchOptions{Segments: 4, Release: r.handle()})
+				r = pin(t, f, at, size-at, client.FetchOptions{MaxSegments: 4, Release: r.handle()})
 				checkTagged(t, r.data, 1, 1, at)
 			}
 			if s := m.stats().Cache; s.Evictions < 37 || s.RegionBytes != 4*extent || s.Leases != 1 {
@@ -428,7 +429,7 @@ func TestFileLargerThanPool(t *testing.T) {
 
 // handle is that of the fetch; 0 if there was none.
 func (r fetched) handle() uint64 {
-	if r.Fetch == nil {
+	if r.Lease == nil {
 		return 0
 	}
 	return r.Handle
@@ -531,4 +532,16 @@ func inherit(args []string) error {
 		return fmt.Errorf("release the parent's handle: %d, %w", n, err)
 	}
 	return nil
+}
+
+// TestFileSizeLimit: device memory is no file on a disk, whatever ulimit -f says,
+// where that may be raised.
+func TestFileSizeLimit(t *testing.T) {
+	src := t.TempDir()
+	writeNumbered(t, src, 1, 3<<20)
+	dir := t.TempDir()
+	script := `ulimit -Sf 64; "$0" mount "$1" "$2" && "$0" read --verify "$2/1"; code=$?; "$0" umount "$2"; exit $code`
+	if out, err := exec.Command("bash", "-c", script, bin, src, dir).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
 }

@@ -16,42 +16,73 @@ import (
 	"testing"
 )
 
-const module = "hbmfs/"
+const (
+	module     = "hbmfs/"
+	vocabulary = "fs/uapi"
+)
 
 // direction says which of the module's packages each package may import, tests
-// aside: cmd → fs → {cache, remote} → transport. "x/..." means x and all below
-// it. A package that is not listed fails the test: it must be given its place.
+// aside: cmd → fs → {cache, remote} → transport, and internal below all. All rooms
+// may import transport/logging and transport/printable, and those that do name
+// them; fs/uapi is the vocabulary below all, and theirs unnamed. "x/..." means x and all below it. A package that is not listed fails the
+// test: it must be given its place.
 var direction = map[string][]string{
-	"transport":                        {},
-	"transport/internal/landing":       {"transport"},
-	"transport/internal/lanes":         {"transport", "transport/internal/landing"},
-	"transport/internal/serving":       {"transport", "transport/internal/frame", "transport/internal/landing", "transport/internal/status"},
-	"transport/internal/status":        {"transport"},
-	"transport/internal/frame":         {"transport", "transport/internal/landing", "transport/internal/status"},
-	"transport/devmemtcp":              {"transport", "transport/internal/...", "transport/devmemtcp/internal/..."},
-	"transport/devmemtcp/internal/nic": {},
-	"transport/inproc":                 {"transport", "transport/internal/..."},
-	"transport/tcp":                    {"transport", "transport/internal/..."},
-	"transport/rdma":                   {"transport", "transport/internal/...", "transport/rdma/internal/..."},
-	"transport/rdma/internal/verbs":    {},
-	"transport/transporttest":          {"transport", "transport/internal/..."},
-	"remote/wire":                      {},
-	"remote/target":                    {"remote/wire", "transport/..."},
-	"remote":                           {"remote/wire", "transport/..."},
-	"cache/device":                     {"transport"},
-	"cache":                            {"cache/device", "transport"},
-	"fs/uapi":                          {},
-	"fs/client":                        {"fs/uapi", "transport"},
-	"fs":                               {"cache/...", "fs/uapi", "remote", "transport"},
-	"cmd/hbmfs":                        {"cache/...", "fs/...", "remote/...", "transport/..."},
-	"integration/lab":                  {"integration/lab/..."},
-	"integration/lab/agent":            {},
-	"integration/lab/guest":            {"integration/lab/agent"},
-	"integration/lab/init":             {"integration/lab/agent", "integration/lab/initramfs"},
-	"integration/lab/initramfs":        {},
-	"integration/lab/kernel":           {},
-	"integration/run":                  {"fs/client", "fs/uapi", "transport"},
-	"integration/peers":                {"cache/...", "fs/...", "remote/...", "transport/..."},
+	"transport/printable":                  {},
+	"transport/logging":                    {"transport/printable"},
+	"transport/probe":                      {},
+	"transport/limits":                     {"transport/logging"},
+	"transport":                            {"transport/limits"},
+	"transport/internal/landing":           {"transport"},
+	"transport/internal/lanes":             {"transport", "transport/internal/landing"},
+	"transport/internal/liveness":          {},
+	"transport/internal/serving":           {"transport", "transport/logging", "transport/internal/frame", "transport/internal/landing", "transport/internal/status", "transport/limits"},
+	"transport/internal/status":            {"transport"},
+	"transport/internal/frame":             {"transport", "transport/internal/landing", "transport/internal/status", "transport/printable"},
+	"transport/devmemtcp":                  {"transport", "transport/internal/...", "transport/devmemtcp/internal/...", "transport/probe", "transport/limits"},
+	"transport/devmemtcp/internal/nic":     {},
+	"transport/devmemtcp/internal/receive": {"transport", "transport/internal/frame", "transport/internal/landing"},
+	"transport/devmemtcp/internal/loans":   {"transport", "transport/internal/...", "transport/devmemtcp/internal/receive"},
+	"transport/inproc":                     {"transport", "transport/internal/...", "transport/probe"},
+	"transport/tcp":                        {"transport", "transport/internal/...", "transport/probe", "transport/limits"},
+	"transport/rdma":                       {"transport", "transport/limits", "transport/internal/...", "transport/rdma/internal/...", "transport/probe"},
+	"transport/rdma/internal/verbs":        {},
+	"transport/rdma/internal/hca":          {"transport", "transport/rdma/internal/verbs"},
+	"transport/rdma/internal/wire":         {"transport", "transport/internal/..."},
+	"transport/rdma/internal/target":       {"transport", "transport/limits", "transport/logging", "transport/internal/...", "transport/rdma/internal/..."},
+	"transport/transporttest":              {"transport", "transport/internal/...", "transport/limits"},
+	"remote/wire":                          {},
+	"remote/term":                          {"transport"},
+	"remote/namespace":                     {"remote/wire", "transport"},
+	"remote/prefetch":                      {"remote/namespace", "remote/wire", "transport"},
+	"remote/links":                         {"transport", "transport/logging"},
+	"remote/control":                       {"remote/wire", "transport", "transport/printable"},
+	"remote":                               {"remote/control", "remote/links", "remote/namespace", "remote/prefetch", "remote/wire", "remote/term", "transport/..."},
+	"remote/server":                        {"remote/server/store", "remote/wire", "remote/term", "transport", "transport/logging", "transport/printable", "transport/limits"},
+	"remote/server/store":                  {"remote/wire", "transport"},
+	"remote/server/store/storetest":        {"remote/server/store", "remote/wire", "transport", "transport/transporttest"},
+	"remote/server/store/dir":              {"remote/server/store", "remote/wire", "remote/term", "transport", "transport/probe"},
+	"cache/device":                         {"transport", "transport/probe"},
+	"cache/device/devicetest":              {"cache/device", "transport", "transport/transporttest"},
+	"cache":                                {"cache/device", "transport"},
+	"fs/uapi":                              {},
+	"fs/client":                            {},
+	"fs":                                   {"cache/...", "remote", "remote/namespace", "transport", "transport/logging", "transport/probe", "transport/limits"},
+	"cmd/hbmfs/internal/mounts":            {"fs", "transport/printable"},
+	"cmd/hbmfs":                            {"cmd/hbmfs/internal/...", "cache/...", "fs/...", "remote/...", "transport/..."},
+	"integration/packages":                 {},
+	"integration/process":                  {},
+	"integration/install":                  {"integration/packages", "integration/process"},
+	"integration/suite":                    {},
+	"integration/lab":                      {"integration/lab/...", "integration/packages", "integration/process"},
+	"integration/lab/agent":                {},
+	"integration/lab/guest":                {"integration/lab/agent"},
+	"integration/lab/init":                 {"integration/lab/agent", "integration/lab/initramfs"},
+	"integration/lab/initramfs":            {},
+	"integration/lab/kernel":               {},
+	"integration/relay":                    {},
+	"integration/chaos":                    {"fs/client", "integration/process", "integration/relay"},
+	"integration/run":                      {"fs/client", "integration/process"},
+	"integration/peers":                    {"cache/...", "fs/...", "integration/packages", "integration/process", "remote/...", "transport/..."},
 }
 
 // soleImporters says which packages may import what others must not, tests
@@ -65,25 +96,35 @@ var soleImporters = map[string][]string{
 	"golang.org/x/sys/unix": {
 		"cache/device",
 		"cmd/hbmfs",
+		"cmd/hbmfs/internal/mounts",
 		"fs",
 		"fs/client",
+		"integration/chaos",
 		"integration/lab/init",
+		"integration/lab/kernel",
 		"integration/run",
-		"remote/target",
+		"remote/server",
+		"remote/server/store/dir",
+		"remote/term",
 		"transport/devmemtcp",
 		"transport/devmemtcp/internal/nic",
+		"transport/devmemtcp/internal/receive",
 		"transport/internal/landing",
+		"transport/internal/liveness",
 		"transport/rdma/internal/verbs",
 		"transport/tcp",
+		"transport/transporttest",
 	},
 	"unsafe": {
 		"cache/device",
 		"fs/client",
 		"fs/uapi",
+		"integration/chaos",
 		"integration/peers",
-		"remote/wire", // generated
-		"transport/devmemtcp",
+		"remote/server/store/dir", // signals and owners of leases
+		"remote/wire",             // generated
 		"transport/devmemtcp/internal/nic",
+		"transport/devmemtcp/internal/receive",
 		"transport/rdma/internal/verbs",
 	},
 	"C": {"transport/rdma/internal/verbs"},
@@ -116,7 +157,7 @@ func TestImportDirection(t *testing.T) {
 		}
 		eachImport(t, p, func(file, imported string) {
 			own, ok := strings.CutPrefix(imported, module)
-			if ok && !covered(own, allowed) {
+			if ok && own != vocabulary && !covered(own, allowed) {
 				t.Errorf("%s imports %s; %s may import only %v", file, imported, p.name(), allowed)
 			}
 		})
@@ -132,6 +173,29 @@ func TestSoleImporters(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestClientIsLight: what a program gets that imports the Go client, which is no
+// transport and no cryptography.
+func TestClientIsLight(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}} {{.Standard}}", module+"fs/client").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var others []string
+	for line := range strings.Lines(string(out)) {
+		name, standard, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name == "crypto/tls" {
+			t.Error("fs/client pulls in crypto/tls")
+		}
+		if standard != "true" {
+			others = append(others, name)
+		}
+	}
+	want := []string{"golang.org/x/sys/unix", module + "fs/uapi", module + "fs/client"}
+	if slices.Sort(others); !slices.Equal(others, slices.Sorted(slices.Values(want))) {
+		t.Errorf("fs/client pulls in %v, want %v", others, want)
 	}
 }
 

@@ -38,6 +38,7 @@ var children = map[string]func(args []string) error{}
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	fs.RunIfBinder()
 	if name := os.Getenv(childEnv); name != "" {
 		if err := children[name](os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -103,11 +104,22 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 		if strings.Contains(p.output(), "WARNING: DATA RACE") {
 			t.Error("a data race")
 		}
+		for _, word := range librarysWords {
+			if strings.Contains(p.output(), word) {
+				t.Errorf("%q is no word for users", word)
+			}
+		}
 		if t.Failed() {
 			t.Logf("%s:\n%s", strings.Join(cmd.Args, " "), p.output())
 		}
 	})
 	return p
+}
+
+// librarysWords are of gRPC's vocabulary and Go's, which no process of ours may say.
+var librarysWords = []string{
+	"rpc error", "code = ", "desc = ", "context deadline exceeded", "transport is closing", "error reading from server",
+	"server preface", "RST_STREAM", "grpc",
 }
 
 type logWriter struct{ p *process }
@@ -360,7 +372,7 @@ func tagPart(w []byte, from, n int) (v uint64) {
 
 // fetched is a pinned range, and a copy of what lies in device memory.
 type fetched struct {
-	*client.Fetch
+	*client.Lease
 	data []byte
 }
 
@@ -379,7 +391,7 @@ func tryPin(f *client.File, off, n int64, opts client.FetchOptions) (fetched, er
 	if err != nil {
 		return fetched{}, err
 	}
-	got := fetched{Fetch: r}
+	got := fetched{Lease: r}
 	for _, s := range r.Segments {
 		b, err := f.Bytes(s)
 		if err != nil {
@@ -425,7 +437,7 @@ func tryFetchAll(path string, off, n int64) ([]byte, error) {
 			return nil, err
 		}
 		all = append(all, r.data...)
-		if _, err := f.Release(r.Handle); err != nil {
+		if err := f.Release(r.Handle); err != nil {
 			return nil, err
 		}
 		if r.Cursor == 0 {

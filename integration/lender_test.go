@@ -14,9 +14,12 @@ import (
 
 	"hbmfs/cache"
 	"hbmfs/cache/device"
+	"hbmfs/cache/device/devicetest"
 	"hbmfs/fs"
+	"hbmfs/fs/uapi"
 	"hbmfs/remote"
-	"hbmfs/remote/target"
+	"hbmfs/remote/server"
+	"hbmfs/remote/server/store/dir"
 	"hbmfs/transport"
 	"hbmfs/transport/inproc"
 	"hbmfs/transport/transporttest"
@@ -29,17 +32,36 @@ func init() { children["lend"] = lend }
 
 // startLender mounts src with a fake lender beneath, since this machine has no
 // NIC that could lend: all that is the product's own is between the ioctl and the
-// transport. Options are "strict", "require-direct", and "stall" for a lender that
-// says "asked" and lends nothing until its caller leaves.
+// transport. Options are "strict", "require-direct", "stall" for a lender that
+// says "asked" and lends nothing until its caller leaves, and "hidden" for memory
+// that the CPU can't touch (hidden_test.go).
 func startLender(t *testing.T, src string, options ...string) *mount {
+	t.Helper()
+	return startLenderWith(t, nil, src, options...)
+}
+
+func startLenderWith(t *testing.T, stdin *os.File, src string, options ...string) *mount {
 	t.Helper()
 	dir := t.TempDir()
 	openPath(t, dir)
-	p := start(t, child(t, "lend", 0, append([]string{src, dir}, options...)...))
+	cmd := child(t, "lend", 0, append([]string{src, dir}, options...)...)
+	if stdin != nil {
+		cmd.Stdin = stdin
+	}
+	p := start(t, cmd)
 	m := &mount{process: p, dir: dir}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }) // if still there
 	p.line("mounted")
 	return m
+}
+
+func localTarget(src string) (*dir.Files, *server.Server, error) {
+	files, err := dir.NewFiles(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := server.New(server.Config{Exports: []server.Export{{Name: "local", Store: files.Store(src, nil)}}, Transports: []string{inproc.Name}})
+	return files, t, err
 }
 
 // lend SRC DIR OPTION... serves a mount of SRC at DIR until SIGTERM.
@@ -47,17 +69,21 @@ func lend(args []string) (err error) {
 	src, dir, options := args[0], args[1], args[2:]
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	local, err := target.New(target.Config{Exports: []target.Export{{Name: "local", Path: src}}, Transports: []string{inproc.Name}})
+	files, local, err := localTarget(src)
 	if err != nil {
 		return err
 	}
+	defer files.Close()
 	defer func() { err = errors.Join(err, local.Close()) }()
 	provider, err := device.Open("memfd")
 	if err != nil {
 		return err
 	}
+	if slices.Contains(options, "hidden") {
+		provider = devicetest.Hidden{TB: childTB{}}
+	}
 	var c *cache.Cache
-	fake := transporttest.FakeLender{Transport: inproc.New(local), Path: transport.PathDevmemTCP}
+	fake := transporttest.FakeLender{Transport: inproc.New(local), Path: uapi.PathDevmemTCP}
 	var lender transport.Transport = &fake
 	if slices.Contains(options, "stall") {
 		lender = stallingLender{lender}
@@ -67,31 +93,29 @@ func lend(args []string) (err error) {
 	requireDirect := slices.Contains(options, "require-direct")
 	t, err := remote.Connect(ctx, remote.Config{
 		Addr: "in this process", DialControl: local.DialLocal, Timeout: 10 * time.Second, Checksums: true, Log: log,
-		Select: func(served []string) (transport.Selection, error) {
-			candidates := []transport.Candidate{{Name: inproc.Name, Transport: lender}}
-			return transport.Select(transport.Auto, requireDirect, served, transport.HostMemory{}, candidates)
-		},
+		Candidates: []transport.Candidate{{Name: inproc.Name, Path: fake.Path, Transport: lender}}, RequireDirect: requireDirect,
+		Probe: []transport.Memory{transporttest.NewMapped(8)},
 	})
 	if err != nil {
 		return err
 	}
 	c, err = cache.New(cache.Config{
-		Provider: provider, Pool: 64 * extent, Extent: extent, Timeout: 10 * time.Second,
+		Devices: []cache.Device{{Provider: provider, Pool: 64 * extent}}, Extent: extent, Timeout: 10 * time.Second,
 		Attach: t.Attach, Detach: func(mem transport.Memory) { _ = t.Detach(mem) },
 	})
 	if err != nil {
 		return errors.Join(err, t.Close())
 	}
 	defer func() { err = errors.Join(err, t.Close(), c.Close()) }()
-	server, err := fs.Mount(dir, fs.Config{
-		Target: t, Cache: c, Dataset: "local", Source: src, Device: provider.Name(), CPUDevice: true,
-		Pool: 64 * extent, Extent: extent, AllowOther: true, Log: log,
+	server, err := fs.Mount(dir, t, fs.Config{
+		Cache: c, Dataset: "local", Source: src, Extent: extent, AllowOther: true, Log: log,
 		Strict: slices.Contains(options, "strict"), RequireDirect: requireDirect,
 	})
 	if err != nil {
 		return err
 	}
 	fmt.Println("mounted")
+	go showRegions(c)
 	<-ctx.Done()
 	return server.Unmount()
 }

@@ -428,7 +428,7 @@ func TestServeRefused(t *testing.T) {
 		"no dataset":      {nil, exitUsage, []string{"NAME=PATH"}},
 		"no name":         {[]string{src}, exitUsage, []string{"NAME=PATH"}},
 		"no such path":    {[]string{"data=/nonexistent/data"}, exitFailure, []string{"data", "/nonexistent", "no such file"}},
-		"twice the name":  {[]string{"data=" + src, "data=" + src}, exitFailure, []string{"data", "twice"}},
+		"twice the name":  {[]string{"data=" + src, "data=" + src}, exitUsage, []string{"data", "twice"}},
 		"beyond loopback": {[]string{"--listen", "0.0.0.0:0", "data=" + src}, exitFailure, []string{"TLS", "--tls-cert", "--insecure"}},
 		"and every IPv6":  {[]string{"--listen", "[::]:0", "data=" + src}, exitFailure, []string{"TLS", "--tls-cert", "--insecure"}},
 		"a port in use":   {[]string{"--listen", busy.addr, "data=" + src}, exitFailure, []string{"in use", "--listen"}},

@@ -16,11 +16,10 @@ import (
 
 	"hbmfs/fs/client"
 	"hbmfs/fs/uapi"
-	"hbmfs/transport"
 )
 
 // lendOpts asks for a loan with room for all segments there can be.
-var lendOpts = client.FetchOptions{Loan: true, Segments: uapi.MaxSegments}
+var lendOpts = client.FetchOptions{Loan: true, MaxSegments: uapi.MaxSegments}
 
 // TestLoan: the bytes of every kind of range, lent, and nothing of it cached.
 func TestLoan(t *testing.T) {
@@ -41,7 +40,7 @@ func TestLoan(t *testing.T) {
 	if s.Loans.Granted == 0 || s.Loans.Held != 0 || s.Loans.HeldBytes != 0 || s.Loans.NotLent != 0 {
 		t.Errorf("after every release: %+v", s.Loans)
 	}
-	if s.Cache.Misses != 0 || s.Cache.Resident.Extents != 0 || s.Cache.Reserved != 1 || s.Loans.Bytes != s.Target.Bytes[transport.PathDevmemTCP] {
+	if s.Cache.Misses != 0 || s.Cache.Resident.Extents != 0 || s.Cache.Reserved != 1 || s.Loans.Bytes != s.Target.Bytes[uapi.PathDevmemTCP] {
 		t.Errorf("cache: %+v, target: %+v", s.Cache, s.Target)
 	}
 }
@@ -52,16 +51,16 @@ func checkLoan(t *testing.T, f *client.File, number int, size, off, n int64) {
 	want := max(0, min(n, size-off))
 	r := pin(t, f, off, n, lendOpts)
 	if r.Fetched != want || r.Cursor != 0 || r.FileSize != size || r.Loan != (want > 0) || r.Unsettled {
-		t.Fatalf("[%d, +%d): %+v, want %d bytes of %d", off, n, r.Fetch, want, size)
+		t.Fatalf("[%d, +%d): %+v, want %d bytes of %d", off, n, r.Lease, want, size)
 	}
 	if want == 0 {
-		if r.Path != transport.PathNone || r.Handle != 0 {
-			t.Errorf("[%d, +%d): %+v", off, n, r.Fetch)
+		if r.Path != uapi.PathNone || r.Handle != 0 {
+			t.Errorf("[%d, +%d): %+v", off, n, r.Lease)
 		}
 		return
 	}
 	checkTagged(t, r.data, number, 1, off)
-	if r.Path != transport.PathDevmemTCP {
+	if r.Path != uapi.PathDevmemTCP {
 		t.Errorf("[%d, +%d): path %v", off, n, r.Path)
 	}
 	for _, s := range r.Segments {
@@ -69,10 +68,10 @@ func checkLoan(t *testing.T, f *client.File, number int, size, off, n int64) {
 			t.Errorf("segment %+v", s)
 		}
 	}
-	if released, err := f.Release(r.Handle); err != nil || released != 1 {
-		t.Errorf("release: %d, %v", released, err)
+	if err := f.Release(r.Handle); err != nil {
+		t.Errorf("release: %v", err)
 	}
-	if _, err := f.Release(r.Handle); !errors.Is(err, unix.ENOENT) {
+	if err := f.Release(r.Handle); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("release again: %v, want ENOENT", err)
 	}
 }
@@ -89,12 +88,12 @@ func TestLoanContinues(t *testing.T) {
 		var before uint64
 		var whole []byte
 		for at := int64(off); at != 0; {
-			r := pin(t, f, at, math.MaxInt64-at, client.FetchOptions{Loan: true, Segments: room, Release: before})
+			r := pin(t, f, at, math.MaxInt64-at, client.FetchOptions{Loan: true, MaxSegments: room, Release: before})
 			if !r.Loan || len(r.Segments) > room || r.Cursor != 0 && r.Cursor != at+r.Fetched {
-				t.Fatalf("room for %d at %d: %+v", room, at, r.Fetch)
+				t.Fatalf("room for %d at %d: %+v", room, at, r.Lease)
 			}
 			if before != 0 {
-				if _, err := f.Release(before); !errors.Is(err, unix.ENOENT) {
+				if err := f.Release(before); !errors.Is(err, unix.ENOENT) {
 					t.Errorf("release what a FETCH released: %v, want ENOENT", err)
 				}
 			}
@@ -123,7 +122,7 @@ func TestLoansAndLeases(t *testing.T) {
 	loan := pin(t, f, 0, extent, lendOpts)
 	again := pin(t, f, 0, extent, client.FetchOptions{})
 	if lease.Handle == loan.Handle || loan.Handle == again.Handle || lease.Loan || !loan.Loan || again.Loan || !again.Segments[0].Hit {
-		t.Errorf("%+v\n%+v\n%+v", lease.Fetch, loan.Fetch, again.Fetch)
+		t.Errorf("%+v\n%+v\n%+v", lease.Lease, loan.Lease, again.Lease)
 	}
 	if lease.Segments[0].Region == loan.Segments[0].Region {
 		t.Error("a loan is in the cache's region")
@@ -158,7 +157,7 @@ func borrowUntilKilled(args []string) error {
 			return err
 		}
 		if !r.Loan {
-			return fmt.Errorf("not lent: %+v", r.Fetch)
+			return fmt.Errorf("not lent: %+v", r.Lease)
 		}
 		if err := wrongWord(r.data, numberOf(args[0]), 1, i*extent); err != nil {
 			return err
@@ -215,9 +214,9 @@ func TestLoanBudget(t *testing.T) {
 	}
 	r := pin(t, f, at, extent, client.FetchOptions{})
 	checkTagged(t, r.data, 1, 1, at)
-	checkHeldAs(t, f, fetched{Fetch: &client.Fetch{Segments: allSegments(held)}}, 1)
+	checkHeldAs(t, f, fetched{Lease: &client.Lease{Segments: allSegments(held)}}, 1)
 
-	_, err := f.Release(held[0].Handle)
+	err := f.Release(held[0].Handle)
 	must(t, err)
 	r = pin(t, f, at, extent, lendOpts)
 	checkTagged(t, r.data, 1, 1, at)
@@ -256,7 +255,7 @@ func TestLoanOfChangedFile(t *testing.T) {
 	next := pin(t, anew, 0, 2*extent, lendOpts)
 	checkTagged(t, next.data, 1, 2, 0)
 	checkHeldAs(t, f, r, 1)
-	if _, err := f.Release(r.Handle); err != nil {
+	if err := f.Release(r.Handle); err != nil {
 		t.Error(err)
 	}
 	m.awaitLoans(1)
@@ -272,7 +271,7 @@ func TestLoanOfOpenWriter(t *testing.T) {
 	defer w.Close()
 	r := pin(t, openFile(t, m.path("1")), 0, extent, lendOpts)
 	if !r.Loan || !r.Unsettled {
-		t.Errorf("%+v", r.Fetch)
+		t.Errorf("%+v", r.Lease)
 	}
 	checkTagged(t, r.data, 1, 1, 0)
 	if _, err := openFile(t, strict.path("1")).Fetch(context.Background(), 0, extent, lendOpts); !errors.Is(err, unix.EAGAIN) {
@@ -310,7 +309,7 @@ func TestLoansBelongToUsers(t *testing.T) {
 	must(t, unix.Close(fd))
 	attempt(t, nobody, "loan ENOSPC "+m.path("1"), fmt.Sprintf("region EACCES %d %s", region, m.path("1")))
 	checkHeldAs(t, f, ours, 1)
-	_, err = f.Release(ours.Handle)
+	err = f.Release(ours.Handle)
 	must(t, err)
 
 	p := start(t, child(t, "borrow", nobody, m.path("1")))
@@ -374,7 +373,7 @@ func TestLoanOutlivesTheDaemon(t *testing.T) {
 		r := pin(t, f, 0, extent, lendOpts)
 		m.kill(sig)
 		checkHeldAs(t, f, r, 1)
-		if _, err := f.Release(r.Handle); !errors.Is(err, unix.ENOTCONN) && !errors.Is(err, unix.ECONNABORTED) {
+		if err := f.Release(r.Handle); !errors.Is(err, unix.ENOTCONN) && !errors.Is(err, unix.ECONNABORTED) {
 			t.Errorf("release after %v: %v", sig, err)
 		}
 		if sig == unix.SIGTERM && m.err != nil {
@@ -434,7 +433,7 @@ func TestBadLoan(t *testing.T) {
 			t.Errorf("%s and a loan: %v, want %v", c.name, got, c.want)
 		}
 		if c.want == 0 {
-			if r, err := uapi.DecodeFetchReply(arg); err != nil || r.Flags != 0 || r.Handle != 0 || r.FileSize != size {
+			if r, _, err := uapi.DecodeFetchReply(arg); err != nil || r.Flags != 0 || r.Handle != 0 || r.FileSize != size {
 				t.Errorf("%s and a loan: %+v, %v", c.name, r, err)
 			}
 		}
@@ -456,7 +455,7 @@ func TestLoanWhereNothingIsLent(t *testing.T) {
 		for i := range 2 {
 			r := pin(t, f, 0, size, lendOpts)
 			if r.Loan || r.Path != how[via].path || r.Why != how[via].why || r.Segments[0].Hit != (i > 0) {
-				t.Errorf("%s: %+v", via, r.Fetch)
+				t.Errorf("%s: %+v", via, r.Lease)
 			}
 			checkTagged(t, r.data, 1, 1, 0)
 		}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -150,6 +151,13 @@ func makeTree(t *testing.T, src string) {
 	must(t, os.Mkdir(filepath.Join(src, "dir"), 0o750))
 	must(t, os.Mkdir(filepath.Join(src, "dir", "\x80"), 0o711))
 	writeTagged(t, filepath.Join(src, "dir", "\x80", "deep"), 3, 1, 5)
+	for b := 1; b < 256; b++ {
+		if name := string([]byte{byte(b)}); name != "/" && name != "." {
+			writeTagged(t, filepath.Join(src, "dir", "\x80", "a"+name), 4, 1, int64(b))
+		}
+	}
+	writeTagged(t, filepath.Join(src, strings.Repeat("n", 255)), 5, 1, 3)
+	must(t, os.Symlink(strings.Repeat("t/", 2047), filepath.Join(src, "long link")))
 	must(t, os.Link(filepath.Join(src, "f"), filepath.Join(src, "dir", "hard")))
 	must(t, os.Symlink("dir/hard", filepath.Join(src, "soft")))
 	must(t, os.Symlink("/nowhere/\xff", filepath.Join(src, "dangling")))

@@ -27,6 +27,9 @@ func TestTools(t *testing.T) {
 		"find -ls":     `cd "$MNT" && test "$(find . | wc -l)" = "$(cd "$SRC" && find . | wc -l)"`,
 	} {
 		t.Run(name, func(t *testing.T) {
+			if _, err := exec.LookPath("rsync"); name == "rsync" && err != nil {
+				unsupported(t, "no rsync: package rsync")
+			}
 			sh(t, "/", script, "MNT="+m.dir, "OUT="+out, "SRC="+src)
 		})
 	}

@@ -6,7 +6,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"hbmfs/remote"
 )
@@ -68,14 +72,97 @@ func walk(b *testing.B, r *remote.Target, dir string) int {
 	return n
 }
 
+// BenchmarkOpenClose opens and closes files over loopback, one at a time and by 16.
 func BenchmarkOpenClose(b *testing.B) {
-	_, r := mount(b, 1)
-	open(b, r, 1) // and waits for the tick of its making
-	for b.Loop() {
-		f, err := r.Open(b.Context(), "d", name(1), nil)
+	eachWay(b, func(ctx context.Context, r *remote.Target, path string) error {
+		f, err := r.Open(ctx, "d", path, nil)
+		if err == nil {
+			f.Close()
+		}
+		return err
+	})
+}
+
+// BenchmarkStat is the same of stats.
+func BenchmarkStat(b *testing.B) {
+	eachWay(b, func(ctx context.Context, r *remote.Target, path string) error {
+		_, err := r.Stat(ctx, "d", path)
+		return err
+	})
+}
+
+func eachWay(b *testing.B, do func(context.Context, *remote.Target, string) error) {
+	n := startNode(b, nil)
+	writeSmall(b, n, manyFiles)
+	r := connect(b, n.config())
+	for _, callers := range []int{1, 16} {
+		b.Run(fmt.Sprint(callers), func(b *testing.B) {
+			b.ReportAllocs()
+			var next atomic.Int64
+			var all sync.WaitGroup
+			before := cpuTime(b)
+			for range callers {
+				all.Go(func() {
+					for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+						if err := do(b.Context(), r, fmt.Sprint(i%manyFiles)); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+			b.ReportMetric(float64((cpuTime(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// cpuTime is what this process has used, mount and target.
+func cpuTime(b *testing.B) time.Duration {
+	var ru syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &ru); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+const manyFiles = 4096
+
+// writeSmall makes files, and waits until none is new any more.
+func writeSmall(b *testing.B, n *node, files int) {
+	for i := range files {
+		if err := os.WriteFile(n.path(fmt.Sprint(i)), []byte{byte(i)}, 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	time.Sleep(50 * time.Millisecond)
+}
+
+// BenchmarkReopen is the time from when a mount with many open files has lost its
+// session until it can read.
+func BenchmarkReopen(b *testing.B) {
+	n := startNode(b, nil)
+	writeSmall(b, n, manyFiles)
+	r := connect(b, n.config())
+	var last *remote.File
+	for i := range manyFiles {
+		f, err := r.Open(b.Context(), "d", fmt.Sprint(i), nil)
 		if err != nil {
 			b.Fatal(err)
 		}
-		f.Close()
+		defer f.Close()
+		last = f
 	}
+	before, sessions := cpuTime(b), int64(1)
+	for b.Loop() {
+		n.socket.cut()
+		sessions++
+		until(b, "there is another session", func() bool { return r.Stats().Sessions == sessions })
+		buf, err := last.Read(b.Context(), 0, 1)
+		if err != nil {
+			b.Fatal(err)
+		}
+		buf.Release()
+	}
+	b.ReportMetric(float64((cpuTime(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
 }

@@ -22,17 +22,27 @@ func (f *File) Borrow(ctx context.Context, dom transport.Domain, off, n int64, l
 	if f.Stale() {
 		return nil, f.errStale()
 	}
+	if !f.acquire() {
+		return nil, fmt.Errorf("%s/%s: %w", f.dataset, f.path, transport.ErrClosed)
+	}
+	defer f.release()
 	var loan transport.Loan
 	tries := 0
-	err := f.t.timed(ctx, func(ctx context.Context) error {
-		return f.t.insist(ctx, func(ctx context.Context, s *session) (err error) {
-			if tries++; tries > 1 {
-				f.t.counters.retries.Add(1)
-			}
-			loan, err = f.borrowIn(ctx, s, dom, off, n, limit)
-			return err
-		})
+	w := f.t.startWait()
+	inner, cancel := context.WithTimeout(ctx, w.limit)
+	defer cancel()
+	err := f.t.retry(inner, func(_ context.Context, s *session) (err error) {
+		if tries++; tries > 1 {
+			f.t.counters.retries.Add(1)
+		}
+		// The link has the session's time-out. A queue that it has to take from
+		// another user is not the target's to answer for.
+		loan, err = f.borrowIn(ctx, s, dom, off, n, limit)
+		return err
 	})
+	if isLost(err) || errors.Is(err, context.DeadlineExceeded) {
+		err = f.t.overdue(ctx, inner, w, err)
+	}
 	if errors.Is(err, transport.ErrNoLoan) {
 		return nil, err // a request follows, and counts
 	}
@@ -49,13 +59,13 @@ func (f *File) Borrow(ctx context.Context, dom transport.Domain, off, n int64, l
 
 var errNoLender = fmt.Errorf("%w: the transport in use does not lend; devmem-tcp does, with --lend-queues", transport.ErrNoLoan)
 
-// borrowIn borrows by the link of the session s.
+// borrowIn borrows by a link of the session s.
 func (f *File) borrowIn(ctx context.Context, s *session, dom transport.Domain, off, n int64, limit int) (transport.Loan, error) {
-	lender, ok := s.link.(transport.Lender)
+	lender, ok := s.links.Lender()
 	if !ok {
 		return nil, errNoLender
 	}
-	ref, err := f.t.refIn(f, s)
+	ref, err := f.refIn(s)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/remote"
 	"hbmfs/transport"
 	"hbmfs/transport/inproc"
@@ -53,7 +54,7 @@ func openLent(t *testing.T, change ...func(*remote.Config)) (*node, *remote.Targ
 	n := startNode(t, nil)
 	n.write(name(1), 1, 1)
 	cfg := n.config()
-	cfg.Select = use(transporttest.FakeLender{Transport: tcp.New(false), Reserve: reserve})
+	cfg.Candidates = use(transporttest.FakeLender{Transport: tcp.New(false), Reserve: reserve})
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -81,7 +82,7 @@ func TestBorrowOutlivesTheTarget(t *testing.T) {
 		}
 		l.Return()
 	}
-	if st := r.Stats(); st.Requests != 3 || st.Errors != 0 || st.Bytes[transport.PathStaged] != 3*(64<<10) {
+	if st := r.Stats(); st.Requests != 3 || st.Errors != 0 || st.Bytes[uapi.PathStaged] != 3*(64<<10) {
 		t.Errorf("%+v", st)
 	}
 }
@@ -172,7 +173,7 @@ func openScripted(t *testing.T, timeout time.Duration, answer func(context.Conte
 	asked := new(atomic.Int64)
 	cfg := n.config()
 	cfg.Timeout = timeout
-	cfg.Select = use(scripted{inproc.New(n.target), answer, asked})
+	cfg.Candidates = use(scripted{inproc.New(n.target), answer, asked})
 	r := connect(t, cfg)
 	return r, open(t, r, 1), asked
 }
@@ -216,7 +217,8 @@ func TestBorrowErrors(t *testing.T) {
 	}
 }
 
-// TestBorrowGivenUp: by the caller, by the time-out, and by Close.
+// TestBorrowGivenUp: by the caller, by the link at the session's time-out, and by
+// Close.
 func TestBorrowGivenUp(t *testing.T) {
 	asking := make(chan struct{}, 8)
 	stalled := func(ctx context.Context) error {
@@ -224,11 +226,13 @@ func TestBorrowGivenUp(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	_, f, _ := openScripted(t, 50*time.Millisecond, stalled)
-	if _, err := f.Borrow(t.Context(), borrower, 0, 8, 1); !errors.Is(err, transport.ErrConnLost) {
-		t.Errorf("at the time-out: %v", err)
+	_, f, asked := openScripted(t, 500*time.Millisecond, func(context.Context) error {
+		time.Sleep(200 * time.Millisecond)
+		return transport.ErrStalled
+	})
+	if _, err := f.Borrow(t.Context(), borrower, 0, 8, 1); !errors.Is(err, transport.ErrConnLost) || asked.Load() < 2 {
+		t.Errorf("at the time-out, asked %d times: %v", asked.Load(), err)
 	}
-	<-asking
 	_, f, _ = openScripted(t, patience, stalled)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-asking; cancel() }()
@@ -245,7 +249,7 @@ func TestBorrowGivenUp(t *testing.T) {
 
 // TestNoLender: a link that can't lend says so, and nothing is counted.
 func TestNoLender(t *testing.T) {
-	_, r, f := openLent(t, func(cfg *remote.Config) { cfg.Select = use(tcp.New(false)) })
+	_, r, f := openLent(t, func(cfg *remote.Config) { cfg.Candidates = use(tcp.New(false)) })
 	if _, err := f.Borrow(t.Context(), borrower, 0, 8, 1); !errors.Is(err, transport.ErrNoLoan) {
 		t.Error(err)
 	}

@@ -2,11 +2,14 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"hbmfs/remote/control"
 	"hbmfs/remote/wire"
 	"hbmfs/transport"
+	"hbmfs/transport/logging"
 )
 
 // Waits between attempts of a call whose connection was lost.
@@ -15,107 +18,147 @@ const (
 	maxRetry = 200 * time.Millisecond
 )
 
+// caller makes control calls, in the session of the moment.
+type caller struct {
+	cfg      Config
+	log      *logging.Limiter // of what a target can cause
+	control  wire.ControlClient
+	sessions *sessions
+	outage   outage
+	counters counters
+}
+
+func newCaller(cfg Config) *caller {
+	c := &caller{cfg: cfg, log: logging.NewLimiter(cfg.Log)}
+	c.sessions = newSessions(cfg.Clock, &c.outage)
+	return c
+}
+
 // call runs f, which makes one control call, until it succeeds or fails for a
 // reason that a new connection would not cure, or the time-out is over.
-func (t *Target) call(ctx context.Context, f func(context.Context, *session) error) error {
-	return t.timed(ctx, func(ctx context.Context) error { return t.retryCall(ctx, f) })
-}
-
-// timed runs f for no longer than the time-out.
-func (t *Target) timed(ctx context.Context, f func(context.Context) error) error {
-	inner, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
+func (c *caller) call(ctx context.Context, f func(context.Context, *session) error) error {
+	w := c.startWait()
+	inner, cancel := context.WithTimeout(ctx, w.limit)
 	defer cancel()
-	return t.overdue(ctx, inner, f(inner))
+	return c.overdue(ctx, inner, w, c.retryCall(inner, f))
 }
 
-// longCall is [Target.call] for calls that take their time: f keeps idle from
+// longCall is [caller.call] for calls that take their time: f keeps idle from
 // firing while there is progress.
-func (t *Target) longCall(ctx context.Context, f func(context.Context, *session, *time.Timer) error) error {
+func (c *caller) longCall(ctx context.Context, f func(context.Context, *session, *time.Timer) error) error {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
-	idle := time.AfterFunc(t.cfg.Timeout, cancel)
+	w := c.startWait()
+	idle := time.AfterFunc(w.limit, cancel)
 	defer idle.Stop()
-	return t.overdue(ctx, inner, t.retryCall(inner, func(ctx context.Context, s *session) error {
+	return c.overdue(ctx, inner, w, c.retryCall(inner, func(ctx context.Context, s *session) error {
 		return f(ctx, s, idle)
 	}))
 }
 
+// retryCall is [caller.retry] for control calls, and counts those that the
+// target answered.
+func (c *caller) retryCall(ctx context.Context, f func(context.Context, *session) error) error {
+	err := c.retry(ctx, f)
+	if ctx.Err() == nil && !isLost(err) {
+		c.outage.end()
+		c.counters.roundTrips.Add(1)
+	}
+	return err
+}
+
+// retry runs f with the session of the moment, until it succeeds, fails for a
+// reason that another connection or session would not cure, or ctx ends.
+func (c *caller) retry(ctx context.Context, f func(context.Context, *session) error) error {
+	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
+		s, err := c.sessions.await(ctx)
+		if err != nil {
+			return err
+		}
+		err = control.Error(f(ctx, s))
+		if ctx.Err() != nil || !isLost(err) {
+			return err
+		}
+		if needsSession(err) {
+			c.sessions.fail(s, err)
+		}
+		if !sleep(ctx, wait) {
+			return err
+		}
+	}
+}
+
+// sleep returns false if ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// isLost reports whether err goes away with a new session or connection.
+func isLost(err error) bool {
+	return errors.Is(err, transport.ErrConnLost) || errors.Is(err, transport.ErrStalled) || needsSession(err)
+}
+
+func isStale(err error) bool { return errors.Is(err, transport.ErrStale) }
+
+// needsSession reports whether err goes away with a new session only.
+func needsSession(err error) bool {
+	return errors.Is(err, transport.ErrSession) || errors.Is(err, transport.ErrUnknownFile) || errors.Is(err, transport.ErrClosed)
+}
+
+// wait is a wait for the target's answer.
+type wait struct {
+	began time.Time
+	limit time.Duration
+}
+
+func (c *caller) startWait() wait { return wait{time.Now(), c.waitLimit()} }
+
+// waitLimit is how long a new request or call waits for the target.
+func (c *caller) waitLimit() time.Duration {
+	if since := c.outage.since.Load(); since != nil && time.Since(*since) >= c.cfg.Timeout {
+		return c.cfg.Timeout / awayFraction
+	}
+	return c.cfg.Timeout
+}
+
 // overdue gives an error that came of the time-out, and not of the caller's own
 // context, its name.
-func (t *Target) overdue(outer, inner context.Context, err error) error {
+func (c *caller) overdue(outer, inner context.Context, w wait, err error) error {
 	if err == nil || inner.Err() == nil {
 		return err
 	}
 	if outer.Err() != nil {
 		return outer.Err()
 	}
-	return fmt.Errorf("target %s: %w: no answer within %v: %w", t.cfg.Addr, transport.ErrConnLost, t.cfg.Timeout, err)
-}
-
-// retryCall is [Target.insist] for control calls, and counts those that the
-// target answered.
-func (t *Target) retryCall(ctx context.Context, f func(context.Context, *session) error) error {
-	err := t.insist(ctx, f)
-	if ctx.Err() == nil && !isLost(err) {
-		t.counters.roundTrips.Add(1)
+	c.outage.unanswered(w.began)
+	err = fmt.Errorf("target %s: %w: no answer within %v%s", c.cfg.Addr, transport.ErrConnLost, w.limit, c.awaySince())
+	if cause := c.sessions.why(); cause != nil && !c.outage.isOn() {
+		err = fmt.Errorf("%w: %w", err, cause)
 	}
 	return err
 }
 
-// insist runs f with the session of the moment, until it succeeds, fails for a
-// reason that another connection or session would not cure, or ctx ends.
-func (t *Target) insist(ctx context.Context, f func(context.Context, *session) error) error {
-	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
-		s, err := t.await(ctx)
-		if err != nil {
-			return err
-		}
-		err = fromStatus(f(ctx, s))
-		if ctx.Err() != nil || !isLost(err) {
-			return err
-		}
-		if needsSession(err) {
-			t.fail(s, err)
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return err
-		}
+// awaySince is the end of a message on a request that waited in vain: empty while
+// the target is not known to be away.
+func (c *caller) awaySince() string {
+	since, why := c.outage.report()
+	if since == nil {
+		return ""
 	}
+	return fmt.Sprintf("; unreachable since %s: %s", since.Format(time.TimeOnly), why)
 }
 
-// Stat returns the attributes of what path names in the dataset; a symbolic link
-// is not followed. An empty path is the root. The error wraps a [syscall.Errno]
-// of the target's, or [transport.ErrConnLost].
-func (t *Target) Stat(ctx context.Context, dataset, path string) (Attr, error) {
-	var attr Attr
-	err := t.call(ctx, func(ctx context.Context, s *session) error {
-		reply, err := t.control.Stat(ctx, &wire.StatRequest{Session: s.id, Dataset: []byte(dataset), Path: []byte(path)})
-		if err == nil {
-			attr, err = newAttr(reply.Attr)
-		}
+// withTarget adds the target's name to an error of a request that waited in vain.
+func (c *caller) withTarget(err error) error {
+	if !isLost(err) {
 		return err
-	})
-	return attr, err
-}
-
-// Statfs describes the file system that the dataset is on.
-func (t *Target) Statfs(ctx context.Context, dataset string) (Statfs, error) {
-	var st Statfs
-	err := t.call(ctx, func(ctx context.Context, s *session) error {
-		r, err := t.control.Statfs(ctx, &wire.StatfsRequest{Session: s.id, Dataset: []byte(dataset)})
-		if err != nil {
-			return err
-		}
-		st = Statfs{
-			Blocks: r.Blocks, Bfree: r.Bfree, Bavail: r.Bavail,
-			Files: r.Files, Ffree: r.Ffree,
-			Bsize: r.Bsize, Namelen: r.Namelen, Frsize: r.Frsize,
-		}
-		return nil
-	})
-	return st, err
+	}
+	return fmt.Errorf("target %s: %w%s", c.cfg.Addr, err, c.awaySince())
 }

@@ -2,81 +2,141 @@ package remote
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	"hbmfs/remote/wire"
 )
 
-// closeBatch is how many handles one call closes.
-const closeBatch = 4096
+// closeBatch is how many handles one ask closes: as many as fit, however large
+// they are.
+const closeBatch = 100
 
-// unregister forgets a file, and has its handle closed.
-func (t *Target) unregister(f *File) {
-	t.mu.Lock()
-	delete(t.files, f)
-	s := f.session
-	if s.files[f.handle] == f {
-		delete(s.files, f.handle)
-		s.closing = append(s.closing, f.handle)
-	}
-	t.mu.Unlock()
-	t.askCloser()
+// gather is how long a closed file waits for others that are closed by the same
+// message: programs close a file to open the next.
+const gather = time.Millisecond
+
+// closers is how many such asks may be under way.
+const closers = 4
+
+// closer tells the target of closed files.
+type closer struct {
+	memories *memories
+	wake     chan struct{} // capacity 1: handles wait to be closed
+
+	mu      sync.Mutex // guards all below
+	handles []handle   // not asked for yet
+	waiting uint64     // open files that are not closed yet
+	closed  uint64     // and that are
+	changed chan struct{}
 }
 
-func (t *Target) askCloser() {
+// handle is one to be closed. Where the open failed, or nobody waited for it, it may
+// be of no file.
+type handle struct {
+	number uint64
+	isOpen bool
+}
+
+func newCloser(m *memories) *closer {
+	return &closer{memories: m, wake: make(chan struct{}, 1), changed: make(chan struct{})}
+}
+
+// add has a handle closed. No file may be opened by it after that. That of a session
+// that is gone went with it, and means nothing to the next.
+func (c *closer) add(number uint64, isOpen bool) {
+	h := handle{number, isOpen}
+	c.mu.Lock()
+	c.waiting += h.files()
+	c.mu.Unlock()
+	c.queue(h)
+}
+
+func (h handle) files() uint64 {
+	if h.isOpen {
+		return 1
+	}
+	return 0
+}
+
+func (c *closer) queue(handles ...handle) {
+	c.mu.Lock()
+	c.handles = append(c.handles, handles...)
+	c.mu.Unlock()
 	select {
-	case t.closer <- struct{}{}:
+	case c.wake <- struct{}{}:
 	default:
 	}
 }
 
-// closeHandles tells the target of closed files. While a call is under way the
-// next handles gather.
-func (t *Target) closeHandles() {
+// run closes handles until ctx ends. Several may.
+func (c *closer) run(ctx context.Context) {
 	for {
 		select {
-		case <-t.ctx.Done():
+		case <-ctx.Done():
 			return
-		case <-t.closer:
+		case <-c.wake:
 		}
-		for s, handles := t.takeClosing(); len(handles) > 0; s, handles = t.takeClosing() {
-			if t.closeAt(s, handles) != nil && !t.pause(minRetry) {
+		if !sleep(ctx, gather) {
+			return
+		}
+		for batch := c.next(); len(batch) > 0; batch = c.next() {
+			if !c.close(ctx, batch) && !sleep(ctx, minRetry) {
 				return
 			}
 		}
 	}
 }
 
-// takeClosing returns the handles of the current session that are to be closed.
-// Those of an earlier one went with it.
-func (t *Target) takeClosing() (*session, []uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.cur == nil {
-		return nil, nil
-	}
-	all := t.cur.closing
-	n := min(len(all), closeBatch)
-	t.cur.closing = all[n:]
-	return t.cur, all[:n:n]
+func (c *closer) next() []handle {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(len(c.handles), closeBatch)
+	batch := c.handles[:n:n]
+	c.handles = c.handles[n:]
+	return batch
 }
 
-// closeAt closes handles at the target, or puts them back.
-func (t *Target) closeAt(s *session, handles []uint64) error {
-	ctx, cancel := context.WithTimeout(t.ctx, t.cfg.Timeout)
-	defer cancel()
-	_, err := t.control.Close(ctx, &wire.CloseRequest{Session: s.id, Handles: handles})
-	if err = fromStatus(err); needsSession(err) {
-		t.fail(s, err)
+// close reports false if the handles have to be closed again.
+func (c *closer) close(ctx context.Context, batch []handle) bool {
+	req, files := new(wire.CloseRequest), uint64(0)
+	for _, h := range batch {
+		req.Handles = append(req.Handles, h.number)
+		files += h.files()
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err != nil {
-		s.closing = append(s.closing, handles...)
-		return err
+	if c.memories.ask(ctx, newAsk(&wire.Ask{What: &wire.Ask_Close{Close: req}})) != nil {
+		c.queue(batch...)
+		return false
 	}
-	t.counters.roundTrips.Add(1)
-	for _, h := range handles {
-		delete(s.early, h)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting -= files
+	c.closed += files
+	close(c.changed)
+	c.changed = make(chan struct{})
+	return true
+}
+
+// soFar is how many files were closed.
+func (c *closer) soFar() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// moreThan waits until more files than n were closed. It returns false if none is to
+// be closed any more, or ctx ends first.
+func (c *closer) moreThan(ctx context.Context, n uint64) bool {
+	c.mu.Lock()
+	more, waiting, changed := c.closed > n, c.waiting > 0, c.changed
+	c.mu.Unlock()
+	if more || !waiting {
+		return more
 	}
-	return nil
+	select {
+	case <-changed:
+		return c.moreThan(ctx, n)
+	case <-ctx.Done():
+		return false
+	}
 }

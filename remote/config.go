@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"hbmfs/remote/term"
 	"hbmfs/transport"
 )
 
@@ -23,22 +24,28 @@ type Config struct {
 	// DialControl, if not nil, makes the control connections: for a target
 	// within this process, which no TLS is used with.
 	DialControl func(context.Context) (net.Conn, error)
-	// Select chooses the transport, given the names of those that the target
-	// serves. It is called once.
-	Select func(served []string) (transport.Selection, error)
+	// Candidates are the transports that may be used. Transport is the name of the
+	// one to use; "" is [transport.Auto].
+	Candidates []transport.Candidate
+	Transport  string
+	// Probe is memory of each device that will be attached, by the devices' numbers, to
+	// choose transports by; of one at least. It is not used once Connect has returned.
+	Probe []transport.Memory
 	// Datasets names those to open; none means all.
 	Datasets []string
 	// Connections is how many data connections all requests share; 0 is 1.
 	Connections int
 	// Checksums asks for a crc32c with every payload, checked on arrival.
 	Checksums bool
-	// RequireDirect makes payload for device memory that passed through host
-	// memory an error.
+	// RequireDirect refuses memory without a direct path, and makes payload for
+	// device memory that passed through host memory an error.
 	RequireDirect bool
 	// Timeout bounds how long a request or call waits for a target that is
 	// away, recovery included. 0 is [DefaultTimeout].
 	Timeout time.Duration
-	Log     *slog.Logger // nil: none
+	// Clock counts the mount's term; nil: [term.Boot].
+	Clock term.Clock
+	Log   *slog.Logger // nil: none
 }
 
 func (c Config) withDefaults() Config {
@@ -47,6 +54,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Connections <= 0 {
 		c.Connections = 1
+	}
+	if c.Clock == nil {
+		c.Clock = term.Boot
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -3,7 +3,6 @@ package remote_test
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -14,17 +13,22 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/remote"
 	"hbmfs/remote/wire"
 	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
 )
 
-// fakeControl is the control plane of a target that answers opens as a test says.
-// It has the dataset "d", and its files hold fakeSize zeros.
+// fakeControl is a target that answers opens as a test says, by both planes. It
+// has the dataset "d", and its files hold fakeSize zeros.
 type fakeControl struct {
 	wire.UnimplementedControlServer
-	open func(s *fakeSession, path string) (*wire.OpenReply, error)
+	open   func(s *fakeSession, req *wire.OpenRequest) *wire.Answer
+	lose   func(*wire.Ask) bool // nil, or which asks' answers the link loses
+	closed chan uint64          // nil, or gets the handles that are closed
 
 	mu       sync.Mutex
 	sessions []*fakeSession
@@ -59,7 +63,7 @@ func (c *fakeControl) connect(t *testing.T, cfg remote.Config) *remote.Target {
 		}
 	})
 	cfg.Addr = l.Addr().String()
-	cfg.Select = use(emptyTransport{})
+	cfg.Candidates, cfg.Probe = use(emptyTransport{c}), []transport.Memory{transporttest.NewMapped(8)}
 	return connect(t, cfg)
 }
 
@@ -138,56 +142,112 @@ func sessionID(number uint64) []byte {
 
 func numberOf(id []byte) uint64 { return binary.LittleEndian.Uint64(id) }
 
-func (c *fakeControl) Open(_ context.Context, req *wire.OpenRequest) (*wire.OpenReply, error) {
-	return c.open(c.session(numberOf(req.Session)), string(req.Path))
+func (c *fakeControl) Do(_ context.Context, req *wire.DoRequest) (*wire.Answer, error) {
+	return c.answer(numberOf(req.Session), req.Ask), nil
 }
 
-func (c *fakeControl) Close(context.Context, *wire.CloseRequest) (*wire.CloseReply, error) {
-	return &wire.CloseReply{}, nil
+func (c *fakeControl) answer(session uint64, ask *wire.Ask) *wire.Answer {
+	if open := ask.GetOpen(); open != nil {
+		return c.open(c.session(session), open)
+	}
+	for _, handle := range ask.GetClose().GetHandles() {
+		if c.closed != nil {
+			c.closed <- handle
+		}
+	}
+	return &wire.Answer{What: &wire.Answer_Close{Close: &wire.CloseReply{}}}
 }
 
 // opened is the answer to an open.
-func opened(handle uint64) (*wire.OpenReply, error) {
-	return &wire.OpenReply{
-		Handle: handle, Settled: true,
-		Attr: &wire.Attr{Size: fakeSize, Version: make([]byte, len(transport.Version{}))},
-	}, nil
+func opened() *wire.Answer {
+	return &wire.Answer{What: &wire.Answer_Open{Open: &wire.OpenReply{
+		Settled: true,
+		Attr:    &wire.Attr{Size: fakeSize, Version: make([]byte, len(transport.Version{}))},
+	}}}
 }
 
 // failed is the answer to an open that the target's kernel refuses.
-func failed(errno syscall.Errno) (*wire.OpenReply, error) {
+func failed(errno syscall.Errno) *wire.Answer {
 	st, err := status.New(codes.Unknown, errno.Error()).WithDetails(&wire.Errno{Errno: uint32(errno), Op: "open"})
-	return nil, errors.Join(err, st.Err())
+	if err != nil {
+		panic(err)
+	}
+	b, err := proto.Marshal(st.Proto())
+	if err != nil {
+		panic(err)
+	}
+	return &wire.Answer{Status: b}
 }
 
-// emptyTransport answers every request at once, with nothing.
-type emptyTransport struct{}
+// emptyTransport answers every read at once, with nothing, and has the fake answer
+// calls.
+type emptyTransport struct{ c *fakeControl }
 
 func (emptyTransport) Name() string { return "empty" }
 
 func (emptyTransport) Plan(transport.Memory) (transport.Plan, error) {
-	return transport.Plan{Path: transport.PathHost, MaxLen: 1 << 30, Align: 1}, nil
+	return transport.Plan{Path: uapi.PathHost, MaxLen: 1 << 30, Align: 1}, nil
 }
 
-func (emptyTransport) Dial(context.Context, transport.Session) (transport.Link, error) {
-	return emptyLink{}, nil
+func (e emptyTransport) Dial(_ context.Context, s transport.Session) (transport.Link, error) {
+	return &emptyLink{c: e.c, session: numberOf(s.ID[:])}, nil
 }
 
-type emptyLink struct{}
-
-func (emptyLink) Attach(context.Context, transport.Memory) (transport.Attachment, error) {
-	return emptyLink{}, nil
+type emptyLink struct {
+	c       *fakeControl
+	session uint64
+	calls   sync.WaitGroup
 }
 
-func (emptyLink) Submit(reqs []*transport.Request) (int, error) {
+func (*emptyLink) Attach(context.Context, transport.Memory) (transport.Attachment, error) {
+	return attached{}, nil
+}
+
+type attached struct{}
+
+func (attached) Plan() transport.Plan { return transport.Plan{Path: uapi.PathHost} }
+func (attached) Close() error         { return nil }
+
+func (l *emptyLink) Submit(reqs []*transport.Request) (int, error) {
 	for _, r := range reqs {
-		r.Done(transport.Result{Path: transport.PathHost})
+		if r.Call != nil {
+			l.calls.Go(func() { transporttest.End(r, transport.Result{Err: l.call(r.Call)}) })
+			continue
+		}
+		transporttest.End(r, transport.Result{Path: uapi.PathHost})
 	}
 	return len(reqs), nil
 }
 
-func (emptyLink) Stats() transport.LinkStats { return transport.LinkStats{} }
-func (emptyLink) Close() error               { return nil }
+func (l *emptyLink) call(call *transport.Call) error {
+	var ask wire.Ask
+	if err := proto.Unmarshal(call.Ask, &ask); err != nil {
+		return err
+	}
+	answer := l.c.answer(l.session, &ask)
+	if l.c.lose != nil && l.c.lose(&ask) {
+		return transport.ErrConnLost
+	}
+	b, err := proto.Marshal(answer)
+	call.Answer = append(call.Answer, b...)
+	return err
+}
+
+func (*emptyLink) Read(_ context.Context, _ transport.FileRef, _ int64, n int) (transport.Buffer, transport.Result) {
+	return emptyBuffer(n), transport.Result{Path: uapi.PathHost}
+}
+
+type emptyBuffer int
+
+func (b emptyBuffer) Bytes() []byte { return make([]byte, b) }
+func (emptyBuffer) Release()        {}
+
+func (*emptyLink) Stats() transport.LinkStats { return transport.LinkStats{} }
+
+func (l *emptyLink) Close() error {
+	l.calls.Wait()
+	return nil
+}
 
 // openAll opens files of the fake.
 func openAll(t *testing.T, r *remote.Target, names ...string) (files []*remote.File) {
@@ -218,15 +278,15 @@ func mustRead(t *testing.T, f *remote.File) {
 func TestPassingErrors(t *testing.T) {
 	passing := []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.EAGAIN}
 	var reopened atomic.Int64
-	c := &fakeControl{open: func(s *fakeSession, path string) (*wire.OpenReply, error) {
-		if s.number > 1 && path == "gone" {
+	c := &fakeControl{open: func(s *fakeSession, req *wire.OpenRequest) *wire.Answer {
+		if s.number > 1 && string(req.Path) == "gone" {
 			return failed(syscall.ENOENT)
 		}
 		if i := int(s.number) - 2; i >= 0 && i < len(passing) {
 			reopened.Add(1)
 			return failed(passing[i])
 		}
-		return opened(1)
+		return opened()
 	}}
 	r := c.connect(t, remote.Config{Timeout: patience})
 	file := openAll(t, r, "file", "gone")
@@ -244,11 +304,11 @@ func TestPassingErrors(t *testing.T) {
 // TestOneBadFile has a file that can't be opened any more, though it is there.
 // The others come back without it.
 func TestOneBadFile(t *testing.T) {
-	c := &fakeControl{open: func(s *fakeSession, path string) (*wire.OpenReply, error) {
-		if s.number > 1 && path == "bad" {
+	c := &fakeControl{open: func(s *fakeSession, req *wire.OpenRequest) *wire.Answer {
+		if s.number > 1 && string(req.Path) == "bad" {
 			return failed(syscall.EIO)
 		}
-		return opened(1)
+		return opened()
 	}}
 	r := c.connect(t, remote.Config{Timeout: 2 * time.Second})
 	files := openAll(t, r, "good", "bad")
@@ -260,15 +320,18 @@ func TestOneBadFile(t *testing.T) {
 	}
 }
 
-// TestChangedWhileReopened has a file change when the next session has it, and
-// the mount does not know its handle yet. What is called then may attach memory.
+// TestChangedWhileReopened has a file change when the next session has it, and has
+// not answered that yet. What is called then may attach memory.
 func TestChangedWhileReopened(t *testing.T) {
-	c := &fakeControl{open: func(s *fakeSession, _ string) (*wire.OpenReply, error) {
+	c := &fakeControl{open: func(s *fakeSession, req *wire.OpenRequest) *wire.Answer {
 		if s.number == 2 {
-			s.events <- &wire.Event{Id: 1, Handle: 7}
-			<-s.acked
+			s.events <- &wire.Event{Id: 1, Handle: req.Handle}
+			select {
+			case <-s.acked:
+			case <-s.gone: // the test is over
+			}
 		}
-		return opened(7)
+		return opened()
 	}}
 	r := c.connect(t, remote.Config{Timeout: patience})
 	f := openAll(t, r, "file")[0]
@@ -283,34 +346,26 @@ func TestChangedWhileReopened(t *testing.T) {
 	}
 }
 
-// TestInventedChanges has a target tell of handles that it never gave: more than
-// a mount should remember, while the handle of an open may be among them.
+// TestInventedChanges has a target tell of a handle that is not open.
 func TestInventedChanges(t *testing.T) {
-	c := &fakeControl{open: func(s *fakeSession, _ string) (*wire.OpenReply, error) {
-		if s.number == 1 {
-			s.flood(64<<10 + 1)
-			<-s.gone // the mount gives it up
-		}
-		return opened(7)
+	handle := make(chan uint64, 1)
+	c := &fakeControl{open: func(_ *fakeSession, req *wire.OpenRequest) *wire.Answer {
+		handle <- req.Handle
+		return opened()
 	}}
 	r := c.connect(t, remote.Config{Timeout: patience})
 	f := openAll(t, r, "file")[0]
 	stale := make(chan struct{})
 	f.OnStale(func() { close(stale) })
-	c.session(2).events <- &wire.Event{Handle: 7}
-	<-stale
-	if got := r.Stats().Sessions; got != 2 {
-		t.Errorf("%d sessions, not 2", got)
-	}
-}
-
-// flood tells of n handles that were never given, or of fewer if the session ends.
-func (s *fakeSession) flood(n int) {
-	for i := range uint64(n) {
-		select {
-		case s.events <- &wire.Event{Handle: 1000 + i}:
-		case <-s.gone:
-			return
+	real := <-handle
+	for _, handle := range []uint64{real + 1, 0, 1 << 63, real} {
+		if f.Stale() {
+			t.Error("a change of another handle counts")
 		}
+		c.session(1).events <- &wire.Event{Handle: handle}
+	}
+	<-stale
+	if got := r.Stats().Sessions; got != 1 {
+		t.Errorf("%d sessions, not 1", got)
 	}
 }

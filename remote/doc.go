@@ -2,22 +2,36 @@
 // datasets, files open in one version, and reads of them into device memory or
 // host buffers.
 //
-// It owns the control connection and the session with one target, the link that
-// carries payload, the requests that wait for it, and the recovery of all three
-// when the target goes away. Callers see a [File] live on through that, or turn
-// stale: bytes of another version never come in its place. The package never
-// caches a byte, chooses a transport, or knows what mounts are. Names and
-// attributes it keeps for [MaxAge] at most, when a target listed them ahead of a
-// walk.
+// It owns the control connection and the session with one target, the requests that
+// wait for its links, and the recovery of all of these when the target goes away.
+// Callers see a [File] live on through that, or turn stale: bytes of another version
+// never come in its place. The package never caches a byte, chooses a transport (see
+// package links), or knows what mounts are. Names and attributes only package prefetch
+// keeps, for half a second.
+//
+// Links. What goes into a memory waits in the queue of the link that serves it; plain
+// reads go by the first device's link, and loans by one that lends. The loss of any is
+// the loss of the session: the next one has links of the same transports, and memory is
+// attached to them anew.
+//
+// Vouching. What is open can be vouched for during a term (package term) that
+// the target's answers grant; after that [File.Vouch] asks. The target's events
+// and its answers to that question come in order, on one stream.
 //
 // Waiting. Nothing takes longer than [Config.Timeout] because the target is
 // away: requests and calls wait that long for it to come back, and then fail
-// with an error wrapping [transport.ErrConnLost].
+// with an error wrapping [transport.ErrConnLost]. Once the target has been away
+// for longer, they wait a fifth of that, until it answers.
 //
-// Locking: Target.mu guards the session, the files and the queue of requests;
-// Target.attaching, taken before it, orders attachments with new links. File.mu
-// guards a file's callback and is taken last, as is walks.mu, which guards what
-// came ahead. No lock is held while a request is submitted, its Done is called, a
-// callback runs, or a message is sent; but session.sending is, for messages on
-// the stream of events, one of which may be sent at a time.
+// Asking. A [File] has one handle for its life, chosen here, and is known by it
+// before the target is asked to open it. Opens, stats and closes go by the first
+// link, in its queue and mostly before reads; what is too large for that by a gRPC
+// call, as do lists, digests, and the session itself.
+//
+// Locking: each type guards its own state. sessions.mu may be taken while package
+// links has its locks, or fileTable.mu or queue.mu is held, and a links.Session's while
+// queue.mu or sessions.mu is; no other two are held together. File.mu guards a file's
+// callback. No lock is held while a request is submitted, its completer is called, a
+// callback runs, or a message is sent; but session.sending is for messages on the stream
+// of events, one of which may be sent at a time.
 package remote

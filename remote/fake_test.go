@@ -2,8 +2,8 @@ package remote_test
 
 import (
 	"context"
-	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +18,7 @@ import (
 type fakeTransport struct {
 	transport.Transport
 	credits int
+	pause   atomic.Int64 // before each completion
 
 	mu       sync.Mutex
 	holding  bool
@@ -27,7 +28,10 @@ type fakeTransport struct {
 }
 
 func (f *fakeTransport) Dial(ctx context.Context, s transport.Session) (transport.Link, error) {
-	l, err := f.Transport.Dial(ctx, s)
+	f.mu.Lock()
+	now := f.Transport
+	f.mu.Unlock()
+	l, err := now.Dial(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -36,6 +40,15 @@ func (f *fakeTransport) Dial(ctx context.Context, s transport.Session) (transpor
 	link := &fakeLink{Link: l, f: f}
 	f.links = append(f.links, link)
 	return link, nil
+}
+
+// restart has the node come back, and links lead to what it is then.
+func (f *fakeTransport) restart(n *node) {
+	n.kill()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n.start()
+	f.Transport = inproc.New(n.target)
 }
 
 // hold keeps what comes from now on.
@@ -54,12 +67,6 @@ func (f *fakeTransport) release() {
 	for i := len(kept) - 1; i >= 0; i-- {
 		link.Link.Submit(kept[i : i+1])
 	}
-}
-
-func (f *fakeTransport) waiting() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.kept)
 }
 
 type fakeLink struct {
@@ -91,13 +98,15 @@ func (l *fakeLink) Submit(reqs []*transport.Request) (int, error) {
 	}
 	f.mu.Unlock()
 	for _, r := range reqs[:n] {
-		forward := &transport.Request{File: r.File, Off: r.Off, Dst: r.Dst, Done: func(res transport.Result) {
+		forward := *r
+		forward.To = transporttest.Done(func(res transport.Result) {
+			time.Sleep(time.Duration(f.pause.Load()))
 			f.mu.Lock()
 			l.flights--
 			f.mu.Unlock()
-			r.Done(res)
-		}}
-		if took, err := l.Link.Submit([]*transport.Request{forward}); took == 0 {
+			transporttest.End(r, res)
+		})
+		if took, err := l.Link.Submit([]*transport.Request{&forward}); took == 0 {
 			panic(err) // inproc has more credits than the fake
 		}
 	}
@@ -111,7 +120,7 @@ func mountFake(t *testing.T, credits int, timeout time.Duration) (*node, *remote
 	n.write(name(1), 1, 1)
 	fake := &fakeTransport{Transport: inproc.New(n.target), credits: credits}
 	cfg := n.config()
-	cfg.Select = use(fake)
+	cfg.Candidates = use(fake)
 	cfg.Timeout = timeout
 	return n, connect(t, cfg), fake
 }
@@ -128,9 +137,9 @@ func TestFewCredits(t *testing.T) {
 	var reqs []*transport.Request
 	for i := range int64(requests) {
 		reqs = append(reqs, &transport.Request{
-			Off:  i * 512,
-			Dst:  transport.Span{Mem: mem, Off: i * 512, Len: 512},
-			Done: func(res transport.Result) { results <- res.Err },
+			Off: i * 512,
+			Dst: transport.Span{Mem: mem, Off: i * 512, Len: 512},
+			To:  transporttest.Done(func(res transport.Result) { results <- res.Err }),
 		})
 	}
 	f.Submit(reqs[:requests/2])
@@ -140,52 +149,9 @@ func TestFewCredits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := transporttest.Check(mem.HostMemory, tag(1, 1), 0); err != nil {
+	if err := transporttest.Check(mem.Mapped, tag(1, 1), 0); err != nil {
 		t.Error(err)
 	}
-}
-
-// TestAbandonedRead gives up a read whose bytes come later: they must not land
-// in a buffer that someone else has by then.
-func TestAbandonedRead(t *testing.T) {
-	_, r, fake := mountFake(t, 100, patience)
-	f := open(t, r, 1)
-	fake.hold()
-	ctx, cancel := context.WithCancel(t.Context())
-	abandoned, patient := make(chan error), make(chan error)
-	go func() { abandoned <- read(ctx, f, 1, 1, 0, 4096) }()
-	until(t, "the read is under way", func() bool { return fake.waiting() == 1 })
-	cancel()
-	if err := <-abandoned; !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-	var kept *remote.Buffer
-	go func() {
-		b, err := f.Read(t.Context(), 8192, 4096)
-		kept = b
-		patient <- err
-	}()
-	until(t, "the other is, too", func() bool { return fake.waiting() == 2 })
-	before := r.Stats().Requests
-	fake.release()
-	if err := <-patient; err != nil {
-		t.Fatal(err)
-	}
-	until(t, "both have ended", func() bool { return r.Stats().Requests == before+2 })
-	if err := transporttest.Check(kept.Bytes(), tag(1, 1), 8192); err != nil {
-		t.Error(err)
-	}
-	kept.Release()
-}
-
-func TestReadDeadline(t *testing.T) {
-	_, r, fake := mountFake(t, 100, 50*time.Millisecond)
-	f := open(t, r, 1)
-	fake.hold()
-	if err := read(t.Context(), f, 1, 1, 0, 4096); !errors.Is(err, transport.ErrStalled) || !errors.Is(err, transport.ErrConnLost) {
-		t.Error(err)
-	}
-	fake.release()
 }
 
 // TestMemoriesFollowTheLink loses the session twice, with one memory detached in
@@ -199,13 +165,8 @@ func TestMemoriesFollowTheLink(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := r.Attach(t.Context(), transport.HostMemory{}); err != nil {
-		t.Errorf("host memory needs no attachment: %v", err)
-	}
-	for round, want := range []int{4, 5} {
-		n.kill()
-		n.start()
-		fake.Transport = inproc.New(n.target)
+	for round, want := range []int{5, 6} { // one by Connect
+		fake.restart(n)
 		if err := fetch(f, a, 0, 0, 4096); err != nil {
 			t.Fatal(err)
 		}
@@ -221,23 +182,6 @@ func TestMemoriesFollowTheLink(t *testing.T) {
 	}
 }
 
-// instant answers every request at once, with nothing.
-type instant struct{ transport.Transport }
-
-type instantLink struct{ transport.Link }
-
-func (i instant) Dial(ctx context.Context, s transport.Session) (transport.Link, error) {
-	l, err := i.Transport.Dial(ctx, s)
-	return instantLink{l}, err
-}
-
-func (instantLink) Submit(reqs []*transport.Request) (int, error) {
-	for _, r := range reqs {
-		r.Done(transport.Result{Path: transport.PathHost})
-	}
-	return len(reqs), nil
-}
-
 func TestReadDoesNotAllocate(t *testing.T) {
 	if raceEnabled {
 		unsupported(t, "the race detector empties pools")
@@ -245,7 +189,7 @@ func TestReadDoesNotAllocate(t *testing.T) {
 	n := startNode(t, nil)
 	n.write(name(1), 1, 1)
 	cfg := n.config()
-	cfg.Select = use(instant{inproc.New(n.target)})
+	cfg.Candidates = use(inproc.New(n.target))
 	f := open(t, connect(t, cfg), 1)
 	ctx := t.Context()
 	allocs := testing.AllocsPerRun(1000, func() {

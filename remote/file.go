@@ -2,31 +2,40 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
+	"hbmfs/remote/namespace"
 	"hbmfs/remote/wire"
 	"hbmfs/transport"
 )
+
+// ErrFileClosed: the file was closed, so that nobody can say whether it changed.
+var ErrFileClosed = errors.New("the file was closed")
 
 // File is one version of a file, open at the target. All methods may be called
 // concurrently; none but Attr, Size, Version, Settled and Stale after Close.
 type File struct {
 	t             *Target
+	handle        uint64 // in every session that it is open in
 	dataset, path string
-	attr          Attr
-	settled       bool
-	why           string
 
-	refs   atomic.Int64 // Open's, and one for each request under way
+	// Set by the open.
+	attr    namespace.Attr
+	settled bool
+	why     string
+
+	session atomic.Pointer[session] // that it is open in, or about to be
+	isOpen  bool                    // guarded by fileTable.mu
+
+	spans  atomic.Pointer[spans] // that were asked for last, of a file with holes
+	refs   atomic.Int64          // Open's, and one for each request under way
 	closed atomic.Bool
 	stale  atomic.Bool // never goes back; set under mu
-
-	// Guarded by Target.mu. The handle is good in this session only.
-	session *session
-	handle  uint64
 
 	mu      sync.Mutex
 	onStale func() // nil once called
@@ -36,82 +45,68 @@ type File struct {
 // nil. The error wraps [transport.ErrStale] if there is another, a
 // [syscall.Errno] of the target's, or [transport.ErrConnLost].
 //
-// If ctx ends first, a handle that the target still gives is closed.
+// If ctx ends first, what the target still opens is closed. Where the target has room
+// for no more open files, Open waits for those that this mount has closed.
 func (t *Target) Open(ctx context.Context, dataset, path string, want *transport.Version) (*File, error) {
-	f := &File{t: t, dataset: dataset, path: path}
-	f.refs.Store(1)
-	done := make(chan error, 1)
-	go func() { done <- f.open(context.WithoutCancel(ctx), want) }()
-	select {
-	case err := <-done:
-		if err != nil {
-			return nil, err
+	inner, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
+	defer cancel()
+	for {
+		closed := t.closer.soFar()
+		f, err := t.openOnce(ctx, dataset, path, want)
+		if !errors.Is(err, syscall.ENFILE) || !t.closer.moreThan(inner, closed) {
+			return f, err
 		}
-		return f, nil
-	case <-ctx.Done():
-		go func() {
-			if <-done == nil {
-				f.Close()
-			}
-		}()
-		return nil, ctx.Err()
 	}
 }
 
-func (f *File) open(ctx context.Context, want *transport.Version) error {
-	return f.t.call(ctx, func(ctx context.Context, s *session) error {
-		f.t.opens(s, 1)
-		defer f.t.opens(s, -1)
-		reply, err := f.t.control.Open(ctx, f.openRequest(s, want))
-		if err != nil {
-			return err
-		}
-		if f.attr, err = newAttr(reply.Attr); err != nil {
-			return err
-		}
-		f.settled, f.why = reply.Settled, reply.UnsettledWhy
-		return f.t.register(f, s, reply.Handle)
-	})
+func (t *Target) openOnce(ctx context.Context, dataset, path string, want *transport.Version) (*File, error) {
+	f := &File{t: t, dataset: dataset, path: path}
+	f.refs.Store(1)
+	t.files.add(f)
+	a := f.askOpen(want)
+	a.file = f
+	if err := t.memories.ask(ctx, a); err != nil {
+		f.abandon(a)
+		return nil, err
+	}
+	return f, nil
 }
 
-// openRequest names f in the session s. want, if not nil, is the only version
-// that will do.
-func (f *File) openRequest(s *session, want *transport.Version) *wire.OpenRequest {
-	req := &wire.OpenRequest{Session: s.id, Dataset: []byte(f.dataset), Path: []byte(f.path)}
+// askOpen asks for f to be opened. want, if not nil, is the only version that will
+// do.
+func (f *File) askOpen(want *transport.Version) *ask {
+	req := &wire.OpenRequest{Handle: f.handle, Dataset: []byte(f.dataset), Path: []byte(f.path)}
 	if want != nil {
 		req.Version = want[:]
 	}
-	return req
+	return newAsk(&wire.Ask{What: &wire.Ask_Open{Open: req}})
 }
 
-// register makes an open file known, unless its session is gone already.
-func (t *Target) register(f *File, s *session, handle uint64) error {
-	t.mu.Lock()
-	if t.closed || t.cur != s {
-		t.mu.Unlock()
-		return transport.ErrSession
+// opened takes the answer that came in the session s.
+func (f *File) opened(s *session, r *wire.OpenReply) (err error) {
+	if f.attr, err = namespace.DecodeAttr(r.Attr); err != nil {
+		return err
 	}
-	t.files[f] = struct{}{}
-	changed := t.bind(f, s, handle)
-	t.mu.Unlock()
-	if changed {
-		f.expire()
-	}
-	return nil
+	f.settled, f.why = r.Settled, r.UnsettledWhy
+	return f.t.files.opened(f, s)
 }
 
-// bind gives f its handle in the session s. It returns true if an event about
-// the handle came first. t.mu is held.
-func (t *Target) bind(f *File, s *session, handle uint64) bool {
-	f.session, f.handle = s, handle
-	s.files[handle] = f
-	_, changed := s.early[handle]
-	delete(s.early, handle)
-	return changed
+// abandon gives up a file whose open failed, or is not waited for any more. What
+// the target may have opened is closed once it can't come to be open after that.
+func (f *File) abandon(a *ask) {
+	select {
+	case <-a.ended:
+		f.release()
+	default:
+		go func() {
+			<-a.ended
+			f.release()
+		}()
+	}
 }
 
 // Attr returns the attributes that came with the open.
-func (f *File) Attr() Attr { return f.attr }
+func (f *File) Attr() namespace.Attr { return f.attr }
 
 // Size is the version's, in bytes.
 func (f *File) Size() int64 { return int64(f.attr.Size) }
@@ -167,7 +162,7 @@ func (f *File) Digest(ctx context.Context, off, n int64) ([32]byte, error) {
 	err := f.t.longCall(ctx, func(ctx context.Context, s *session, idle *time.Timer) error {
 		idle.Stop()
 		defer idle.Reset(f.t.cfg.Timeout)
-		ref, err := f.t.refIn(f, s)
+		ref, err := f.refIn(s)
 		if err != nil {
 			return err
 		}
@@ -194,17 +189,17 @@ func (f *File) judge(err error) error {
 	return err
 }
 
-// refIn returns how f is named in the session s.
-func (t *Target) refIn(f *File, s *session) (transport.FileRef, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if f.session == s {
-		return transport.FileRef{Handle: f.handle, Version: f.attr.Version}, nil
-	}
+// refIn returns how f is named in the session s. The error wraps
+// [transport.ErrStale], or is [transport.ErrSession] if s is not the one that f is
+// open in.
+func (f *File) refIn(s *session) (transport.FileRef, error) {
 	if f.Stale() {
 		return transport.FileRef{}, f.errStale()
 	}
-	return transport.FileRef{}, transport.ErrSession
+	if f.session.Load() != s {
+		return transport.FileRef{}, transport.ErrSession
+	}
+	return transport.FileRef{Handle: f.handle, Version: f.attr.Version}, nil
 }
 
 func (f *File) errStale() error {
@@ -219,9 +214,22 @@ func (f *File) Close() {
 	}
 }
 
-// release gives a reference back. With the last one the handle is closed.
+// acquire takes a reference, unless the last one is gone already.
+func (f *File) acquire() bool {
+	for {
+		n := f.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if f.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// release gives a reference back. With the last one f is closed at the target.
 func (f *File) release() {
 	if f.refs.Add(-1) == 0 {
-		f.t.unregister(f)
+		f.t.closer.add(f.handle, f.t.files.remove(f))
 	}
 }

@@ -2,89 +2,62 @@ package remote
 
 import (
 	"context"
-	"errors"
 
+	"hbmfs/remote/links"
 	"hbmfs/transport"
 )
 
-// memory is a region that requests may name, and its attachment to a link.
-type memory struct {
-	mem transport.Memory
-	att transport.Attachment // nil while there is no link
+// memories are the regions of a target's users, and the queues of requests into them.
+type memories struct {
+	*caller
+	*links.Memories
+	queues queues
+	first  *queue // of the first device's link, by which all goes that has no memory
 }
 
-// Attach prepares mem, which must be comparable, as a destination, now and on
-// each new link. While the target is away it returns nil: the next link has it.
-func (t *Target) Attach(ctx context.Context, mem transport.Memory) error {
-	if _, ok := mem.(transport.HostMemory); ok {
-		return nil
+func newMemories(c *caller) *memories {
+	m := &memories{caller: c, Memories: links.NewMemories(links.Config{
+		Addr: c.cfg.Addr, Log: c.log, Probe: c.cfg.Probe,
+		Candidates: c.cfg.Candidates, Transport: c.cfg.Transport, RequireDirect: c.cfg.RequireDirect,
+	})}
+	for number := range c.cfg.Candidates {
+		m.queues = append(m.queues, newQueue(c, number))
 	}
-	t.attaching.Lock()
-	defer t.attaching.Unlock()
-	m := &memory{mem: mem}
-	s, err := t.current()
-	if err != nil {
+	return m
+}
+
+// begin chooses the transports, and dials the links of the first session.
+func (m *memories) begin(ctx context.Context, s *session) error {
+	if err := m.Begin(ctx, s.links); err != nil {
 		return err
 	}
-	if s != nil {
-		if m.att, err = s.link.Attach(ctx, mem); err != nil {
-			if !isLost(err) {
-				return err
-			}
-			t.fail(s, err)
-		}
-	}
-	t.mems = append(t.mems, m)
+	m.first = m.queues[m.First()]
+	s.link = s.links.To(m.First())
 	return nil
 }
 
-// Detach undoes Attach. No request into mem may be under way.
-func (t *Target) Detach(mem transport.Memory) error {
-	if _, ok := mem.(transport.HostMemory); ok {
-		return nil
-	}
-	t.attaching.Lock()
-	defer t.attaching.Unlock()
-	for i, m := range t.mems {
-		if m.mem == mem {
-			t.mems = append(t.mems[:i], t.mems[i+1:]...)
-			return m.close()
-		}
-	}
-	return nil
-}
-
-func (m *memory) close() error {
-	if m.att == nil {
-		return nil
-	}
-	err := m.att.Close()
-	m.att = nil
+// redial makes links in a new session as the last one had.
+func (m *memories) redial(ctx context.Context, s *session, extend func()) error {
+	err := m.Redial(ctx, s.links, extend)
+	s.link = s.links.To(m.First())
 	return err
 }
 
-// detachAll ends what the memories have of a link that is closed.
-func (t *Target) detachAll() {
-	t.attaching.Lock()
-	defer t.attaching.Unlock()
-	for _, m := range t.mems {
-		if err := m.close(); err != nil {
-			t.cfg.Log.Debug("memory not detached", "err", err)
+// attach prepares mem now and in each new session.
+func (m *memories) attach(ctx context.Context, mem transport.Memory) error {
+	var s *session
+	return m.Attach(ctx, mem, func() (now *links.Session, err error) {
+		if s, err = m.sessions.current(); s != nil {
+			now = s.links
 		}
-	}
+		return now, err
+	}, func(err error) { m.sessions.fail(s, err) })
 }
 
-// attachAll gives the memories to a new link. t.attaching is held.
-func (t *Target) attachAll(ctx context.Context, link transport.Link) error {
-	for _, m := range t.mems {
-		att, err := link.Attach(ctx, m.mem)
-		if errors.Is(err, transport.ErrRevoked) {
-			continue // its requests fail; its owner detaches it
-		}
-		if err != nil {
-			return err
-		}
-		m.att = att
+// queueOf returns the queue of requests into r, which is nil if it is not attached.
+func (m *memories) queueOf(r *links.Memory) *queue {
+	if d, ok := r.Decision(); ok {
+		return m.queues[d.Number]
 	}
-	return nil
+	return m.first
 }

@@ -20,6 +20,7 @@ import (
 // its CPU, and that tell when they are closed.
 type lateTransport struct {
 	transport.Transport
+	late                   atomic.Bool
 	entered, leave, closed chan struct{}
 }
 
@@ -34,8 +35,10 @@ func (l *lateTransport) Dial(ctx context.Context, s transport.Session) (transpor
 }
 
 func (l lateLink) Submit(reqs []*transport.Request) (int, error) {
-	l.t.entered <- struct{}{}
-	<-l.t.leave
+	if l.t.late.Load() {
+		l.t.entered <- struct{}{}
+		<-l.t.leave
+	}
 	return l.Link.Submit(reqs)
 }
 
@@ -49,15 +52,23 @@ func (l lateLink) Close() error {
 func TestCloseDuringSubmit(t *testing.T) {
 	n := startNode(t, nil)
 	n.write(name(1), 1, 1)
-	late := &lateTransport{inproc.New(n.target), make(chan struct{}), make(chan struct{}), make(chan struct{})}
+	late := &lateTransport{
+		Transport: inproc.New(n.target),
+		entered:   make(chan struct{}), leave: make(chan struct{}), closed: make(chan struct{}),
+	}
 	cfg := n.config()
-	cfg.Select = use(late)
+	cfg.Candidates = use(late)
 	r := connect(t, cfg)
 	f := open(t, r, 1)
+	mem := newRegion(16)
+	if err := r.Attach(t.Context(), mem); err != nil {
+		t.Fatal(err)
+	}
+	late.late.Store(true)
 	var result atomic.Pointer[transport.Result]
 	go f.Submit([]*transport.Request{{
-		Dst:  transport.Span{Mem: make(transport.HostMemory, 16), Len: 16},
-		Done: func(res transport.Result) { result.Store(&res) },
+		Dst: transport.Span{Mem: mem, Len: 16},
+		To:  transporttest.Done(func(res transport.Result) { result.Store(&res) }),
 	}})
 	<-late.entered
 	ended := make(chan error, 1)
@@ -86,14 +97,17 @@ func TestOverdueBehindFullLink(t *testing.T) {
 	_, r, fake := mountFake(t, credits, 200*time.Millisecond)
 	f := open(t, r, 1)
 	fake.hold()
-	mem := make(transport.HostMemory, requests*size)
+	mem := newRegion(requests * size)
+	if err := r.Attach(t.Context(), mem); err != nil {
+		t.Fatal(err)
+	}
 	results := make(chan error, requests)
 	var reqs []*transport.Request
 	for i := range int64(requests) {
 		reqs = append(reqs, &transport.Request{
-			Off:  i * size,
-			Dst:  transport.Span{Mem: mem, Off: i * size, Len: size},
-			Done: func(res transport.Result) { results <- res.Err },
+			Off: i * size,
+			Dst: transport.Span{Mem: mem, Off: i * size, Len: size},
+			To:  transporttest.Done(func(res transport.Result) { results <- res.Err }),
 		})
 	}
 	f.Submit(reqs)
@@ -108,9 +122,39 @@ func TestOverdueBehindFullLink(t *testing.T) {
 			t.Errorf("a request that the link took: %v", err)
 		}
 	}
-	if err := transporttest.Check(mem[:credits*size], tag(1, 1), 0); err != nil {
+	if err := transporttest.Check(mem.Mapped[:credits*size], tag(1, 1), 0); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestReadsAmongAsks has a link with one credit, which asks alone would keep busy.
+func TestReadsAmongAsks(t *testing.T) {
+	_, r, fake := mountFake(t, 1, time.Second)
+	f, mem := open(t, r, 1), newRegion(16)
+	fake.pause.Store(int64(time.Millisecond))
+	if err := r.Attach(t.Context(), mem); err != nil {
+		t.Fatal(err)
+	}
+	var asking sync.WaitGroup
+	var over atomic.Bool
+	for range 8 {
+		asking.Go(func() {
+			for !over.Load() {
+				if _, err := r.Stat(t.Context(), "d", name(1)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 10 {
+		if err := fetch(f, mem, 0, 0, 16); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	over.Store(true)
+	asking.Wait()
 }
 
 // refusing has links that take nothing while there is a reason.
@@ -166,15 +210,19 @@ func TestWhyLinkTakesNothing(t *testing.T) {
 	n.write(name(1), 1, 1)
 	tr, log := &refusing{Transport: inproc.New(n.target)}, new(logged)
 	cfg := n.config()
-	cfg.Select, cfg.Timeout = use(tr), 10*nudge
+	cfg.Candidates, cfg.Timeout = use(tr), 10*nudge
 	cfg.Log = slog.New(slog.NewTextHandler(log, nil))
 	r := connect(t, cfg)
 	f := open(t, r, 1)
+	mem := newRegion(16)
+	if err := r.Attach(t.Context(), mem); err != nil {
+		t.Fatal(err)
+	}
 	fetches := func() error {
 		ended := make(chan error, 1)
 		f.Submit([]*transport.Request{{
-			Dst:  transport.Span{Mem: make(transport.HostMemory, 16), Len: 16},
-			Done: func(res transport.Result) { ended <- res.Err },
+			Dst: transport.Span{Mem: mem, Len: 16},
+			To:  transporttest.Done(func(res transport.Result) { ended <- res.Err }),
 		}})
 		return <-ended
 	}
@@ -196,6 +244,10 @@ func TestWhyLinkTakesNothing(t *testing.T) {
 	tr.refuse("load its driver")
 	if err := fetches(); err == nil || log.count("load its driver") != 2 {
 		t.Errorf("%v; not logged when it came again", err)
+	}
+	_, err := r.Stat(t.Context(), "d", name(1))
+	if !errors.Is(err, transport.ErrConnLost) || !strings.Contains(err.Error(), "load its driver") || !strings.Contains(err.Error(), cfg.Addr) {
+		t.Errorf("stat: %v", err)
 	}
 }
 

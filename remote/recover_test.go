@@ -14,6 +14,7 @@ import (
 
 	"hbmfs/remote"
 	"hbmfs/transport"
+	"hbmfs/transport/tcp"
 	"hbmfs/transport/transporttest"
 )
 
@@ -70,16 +71,16 @@ func startLoad(t *testing.T, r *remote.Target, files []*remote.File, allowed fun
 
 func (l *load) one(files []*remote.File, mem *region, rng *rand.Rand) error {
 	i := rng.IntN(len(files))
-	n := 1 + rng.IntN(len(mem.HostMemory))
+	n := 1 + rng.IntN(len(mem.Mapped))
 	off := rng.Int64N(int64(fileSize - n))
 	if rng.IntN(2) == 0 {
 		return read(context.Background(), files[i], uint64(i+1), 1, off, n)
 	}
-	transporttest.Scribble(mem.HostMemory)
+	transporttest.Scribble(mem.Mapped)
 	if err := fetch(files[i], mem, off, 0, n); err != nil {
 		return err
 	}
-	return transporttest.Check(mem.HostMemory[:n], tag(uint64(i+1), 1), off)
+	return transporttest.Check(mem.Mapped[:n], tag(uint64(i+1), 1), off)
 }
 
 // more waits until n more reads have succeeded.
@@ -218,13 +219,22 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 	var done atomic.Int32
 	results := make(chan error, 200)
 	for range 100 {
-		f.Submit([]*transport.Request{{Dst: transport.Span{Mem: mem, Len: 4096}, Done: func(res transport.Result) {
+		f.Submit([]*transport.Request{{Dst: transport.Span{Mem: mem, Len: 4096}, To: transporttest.Done(func(res transport.Result) {
 			done.Add(1)
 			results <- res.Err
-		}}})
+		})}})
 	}
+	stat := make(chan error, 1)
+	go func() {
+		_, err := r.Stat(context.Background(), "d", name(1))
+		stat <- err
+	}()
+	time.Sleep(nudge)
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if err := <-stat; !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("a stat that waited: %v", err)
 	}
 	if got := done.Load(); got != 100 {
 		t.Fatalf("%d of 100 requests are done after Close", got)
@@ -245,35 +255,62 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 	}
 }
 
-// slowConn passes a few bytes at a time to its reader, once slow is set.
-type slowConn struct {
-	net.Conn
-	slow *atomic.Bool
+// slowTransport has links that tell of one answer after the other, and take their
+// time, once slow is set.
+type slowTransport struct {
+	transport.Transport
+	slow atomic.Bool
 }
 
-func (c slowConn) Read(p []byte) (int, error) {
-	if c.slow.Load() {
-		p = p[:min(len(p), 64)]
-		time.Sleep(2 * time.Millisecond)
+type slowLink struct {
+	transport.Link
+	t    *slowTransport
+	late sync.WaitGroup
+	turn sync.Mutex
+}
+
+func (s *slowTransport) Dial(ctx context.Context, session transport.Session) (transport.Link, error) {
+	l, err := s.Transport.Dial(ctx, session)
+	return &slowLink{Link: l, t: s}, err
+}
+
+func (l *slowLink) Submit(reqs []*transport.Request) (int, error) {
+	for i, r := range reqs {
+		forward := *r
+		if l.t.slow.Load() {
+			forward.To = transporttest.Done(func(res transport.Result) { l.late.Go(func() { l.end(r, res) }) })
+		}
+		if n, err := l.Link.Submit([]*transport.Request{&forward}); n == 0 {
+			return i, err
+		}
 	}
-	return c.Conn.Read(p)
+	return len(reqs), nil
 }
 
-// TestManyFilesComeBack opens files again over a control connection on which that
-// takes longer than the time-out, while each answer comes soon.
+func (l *slowLink) end(r *transport.Request, res transport.Result) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	time.Sleep(5 * time.Millisecond)
+	transporttest.End(r, res)
+}
+
+func (l *slowLink) Close() error {
+	defer l.late.Wait()
+	return l.Link.Close()
+}
+
+// TestManyFilesComeBack opens files again over a link on which that takes longer
+// than the time-out, while each answer comes soon.
 func TestManyFilesComeBack(t *testing.T) {
 	const files = 200
 	n := startNode(t, nil)
 	for i := 1; i <= files; i++ {
 		n.write(name(i), uint64(i), 1)
 	}
-	var slow atomic.Bool
+	tr := &slowTransport{Transport: tcp.New(false)}
 	cfg := n.config()
 	cfg.Timeout = 500 * time.Millisecond
-	cfg.DialControl = func(ctx context.Context) (net.Conn, error) {
-		c, err := new(net.Dialer).DialContext(ctx, "tcp", cfg.Addr)
-		return slowConn{c, &slow}, err
-	}
+	cfg.Candidates = use(tr)
 	r := connect(t, cfg)
 	var all []*remote.File
 	for i := range files {
@@ -282,7 +319,7 @@ func TestManyFilesComeBack(t *testing.T) {
 	before := r.Stats().Sessions
 	n.kill()
 	n.start()
-	slow.Store(true)
+	tr.slow.Store(true)
 	began := time.Now()
 	until(t, "the files are back", func() bool { return read(t.Context(), all[0], 1, 1, 0, 4096) == nil })
 	t.Logf("back after %v", time.Since(began))

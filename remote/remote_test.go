@@ -9,8 +9,12 @@ import (
 	"syscall"
 	"testing"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/remote"
-	"hbmfs/remote/target"
+	"hbmfs/remote/control"
+	"hbmfs/remote/namespace"
+	"hbmfs/remote/server"
+	"hbmfs/remote/server/store/dir"
 	"hbmfs/transport"
 	"hbmfs/transport/inproc"
 	"hbmfs/transport/transporttest"
@@ -27,8 +31,8 @@ func TestWholeWay(t *testing.T) {
 	}
 	local := n.config()
 	local.DialControl = n.target.DialLocal
-	local.Select = use(inproc.New(n.target))
-	for path, cfg := range map[transport.Path]remote.Config{transport.PathStaged: n.config(), transport.PathHost: local} {
+	local.Candidates = use(inproc.New(n.target))
+	for path, cfg := range map[uapi.Path]remote.Config{uapi.PathStaged: n.config(), uapi.PathHost: local} {
 		t.Run(path.String(), func(t *testing.T) {
 			r := connect(t, cfg)
 			checkNames(t, r)
@@ -43,7 +47,7 @@ func TestWholeWay(t *testing.T) {
 			}
 			err := fetch(f, mem, 100, 4096, 100_000)
 			if err == nil {
-				err = transporttest.Check(mem.HostMemory[4096:104_096], tag(1, 1), 100)
+				err = transporttest.Check(mem.Mapped[4096:104_096], tag(1, 1), 100)
 			}
 			if err != nil {
 				t.Error(err)
@@ -52,7 +56,7 @@ func TestWholeWay(t *testing.T) {
 				t.Error(err)
 			}
 			s := r.Stats()
-			if s.Bytes[path] < 100_000 || s.Errors != 0 || s.Sessions != 1 || s.Link.Requests != s.Requests {
+			if s.Bytes[path] < 100_000 || s.Errors != 0 || s.Sessions != 1 || s.Link.Requests < s.Requests {
 				t.Errorf("%+v", s)
 			}
 		})
@@ -61,7 +65,7 @@ func TestWholeWay(t *testing.T) {
 
 func checkNames(t *testing.T, r *remote.Target) {
 	t.Helper()
-	if d := r.Datasets(); len(d) != 1 || d[0] != (remote.Dataset{Name: "d", Kind: remote.Directory}) {
+	if d := r.Datasets(); len(d) != 1 || d[0] != (namespace.Dataset{Name: "d", Kind: namespace.Directory}) {
 		t.Errorf("datasets %+v", d)
 	}
 	attr, err := r.Stat(t.Context(), "d", name(1))
@@ -131,7 +135,7 @@ func TestTargetErrors(t *testing.T) {
 			t.Errorf("open %q: %v, not %v", path, err, want)
 		}
 	}
-	if _, err := r.Stat(t.Context(), "other", ""); !errors.Is(err, remote.ErrRefused) {
+	if _, err := r.Stat(t.Context(), "other", ""); !errors.Is(err, control.ErrRefused) {
 		t.Errorf("another dataset: %v", err)
 	}
 	if _, err := r.Open(t.Context(), "d", name(1), new(transport.Version)); !errors.Is(err, transport.ErrStale) {
@@ -139,7 +143,7 @@ func TestTargetErrors(t *testing.T) {
 	}
 	cfg := n.config()
 	cfg.Datasets = []string{"none"}
-	if _, err := remote.Connect(t.Context(), cfg); !errors.Is(err, remote.ErrRefused) {
+	if _, err := remote.Connect(t.Context(), cfg); !errors.Is(err, control.ErrRefused) {
 		t.Errorf("no such dataset: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -157,9 +161,7 @@ func TestConnectFails(t *testing.T) {
 		t.Errorf("nobody listens: %v", err)
 	}
 	n.start()
-	cfg.Select = func(served []string) (transport.Selection, error) {
-		return transport.Select("none", false, served, nil, nil)
-	}
+	cfg.Transport = "none"
 	if _, err := remote.Connect(t.Context(), cfg); !errors.Is(err, transport.ErrUnavailable) {
 		t.Errorf("no transport: %v", err)
 	}
@@ -240,9 +242,13 @@ func descriptors(t testing.TB) int {
 }
 
 func TestPlaintextStaysOnLoopback(t *testing.T) {
-	dir := t.TempDir()
+	files, err := dir.NewFiles(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer files.Close()
 	for _, insecure := range []bool{false, true} {
-		g, err := target.New(target.Config{Exports: []target.Export{{Name: "d", Path: dir}}, Insecure: insecure})
+		g, err := server.New(server.Config{Exports: []server.Export{{Name: "d", Store: files.Store(t.TempDir(), nil)}}, Insecure: insecure})
 		if err != nil {
 			t.Fatal(err)
 		}

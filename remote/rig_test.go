@@ -15,7 +15,9 @@ import (
 	"go.uber.org/goleak"
 
 	"hbmfs/remote"
-	"hbmfs/remote/target"
+	"hbmfs/remote/server"
+	"hbmfs/remote/server/store"
+	"hbmfs/remote/server/store/dir"
 	"hbmfs/transport"
 	"hbmfs/transport/inproc"
 	"hbmfs/transport/tcp"
@@ -43,7 +45,9 @@ type node struct {
 	addr string
 	tls  *tls.Config
 
-	target *target.Target
+	store  store.Store // nil: what is in dir
+	files  *dir.Files
+	target *server.Server
 	socket *hardListener
 	served chan error
 }
@@ -59,10 +63,18 @@ func startNode(t testing.TB, secure *tls.Config) *node {
 func (n *node) start() {
 	n.t.Helper()
 	var err error
-	n.target, err = target.New(target.Config{
-		Exports:    []target.Export{{Name: "d", Path: n.dir}},
+	if n.files, err = dir.NewFiles(nil); err != nil {
+		n.t.Fatal(err)
+	}
+	served := n.store
+	if served == nil {
+		served = n.files.Store(n.dir, nil)
+	}
+	n.target, err = server.New(server.Config{
+		Exports:    []server.Export{{Name: "d", Store: served}},
 		TLS:        n.tls,
-		Transports: []string{tcp.Name, inproc.Name},
+		Planes:     []transport.NewPlane{tcp.NewPlane},
+		Transports: []string{inproc.Name},
 	})
 	if err != nil {
 		n.t.Fatal(err)
@@ -85,6 +97,7 @@ func (n *node) kill() {
 	}
 	n.socket.reset()
 	n.target.Close()
+	n.files.Close()
 	if err := <-n.served; err != nil && !errors.Is(err, net.ErrClosed) {
 		n.t.Errorf("serve: %v", err)
 	}
@@ -111,12 +124,18 @@ func (l *hardListener) Accept() (net.Conn, error) {
 
 func (l *hardListener) reset() {
 	l.Close()
+	l.cut()
+}
+
+// cut resets what was accepted.
+func (l *hardListener) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range l.conns {
 		c.SetLinger(0)
 		c.Close()
 	}
+	l.conns = nil
 }
 
 func (n *node) path(name string) string { return filepath.Join(n.dir, name) }
@@ -151,16 +170,19 @@ func (n *node) config() remote.Config {
 		Connections: 2,
 		Checksums:   true,
 		Timeout:     patience,
-		Select:      use(tcp.New(n.tls != nil)),
+		Candidates:  use(tcp.New(n.tls != nil)),
+		Probe:       []transport.Memory{transporttest.NewMapped(8)},
 		Log:         slog.New(slog.NewTextHandler(n.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }
 
-// use selects one transport.
-func use(tr transport.Transport) func([]string) (transport.Selection, error) {
-	return func(served []string) (transport.Selection, error) {
-		return transport.Select(tr.Name(), false, served, transport.HostMemory{}, []transport.Candidate{{Name: tr.Name(), Transport: tr}})
+// use is transports as candidates.
+func use(transports ...transport.Transport) (all []transport.Candidate) {
+	for _, tr := range transports {
+		p, _ := tr.Plan(transporttest.NewMapped(8)) // its best path
+		all = append(all, transport.Candidate{Name: tr.Name(), Path: p.Path, Transport: tr})
 	}
+	return all
 }
 
 func connect(t testing.TB, cfg remote.Config) *remote.Target {
@@ -209,9 +231,9 @@ func read(ctx context.Context, f *remote.File, number, version uint64, off int64
 }
 
 // region is a fake of device memory, which must be attached.
-type region struct{ transport.HostMemory }
+type region struct{ transporttest.Mapped }
 
-func newRegion(size int) *region { return &region{make(transport.HostMemory, size)} }
+func newRegion(size int) *region { return &region{make(transporttest.Mapped, size)} }
 
 func (*region) Domain() transport.Domain { return transport.Domain{UID: 1, Device: 1} }
 
@@ -219,9 +241,9 @@ func (*region) Domain() transport.Domain { return transport.Domain{UID: 1, Devic
 func fetch(f *remote.File, r *region, off, at int64, n int) error {
 	done := make(chan transport.Result, 2)
 	f.Submit([]*transport.Request{{
-		Off:  off,
-		Dst:  transport.Span{Mem: r, Off: at, Len: int64(n)},
-		Done: func(res transport.Result) { done <- res },
+		Off: off,
+		Dst: transport.Span{Mem: r, Off: at, Len: int64(n)},
+		To:  transporttest.Done(func(res transport.Result) { done <- res }),
 	}})
 	return (<-done).Err
 }

@@ -4,40 +4,30 @@ import (
 	"errors"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
+	"hbmfs/remote/wire"
 	"hbmfs/transport"
 )
 
-// TestEarlyChanges: changes of unknown handles are remembered while an open is
-// under way, and not without bound.
-func TestEarlyChanges(t *testing.T) {
-	target := &Target{}
-	s := &session{files: make(map[uint64]*File), early: make(map[uint64]struct{})}
-	change := func(handle uint64) error {
-		f, err := target.eventFile(s, handle)
-		if f != nil {
-			t.Errorf("handle %d is of a file", handle)
+// FuzzSession takes any bytes for the reply that starts a session.
+func FuzzSession(f *testing.F) {
+	good := &wire.OpenSessionReply{Session: make([]byte, 16), Secret: make([]byte, 32), Datasets: []*wire.Dataset{{Name: []byte("d")}}}
+	for _, reply := range []*wire.OpenSessionReply{good, {}, {Session: make([]byte, 15)}} {
+		b, err := proto.Marshal(reply)
+		if err != nil {
+			f.Fatal(err)
 		}
-		return err
+		f.Add(b)
 	}
-	if err := change(1); err != nil || len(s.early) != 0 {
-		t.Errorf("without an open: %v, %d remembered", err, len(s.early))
-	}
-	target.opens(s, 1)
-	for handle := range uint64(maxEarly) {
-		if err := change(handle); err != nil {
-			t.Fatal(err)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var reply wire.OpenSessionReply
+		if proto.Unmarshal(b, &reply) != nil {
+			return
 		}
-	}
-	if err := change(maxEarly); !errors.Is(err, transport.ErrProtocol) {
-		t.Errorf("one too many: %v", err)
-	}
-	target.opens(s, 1)
-	target.opens(s, -1)
-	if len(s.early) != maxEarly {
-		t.Errorf("%d remembered while an open is under way", len(s.early))
-	}
-	target.opens(s, -1)
-	if len(s.early) != 0 {
-		t.Errorf("%d remembered after the last open", len(s.early))
-	}
+		s, err := newSession(&reply)
+		if (s == nil) == (err == nil) || err != nil && !errors.Is(err, transport.ErrProtocol) {
+			t.Errorf("%v, %v", s, err)
+		}
+	})
 }

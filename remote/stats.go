@@ -2,32 +2,43 @@ package remote
 
 import (
 	"sync/atomic"
+	"time"
 
+	"hbmfs/fs/uapi"
+	"hbmfs/remote/links"
 	"hbmfs/transport"
 )
 
 // Stats counts what happened since [Connect].
 type Stats struct {
-	// Link is of all links; Connections and InFlight are of the current one.
-	Link       transport.LinkStats `json:"link"`
-	Sessions   int64               `json:"sessions"`    // opened
-	RoundTrips int64               `json:"round_trips"` // control calls answered
-	Requests   int64               `json:"requests"`    // that ended
-	Retries    int64               `json:"retries"`     // of requests, issued again
-	Errors     int64               `json:"errors"`      // requests that ended with an error
-	Bytes      transport.ByPath    `json:"bytes"`       // payload that came
+	// Link is of all links; Connections and InFlight are of the current ones. Links
+	// are the same by the names of the transports.
+	Link       transport.LinkStats            `json:"link"`
+	Links      map[string]transport.LinkStats `json:"links"`
+	Sessions   int64                          `json:"sessions"`    // opened
+	RoundTrips int64                          `json:"round_trips"` // asks and control calls answered
+	Renewals   int64                          `json:"renewals"`    // of the mount's term, answered
+	Requests   int64                          `json:"requests"`    // that ended
+	Retries    int64                          `json:"retries"`     // of requests and asks, issued again
+	Errors     int64                          `json:"errors"`      // requests that ended with an error
+	Bytes      uapi.ByPath                    `json:"bytes"`       // payload that came
+	Addr       string                         `json:"address"`     // of the target
+	// AwaySince is when the target was found to be away, and AwayWhy what it was
+	// found by; nil while it is not. What is resident can't be vouched for then.
+	AwaySince *time.Time `json:"away_since,omitempty"`
+	AwayWhy   string     `json:"away_why,omitempty"`
 }
 
 type counters struct {
-	sessions, roundTrips, requests, retries, errors atomic.Int64
-	bytes                                           [transport.Paths]atomic.Int64
+	sessions, roundTrips, renewals, requests, retries, errors atomic.Int64
+	bytes                                                     [uapi.NumPaths]atomic.Int64
 }
 
 func (c *counters) ended(res *transport.Result, n int64) {
 	c.requests.Add(1)
 	if res.Err != nil {
 		c.errors.Add(1)
-	} else if int(res.Path) < transport.Paths {
+	} else if int(res.Path) < uapi.NumPaths {
 		c.bytes[res.Path].Add(n)
 	}
 }
@@ -37,49 +48,22 @@ func (t *Target) Stats() Stats {
 	s := Stats{
 		Sessions:   t.counters.sessions.Load(),
 		RoundTrips: t.counters.roundTrips.Load(),
+		Renewals:   t.counters.renewals.Load(),
 		Requests:   t.counters.requests.Load(),
 		Retries:    t.counters.retries.Load(),
 		Errors:     t.counters.errors.Load(),
+		Addr:       t.cfg.Addr,
 	}
 	for i := range s.Bytes {
 		s.Bytes[i] = t.counters.bytes[i].Load()
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s.Link = t.past
-	if t.cur != nil {
-		s.Link = addLink(s.Link, t.cur.link.Stats())
+	s.AwaySince, s.AwayWhy = t.away()
+	s.Links = make(map[string]transport.LinkStats)
+	for i, l := range t.sessions.linkStats() {
+		if l != (transport.LinkStats{}) {
+			s.Links[t.cfg.Candidates[i].Name] = l
+			s.Link = links.Sum(s.Link, l)
+		}
 	}
 	return s
-}
-
-func addLink(a, b transport.LinkStats) transport.LinkStats {
-	a.Connections += b.Connections
-	a.Lost += b.Lost
-	a.Reconnects += b.Reconnects
-	a.Waits += b.Waits
-	a.Requests += b.Requests
-	a.Errors += b.Errors
-	a.Bytes += b.Bytes
-	a.InFlight += b.InFlight
-	a.Registrations.Hits += b.Registrations.Hits
-	a.Registrations.Misses += b.Registrations.Misses
-	a.Registrations.Evictions += b.Registrations.Evictions
-	a.Registrations.Bytes += b.Registrations.Bytes
-	if b.Registrations.How != "" {
-		a.Registrations.How = b.Registrations.How
-	}
-	a.Devmem = addDevmem(a.Devmem, b.Devmem)
-	return a
-}
-
-func addDevmem(a, b transport.DevmemStats) transport.DevmemStats {
-	a.DeviceBytes += b.DeviceBytes
-	a.HostBytes += b.HostBytes
-	a.LinearBytes += b.LinearBytes
-	a.Fragments += b.Fragments
-	a.Recvmsgs += b.Recvmsgs
-	a.TokenCalls += b.TokenCalls
-	a.Tokens += b.Tokens
-	return a
 }

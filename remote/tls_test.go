@@ -85,7 +85,7 @@ func TestTLS(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			cfg := n.config()
 			cfg.TLS = c.client
-			cfg.Select = use(tcp.New(c.client != nil))
+			cfg.Candidates = use(tcp.New(c.client != nil))
 			r, err := remote.Connect(t.Context(), cfg)
 			if !c.ok {
 				if !errors.Is(err, transport.ErrConnLost) {
@@ -97,7 +97,7 @@ func TestTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer r.Close()
-			if !r.Selection().Plan.Encrypted {
+			if !r.Transports()[0].Plan.Encrypted {
 				t.Error("the data connections are in clear")
 			}
 			f := open(t, r, 1)
@@ -115,7 +115,7 @@ func TestDataConnectionNeedsTLS(t *testing.T) {
 	cfg := n.config()
 	cfg.TLS = &tls.Config{RootCAs: ours.pool}
 	cfg.Timeout = 2 * time.Second
-	cfg.Select = use(inClear{tcp.New(false)})
+	cfg.Candidates = use(inClear{tcp.New(false)})
 	if _, err := remote.Connect(t.Context(), cfg); !errors.Is(err, transport.ErrConnLost) && !errors.Is(err, transport.ErrProtocol) {
 		t.Errorf("a data connection in clear: %v", err)
 	}

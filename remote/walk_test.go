@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"hbmfs/remote"
+	"hbmfs/remote/namespace"
+	"hbmfs/remote/prefetch"
 )
 
 const typeMask, typeDir = syscall.S_IFMT, syscall.S_IFDIR
@@ -43,7 +45,7 @@ func grow(t testing.TB, r *rand.Rand, dir string, depth int) int {
 func compare(t *testing.T, r *remote.Target, n *node, path string) {
 	t.Helper()
 	entries, age, err := r.List(t.Context(), "d", path)
-	if err != nil || age > remote.MaxAge {
+	if err != nil || age > prefetch.MaxAge {
 		t.Fatalf("%q: %v, %v old", path, err, age)
 	}
 	source, err := os.ReadDir(n.path(path))
@@ -59,13 +61,13 @@ func compare(t *testing.T, r *remote.Target, n *node, path string) {
 	}
 }
 
-func compareAttr(t *testing.T, path string, a *remote.Attr) {
+func compareAttr(t *testing.T, path string, a *namespace.Attr) {
 	t.Helper()
 	var st syscall.Stat_t
 	if err := syscall.Lstat(path, &st); err != nil {
 		t.Fatal(err)
 	}
-	if a.Ino != st.Ino || a.Mode != st.Mode || a.Size != uint64(st.Size) || a.Mtime != st.Mtim.Nano() || uint64(a.Nlink) != uint64(st.Nlink) {
+	if a.Ino != st.Ino || a.Mode != st.Mode || a.Size != uint64(st.Size) || a.Mtime != (namespace.Time{Sec: st.Mtim.Sec, Nsec: uint32(st.Mtim.Nsec)}) || uint64(a.Nlink) != uint64(st.Nlink) {
 		t.Errorf("%q: %+v, stat says %+v", path, a, st)
 	}
 	if link, _ := os.Readlink(path); a.Symlink != link {
@@ -166,7 +168,7 @@ func TestWalkSeesChanges(t *testing.T) {
 	}
 }
 
-func isAsBefore(entries []remote.Entry, err error) bool {
+func isAsBefore(entries []namespace.Entry, err error) bool {
 	return err == nil && len(entries) == 1 && entries[0].Name == "sub"
 }
 
@@ -178,7 +180,7 @@ func TestWalkForgets(t *testing.T) {
 	if err := os.Mkdir(n.path(last+"/new"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it is too old", func() bool { return time.Since(changed) > 2*remote.MaxAge })
+	until(t, "it is too old", func() bool { return time.Since(changed) > 2*prefetch.MaxAge })
 	if entries, age, err := r.List(t.Context(), "d", last); err != nil || len(entries) != 2 || age != 0 {
 		t.Errorf("%+v, %v old, %v", entries, age, err)
 	}

@@ -19,7 +19,8 @@ var (
 type Lender interface {
 	// Borrow brings bytes [off, off+n) of a file, n at least 1, into memory that
 	// was reserved for dom, and returns once the device sees them, or soon after
-	// ctx has ended. The loan covers the range, or a beginning of it that is not
+	// ctx has ended. How long a peer may keep it waiting is the session's to say;
+	// making memory ready for dom may take longer than that. The loan covers the range, or a beginning of it that is not
 	// empty: where all of it takes more than limit segments, limit at least 1, or
 	// is more than is lent at once.
 	//

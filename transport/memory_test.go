@@ -10,7 +10,7 @@ import (
 )
 
 func TestSpanCheck(t *testing.T) {
-	mem := make(transport.HostMemory, 100)
+	mem := transporttest.NewMapped(100)
 	for _, c := range []struct {
 		span transport.Span
 		ok   bool
@@ -35,16 +35,13 @@ func TestSpanCheck(t *testing.T) {
 
 func TestGatherCPU(t *testing.T) {
 	file := transporttest.NewSource().Add(1, 1<<20)
-	from := make(transport.HostMemory, 4096)
-	transporttest.Fill(from, file, 0)
-	dst := make(transport.HostMemory, 4096)
-	transporttest.Scribble(dst)
+	from := transporttest.NewMapped(4096)
+	transporttest.Fill(*from, file, 0)
+	dst := *transporttest.NewMapped(4096)
 	spans := []transport.Span{{Mem: from, Off: 1024, Len: 100}, {Mem: from, Off: 0, Len: 0}, {Mem: from, Off: 1124, Len: 924}}
-	dst.Gather(512, spans, func(err error) {
-		if err != nil {
-			t.Error(err)
-		}
-	})
+	if err := transport.GatherCPU(dst, 512, spans); err != nil {
+		t.Error(err)
+	}
 	if err := transporttest.Check(dst[512:1536], file, 1024); err != nil {
 		t.Error(err)
 	}
@@ -54,7 +51,7 @@ func TestGatherCPU(t *testing.T) {
 }
 
 func TestGatherCPURefuses(t *testing.T) {
-	mem := make(transport.HostMemory, 64)
+	mem := transporttest.NewMapped(64)
 	for _, c := range []struct {
 		what string
 		at   int64
@@ -67,7 +64,7 @@ func TestGatherCPURefuses(t *testing.T) {
 		{"before the destination", -1, transport.Span{Mem: mem, Len: 8}, transport.ErrRange},
 		{"far past the destination", math.MaxInt64, transport.Span{Mem: mem, Len: 8}, transport.ErrRange},
 	} {
-		if err := transport.GatherCPU(mem, c.at, []transport.Span{c.src}); !errors.Is(err, c.want) {
+		if err := transport.GatherCPU(*mem, c.at, []transport.Span{c.src}); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", c.what, err)
 		}
 	}

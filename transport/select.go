@@ -4,104 +4,142 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+
+	"hbmfs/fs/uapi"
 )
 
 // Auto is the --transport value that takes the most direct usable candidate.
 const Auto = "auto"
 
-// Candidate is a transport that a mount might use. Where this host or this
-// build has none of that name, Transport is nil and Err says why and what to do.
+// Candidate is a transport that a mount might use, with its most direct path. Where
+// it may not, or this host or this build has none of that name, Err says why and
+// what to do; Transport may be nil then.
 type Candidate struct {
 	Name      string
-	Path      Path
+	Path      uapi.Path
 	Transport Transport
 	Err       error
 }
 
-// Verdict is what selection found out about one candidate. Err is nil if it is
-// usable, and otherwise names the probe that refused it.
+// Verdict is what is known of one candidate. Err is nil if it is usable, and
+// otherwise names the probe that refused it. If a memory was given to it, it is
+// Chosen, with the Plan and the reason for the latest.
 type Verdict struct {
 	Name   string
-	Path   Path
+	Path   uapi.Path
 	Plan   Plan
+	Why    uapi.Reason
 	Err    error
 	Chosen bool
+
+	tried  bool // a memory was planned
+	barred bool // not to be asked again
 }
 
-// Selection is the path that a mount takes, and what was found out about each
-// of the others.
+// Selection is the candidates that a mount may use. It decides which of them serves
+// a memory. Its methods may be called concurrently.
 type Selection struct {
-	Transport Transport
-	Plan      Plan
-	Why       Reason
-	Verdicts  []Verdict
+	want   string
+	direct bool // no other path will do
+
+	mu       sync.Mutex // guards all below; not held while a candidate is asked
+	verdicts []Verdict
 }
 
-// Select probes candidates against mem and takes the most direct one that is
-// usable and that the target serves; of two equally direct ones, the first. want
-// is [Auto] or a candidate's name: others are not probed then. With
-// requireDirect, a path that is not [Path.Direct] is refused. The error wraps
-// [ErrUnavailable] and lists every candidate with what refused it.
-func Select(want string, requireDirect bool, served []string, mem Memory, candidates []Candidate) (Selection, error) {
-	var s Selection
-	chosen := -1
-	for i, c := range candidates {
-		v := judge(c, want, served, mem)
-		if v.Err == nil && requireDirect && !v.Plan.Path.Direct() {
-			v.Err = fmt.Errorf("%w: its path is %q, and --require-direct refuses it", ErrUnavailable, v.Plan.Path)
-		}
-		if v.Err == nil && (chosen < 0 || v.Plan.Path > s.Verdicts[chosen].Plan.Path) {
-			chosen = i
-		}
-		s.Verdicts = append(s.Verdicts, v)
+// Select returns what is left of the candidates: of those that the target serves, all
+// for [Auto], else the one that want names. With requireDirect, a path that is not
+// [uapi.Path.Direct] is refused. If none is left, the error wraps [ErrUnavailable],
+// and [ErrNotDirect] if that was required, and lists every candidate with what
+// refused it.
+func Select(want string, requireDirect bool, served []string, candidates []Candidate) (*Selection, error) {
+	s := &Selection{want: want, direct: requireDirect}
+	for _, c := range candidates {
+		err := s.bar(c, served)
+		s.verdicts = append(s.verdicts, Verdict{Name: c.Name, Path: c.Path, Err: err, barred: err != nil})
 	}
-	if chosen < 0 {
-		return s, s.refusal(want)
+	if !slices.ContainsFunc(s.verdicts, func(v Verdict) bool { return !v.barred }) {
+		return nil, s.refusal(s.verdicts)
 	}
-	s.Verdicts[chosen].Chosen = true
-	s.Transport = candidates[chosen].Transport
-	s.Plan = s.Verdicts[chosen].Plan
-	s.Why = why(want, s.Plan)
 	return s, nil
 }
 
-func judge(c Candidate, want string, served []string, mem Memory) Verdict {
-	v := Verdict{Name: c.Name, Path: c.Path, Err: c.Err}
+// bar returns why c may be asked for no memory.
+func (s *Selection) bar(c Candidate, served []string) error {
 	switch {
-	case v.Err != nil:
-	case want != Auto && want != c.Name:
-		v.Err = fmt.Errorf("%w: not asked for (--transport %s)", ErrUnavailable, want)
+	case c.Err != nil:
+		return c.Err
+	case s.want != Auto && s.want != c.Name:
+		return fmt.Errorf("%w: not asked for (--transport %s)", ErrUnavailable, s.want)
 	case !slices.Contains(served, c.Name):
-		v.Err = fmt.Errorf("%w: the target does not serve it", ErrUnavailable)
-	default:
-		v.Plan, v.Err = c.Transport.Plan(mem)
+		return fmt.Errorf("%w: the target does not serve it", ErrUnavailable)
 	}
-	return v
+	return s.admit(Plan{Path: c.Path})
 }
 
-func why(want string, p Plan) Reason {
-	switch {
-	case p.Why != WhyBest:
-		return p.Why
-	case p.Path.Direct():
-		return WhyBest
-	case want != Auto:
-		return WhyRequested
+// admit returns an error if p's path will not do.
+func (s *Selection) admit(p Plan) error {
+	if !s.direct || p.Path.Direct() {
+		return nil
 	}
-	return WhyNoDirect
+	why := ""
+	if p.Why != uapi.WhyBest {
+		why = fmt.Sprintf(" (%v)", p.Why)
+	}
+	return fmt.Errorf("%w: its path is %q%s, and --require-direct refuses it", ErrUnavailable, p.Path, why)
 }
 
-func (s Selection) refusal(want string) error {
-	names := make([]string, 0, len(s.Verdicts))
-	lines := make([]string, 0, len(s.Verdicts))
-	for _, v := range s.Verdicts {
-		names = append(names, v.Name)
-		if v.Err != nil && (want == Auto || want == v.Name) {
-			lines = append(lines, fmt.Sprintf("%s: %v", v.Name, v.Err))
+// Verdicts returns what is known of the candidates, by their numbers.
+func (s *Selection) Verdicts() []Verdict {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.verdicts)
+}
+
+// Settle ends the time in which candidates are found usable: those that refused every
+// memory are not asked again. Those that were asked for none yet are by plan, with
+// their number.
+func (s *Selection) Settle(plan func(number int) (Plan, error)) {
+	all := s.Verdicts()
+	for i := range all {
+		v := &all[i]
+		if !v.tried && !v.barred {
+			v.Plan, v.Err = plan(i)
+		}
+		v.barred = v.Err != nil
+	}
+	s.publish(all)
+}
+
+// publish makes all known. What serves a memory is usable, whatever another one is
+// refused for.
+func (s *Selection) publish(all []Verdict) {
+	for i := range all {
+		if all[i].Chosen {
+			all[i].Err = nil
 		}
 	}
-	if want != Auto && !slices.Contains(names, want) {
-		return fmt.Errorf("%w: no transport is called %q; there are %s and %s", ErrUnavailable, want, strings.Join(names, ", "), Auto)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.verdicts = all
+}
+
+// refusal is the error where no candidate will do.
+func (s *Selection) refusal(verdicts []Verdict) error {
+	names := make([]string, 0, len(verdicts))
+	lines := make([]string, 0, len(verdicts))
+	for _, v := range verdicts {
+		names = append(names, v.Name)
+		if v.Err != nil && (s.want == Auto || s.want == v.Name) {
+			lines = append(lines, v.Name+": "+strings.TrimPrefix(v.Err.Error(), ErrUnavailable.Error()+": "))
+		}
 	}
-	return fmt.Errorf("%w: %s", ErrUnavailable, strings.Join(lines, "; "))
+	if s.want != Auto && !slices.Contains(names, s.want) {
+		return fmt.Errorf("%w: no transport is called %q; there are %s and %s", ErrUnavailable, s.want, strings.Join(names, ", "), Auto)
+	}
+	err := fmt.Errorf("%w: %s", ErrUnavailable, strings.Join(lines, "; "))
+	if s.direct {
+		return fmt.Errorf("%w: %w", ErrNotDirect, err)
+	}
+	return err
 }

@@ -1,7 +1,7 @@
-// Package device allocates the regions of device memory that extents land in.
-// It owns the descriptors and mappings of those regions and nothing else: it
-// never decides what lies where in a region, never moves extents, and never
-// hands a descriptor to anybody itself.
+// Package device allocates the regions of device memory that extents land in, and
+// takes memory that applications made ([Importer]). It owns the descriptors and
+// mappings of those and nothing else: it never decides what lies where in a region,
+// never moves extents, and never hands a descriptor to anybody itself.
 //
 // Locking: providers and regions may be used from any goroutine. Close of a
 // region must come after the last use of its bytes and its descriptor.
@@ -39,7 +39,7 @@ type Provider interface {
 type Region interface {
 	transport.Memory
 	// FD is the borrowed descriptor that may be handed to the domain's user,
-	// to be mapped read-only. It is -1 after Close.
+	// to be mapped read-only. It is -1 after Close, and where there is none.
 	FD() int
 	// Prepare makes bytes [off, off+n) present before their first use. It is a
 	// hint: what it can't do, the first access does.

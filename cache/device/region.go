@@ -19,26 +19,34 @@ type region struct {
 	provider string
 	dom      transport.Domain
 	size     int64
-	fd       int    // of the memfd
+	fd       int    // of the memfd; -1: none
 	dmabuf   int    // -1: none
+	start    int64  // of the region in its dma-buf
 	mem      []byte // perhaps less than what is mapped
 	mapped   []byte
 	alarm    runtime.Cleanup
 	closed   atomic.Bool
 }
 
+// emptyRegion returns a region that has nothing yet.
+func emptyRegion(provider string, dom transport.Domain, size int64) *region {
+	r := &region{provider: provider, dom: dom, size: size, fd: -1, dmabuf: -1}
+	r.alarm = runtime.AddCleanup(r, leaked, leak{provider, size})
+	return r
+}
+
 // makeRegion returns a region that is not sealed yet. With an error the region,
 // which has what was made until then, is still to be closed.
 func makeRegion(provider string, dom transport.Domain, size int64) (*region, error) {
-	r := &region{provider: provider, dom: dom, size: size, fd: -1, dmabuf: -1}
-	r.alarm = runtime.AddCleanup(r, leaked, leak{provider, size})
+	r := emptyRegion(provider, dom, size)
 	var err error
 	if r.fd, err = createMemfd(); err != nil {
 		return r, err
 	}
-	if err := unix.Ftruncate(r.fd, size); err != nil {
-		return r, os.NewSyscallError("ftruncate", err)
+	if err := setSize(r.fd, size); err != nil {
+		return r, err
 	}
+	promise(r.fd, size)
 	r.mapped, err = unix.Mmap(r.fd, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	r.mem = r.mapped
 	return r, os.NewSyscallError("mmap", err)
@@ -67,7 +75,7 @@ func (r *region) DMABuf() (fd int, off int64, ok bool) {
 	if r.closed.Load() {
 		return -1, 0, false
 	}
-	return r.dmabuf, 0, r.dmabuf >= 0
+	return r.dmabuf, r.start, r.dmabuf >= 0
 }
 
 // Visible is immediate: the CPU is the device.
@@ -127,6 +135,7 @@ func (r *region) Close() error {
 	if r.mapped != nil {
 		err = os.NewSyscallError("munmap", unix.Munmap(r.mapped))
 	}
+	unpromise(r.fd)
 	for _, fd := range []int{r.dmabuf, r.fd} {
 		if fd >= 0 {
 			err = errors.Join(err, os.NewSyscallError("close", unix.Close(fd)))

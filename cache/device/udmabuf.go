@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strconv"
 	"strings"
 	"structs"
 	"unsafe"
@@ -44,6 +45,26 @@ type udmabuf struct{}
 func (udmabuf) Name() string { return "udmabuf" }
 func (udmabuf) CPU() bool    { return true }
 
+// Room is bounded by the driver as well.
+func (udmabuf) Room() (Room, error) {
+	room, err := hostRoom()
+	limit, known := driverLimit()
+	if err != nil || !known || room.Bytes <= limit {
+		return room, err
+	}
+	return Room{limit, fmt.Sprintf("the driver's limit of %d MiB; raise it (%s)", limit>>20, udmabufLimit)}, nil
+}
+
+// driverLimit is the largest dma-buf that the driver makes, in bytes.
+func driverLimit() (int64, bool) {
+	text, err := os.ReadFile(udmabufLimit)
+	if err != nil {
+		return 0, false
+	}
+	mib, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 32)
+	return mib << 20, err == nil
+}
+
 func (udmabuf) Alloc(dom transport.Domain, size int64) (Region, error) {
 	page := int64(os.Getpagesize())
 	if size <= 0 || size > math.MaxInt64-page {
@@ -82,14 +103,10 @@ func (r *region) export() error {
 
 // explainUdmabuf adds what to do if the region is larger than the driver allows.
 func explainUdmabuf(err error, size int64) error {
-	text, readErr := os.ReadFile(udmabufLimit)
-	if readErr != nil {
-		return err
-	}
-	var limit int64
-	if _, scanErr := fmt.Sscan(strings.TrimSpace(string(text)), &limit); scanErr != nil || size <= limit<<20 {
+	limit, known := driverLimit()
+	if !known || size <= limit {
 		return err
 	}
 	return fmt.Errorf("%w: the driver's limit is %d MiB; raise it (echo %d > %s) or use a smaller pool",
-		err, limit, (size+1<<20-1)>>20, udmabufLimit)
+		err, limit>>20, (size+1<<20-1)>>20, udmabufLimit)
 }

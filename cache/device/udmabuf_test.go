@@ -15,7 +15,7 @@ import (
 func newUdmabuf(t *testing.T, size int64) Region {
 	t.Helper()
 	if _, err := os.Stat(udmabufNode); err != nil {
-		unsupported(t, err.Error())
+		unsupported(t, err.Error()+" (make lab has it)")
 	}
 	return newRegion(t, udmabuf{}, size)
 }

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
-
-	"golang.org/x/sys/unix"
 
 	"hbmfs/cache/device"
-	"hbmfs/remote/target"
+	"hbmfs/fs/uapi"
+	"hbmfs/remote/server"
 	"hbmfs/transport"
 	"hbmfs/transport/devmemtcp"
 	"hbmfs/transport/inproc"
@@ -19,28 +16,18 @@ import (
 
 // candidates are all transports, the most direct first. local is nil unless the
 // target is in this process.
-func (m *mounter) candidates(local *target.Target) []transport.Candidate {
+func (m *mounter) candidates(local *server.Server) []transport.Candidate {
+	inClear := transport.CheckClear(m.tls, m.o.dataPlaintext)
 	return []transport.Candidate{
-		rdmaCandidate(m.tls, m.o.dataPlaintext),
-		m.devmemCandidate(),
-		{Name: tcp.Name, Path: transport.PathStaged, Transport: tcp.New(m.tls != nil)},
+		{Name: rdma.Name, Path: uapi.PathRDMA, Transport: rdma.New(), Err: inClear},
+		m.devmemCandidate(inClear),
+		{Name: tcp.Name, Path: uapi.PathStaged, Transport: tcp.New(m.tls != nil)},
 		inprocCandidate(local),
 	}
 }
 
-// rdmaCandidate refuses RDMA to a mount that uses TLS, unless it was told that
-// payload may travel in clear.
-func rdmaCandidate(tlsConfig *tls.Config, plaintext bool) transport.Candidate {
-	c := transport.Candidate{Name: rdma.Name, Path: transport.PathRDMA, Transport: rdma.New()}
-	if tlsConfig != nil && !plaintext {
-		c.Transport = nil
-		c.Err = fmt.Errorf("%w: the mount uses TLS, and RDMA carries payload in clear; allow that with --data-plaintext", transport.ErrUnavailable)
-	}
-	return c
-}
-
-func inprocCandidate(local *target.Target) transport.Candidate {
-	c := transport.Candidate{Name: inproc.Name, Path: transport.PathHost}
+func inprocCandidate(local *server.Server) transport.Candidate {
+	c := transport.Candidate{Name: inproc.Name, Path: uapi.PathHost}
 	if local == nil {
 		c.Err = fmt.Errorf("%w: the source is not in the daemon; mount a local path to use it", transport.ErrUnavailable)
 		return c
@@ -51,13 +38,14 @@ func inprocCandidate(local *target.Target) transport.Candidate {
 
 // devmemCandidate needs a NIC to be named: it takes receive queues away from
 // everyone else.
-func (m *mounter) devmemCandidate() transport.Candidate {
-	c := transport.Candidate{Name: devmemtcp.Name, Path: transport.PathDevmemTCP}
-	err := knowsDevmemTCP()
+func (m *mounter) devmemCandidate(inClear error) transport.Candidate {
+	c := transport.Candidate{Name: devmemtcp.Name, Path: uapi.PathDevmemTCP}
+	err := devmemtcp.CheckKernel()
 	switch {
 	case err != nil:
-	case m.tls != nil && !m.o.dataPlaintext:
-		err = errors.New("the mount uses TLS, and devmem-tcp carries payload in clear; allow that with --data-plaintext")
+	case inClear != nil:
+		c.Err = inClear
+		return c
 	case m.o.nic == "":
 		err = errors.New("no network interface to take receive queues of; name it with --nic")
 	default:
@@ -79,19 +67,4 @@ func receivePool(size int64) (devmemtcp.PoolMemory, error) {
 		return nil, err
 	}
 	return p.Alloc(transport.Domain{}, size)
-}
-
-// knowsDevmemTCP gives tokens back in the wrong size: EINVAL from a kernel that
-// has device memory TCP, ENOPROTOOPT from one that does not.
-func knowsDevmemTCP() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DEVMEM_DONTNEED, 0)
-	if errors.Is(err, unix.EINVAL) {
-		return nil
-	}
-	return fmt.Errorf("the kernel has no device memory TCP (setsockopt SO_DEVMEM_DONTNEED: %w); Linux 6.12 has, with CONFIG_NET_DEVMEM", err)
 }

@@ -33,15 +33,12 @@ type daemonError struct{ startReport }
 
 func (e daemonError) Error() string { return e.Text }
 
-// startDaemon runs this command line again in a session of its own, with the
-// mount's log as its output, and returns when its mount answers. If ctx ends
-// first, the daemon is told to end.
-func startDaemon(ctx context.Context, place string) error {
-	log, err := openLog(place)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
+// startDaemon runs this command line again in a session of its own, with log as
+// its output, and returns when its mount answers. If ctx ends first, or a signal
+// comes, the daemon is told to end, and unmounts what it has mounted by then.
+func startDaemon(ctx context.Context, log *os.File) error {
+	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
+	defer stop()
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
@@ -55,8 +52,12 @@ func startDaemon(ctx context.Context, place string) error {
 	if err != nil {
 		return fmt.Errorf("start the daemon: %w", err)
 	}
-	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(unix.SIGTERM) })()
-	return awaitStart(cmd, r, log.Name())
+	goOn := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(unix.SIGTERM) })
+	err = awaitStart(cmd, r, log.Name())
+	if !goOn() && err == nil {
+		return fmt.Errorf("the mount was ended again: %w", context.Cause(ctx)) // it had been told to
+	}
+	return err
 }
 
 func daemonCommand(log, ready *os.File) (*exec.Cmd, error) {
@@ -69,6 +70,7 @@ func daemonCommand(log, ready *os.File) (*exec.Cmd, error) {
 		return nil, err
 	}
 	cmd := exec.Command(self, os.Args[1:]...)
+	cmd.Args[0] = os.Args[0] // which may be mount.hbmfs
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{ready}
 	cmd.Env = append(os.Environ(), readyEnv+"=1")
@@ -84,16 +86,19 @@ func awaitStart(cmd *exec.Cmd, r io.Reader, logName string) error {
 	if report.Code != exitOK {
 		return daemonError{report}
 	}
-	return cmd.Process.Release()
+	return nil
 }
 
 // startPipe is the daemon's end of the pipe to its parent; nil in the foreground.
 type startPipe struct{ f *os.File }
 
+// isDaemon reports whether startDaemon has started this process.
+func isDaemon() bool { return os.Getenv(readyEnv) != "" }
+
 // inheritStart returns the pipe that startDaemon left to this process, or nil if
 // this process is not a daemon.
 func inheritStart() *startPipe {
-	if os.Getenv(readyEnv) == "" {
+	if !isDaemon() {
 		return nil
 	}
 	os.Unsetenv(readyEnv)

@@ -1,38 +1,33 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
+	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"hbmfs/cache/device"
+	"hbmfs/fs"
+	"hbmfs/remote/server/store/dir"
+	"hbmfs/transport"
+	"hbmfs/transport/devmemtcp"
+	"hbmfs/transport/inproc"
+	"hbmfs/transport/probe"
+	"hbmfs/transport/rdma"
+	"hbmfs/transport/tcp"
 )
 
 const doctorHelp = `Tell which devices and transports this host can use, and what else a mount or a
 target needs. Each probe does what it asks about. For what can't be used: why,
-and the remedy. Exit code 1 if a mount can't work here at all.`
+and the remedy. What could not be tried has a question mark. Exit code 1 if a
+mount can't work here at all.`
 
-// finding is the outcome of one probe.
-type finding struct {
-	Kind   string `json:"kind"` // device, transport, mount, target or host
-	Name   string `json:"name"`
-	Usable bool   `json:"usable"`
-	// Detail is what was found; Remedy what to do where it can't be used.
-	Detail string `json:"detail"`
-	Remedy string `json:"remedy,omitempty"`
-	// Needed says that no mount works without it.
-	Needed bool `json:"needed"`
-}
-
-// check is a probe with what to say about it. The probe returns what it found.
-type check struct {
-	kind, name string
-	needed     bool
-	probe      func() (string, error)
-	remedy     string
-}
+// kinds is in which order findings are told.
+var kinds = []string{"device", "transport", "mount", "target", "host", "rdma", "nic"}
 
 func newDoctorCommand() *cobra.Command {
 	var asJSON, restore bool
@@ -42,10 +37,12 @@ func newDoctorCommand() *cobra.Command {
 		Long:  doctorHelp,
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if restore {
-				return restoreNICs(cmd.OutOrStdout())
-			}
-			return runDoctor(checks(), asJSON, cmd.OutOrStdout())
+			return supervised(cmd.Context(), noLimit, func(context.Context) error {
+				if restore {
+					return restoreNICs(cmd.OutOrStdout())
+				}
+				return runDoctor(probeAll(), asJSON, cmd.OutOrStdout())
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON array of findings")
@@ -53,52 +50,72 @@ func newDoctorCommand() *cobra.Command {
 	return cmd
 }
 
-func runDoctor(checks []check, asJSON bool, out io.Writer) error {
-	var findings []finding
-	var missing []error
-	for _, c := range checks {
-		f := c.run()
-		findings = append(findings, f)
-		if f.Needed && !f.Usable {
-			missing = append(missing, fmt.Errorf("%s %s", f.Kind, f.Name))
+// probeAll has all rooms tell what they find.
+func probeAll() []probe.Finding {
+	var mem transport.Memory // to try transports with; nil where there is none, which its row tells
+	if region, err := device.ProbeMemory(); err == nil {
+		defer region.Close()
+		mem = region
+	}
+	all := slices.Concat(device.Probe(), []probe.Finding{inproc.Probe(), tcp.Probe()}, rdma.Probe(mem), devmemtcp.Probe(mem),
+		fs.Probe(), dir.Probe(), []probe.Finding{probe.Kernel()})
+	slices.SortStableFunc(all, func(a, b probe.Finding) int {
+		return slices.Index(kinds, a.Kind) - slices.Index(kinds, b.Kind)
+	})
+	return all
+}
+
+func runDoctor(findings []probe.Finding, asJSON bool, out io.Writer) error {
+	var missing []string
+	for _, f := range findings {
+		if f.Needed && !f.Usable && !f.Untried {
+			missing = append(missing, f.Kind+" "+f.Name)
 		}
 	}
 	if err := printFindings(findings, asJSON, out); err != nil {
 		return err
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("no mount works here without: %w", errors.Join(missing...))
+		return fmt.Errorf("no mount works here without: %s", strings.Join(missing, ", "))
 	}
 	return nil
 }
 
-func (c check) run() finding {
-	f := finding{Kind: c.kind, Name: c.name, Needed: c.needed}
-	detail, err := c.probe()
-	if err != nil {
-		f.Detail, f.Remedy = err.Error(), c.remedy
-		return f
+func stateOf(f probe.Finding) string {
+	switch {
+	case f.Usable:
+		return "yes"
+	case f.Untried:
+		return "?"
 	}
-	f.Usable, f.Detail = true, detail
-	return f
+	return "no"
 }
 
-func printFindings(findings []finding, asJSON bool, out io.Writer) error {
+func printFindings(findings []probe.Finding, asJSON bool, out io.Writer) error {
 	if asJSON {
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(findings)
+		return writeJSON(out, findings, "  ")
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, f := range findings {
-		state := "yes"
-		if !f.Usable {
-			state = "no"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Kind, f.Name, state, f.Detail)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Kind, shown(f.Name), stateOf(f), shownText(f.Detail))
 		if f.Remedy != "" {
-			fmt.Fprintf(w, "\t\t\tremedy: %s\n", f.Remedy)
+			fmt.Fprintf(w, "\t\t\tremedy: %s\n", shownText(f.Remedy))
 		}
 	}
 	return w.Flush()
+}
+
+// restoreNICs puts back what killed mounts left changed.
+func restoreNICs(out io.Writer) error {
+	names, busy, err := devmemtcp.Restore("")
+	for _, name := range names {
+		fmt.Fprintf(out, "%s: put back as it was before a mount that is gone changed it\n", shown(name))
+	}
+	for _, who := range busy {
+		fmt.Fprintln(out, shownText(who)+"; left as it is")
+	}
+	if len(names)+len(busy) == 0 && err == nil {
+		fmt.Fprintln(out, "nothing to put back")
+	}
+	return err
 }

@@ -3,41 +3,39 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"hbmfs/transport/probe"
 )
 
-func sampleChecks(needed bool) []check {
-	return []check{
-		{"device", "good", true, func() (string, error) { return "tried", nil }, "unused"},
-		{"transport", "bad", needed, func() (string, error) { return "", errors.New("ENODEV") }, "buy one"},
+func sample(needed bool) []probe.Finding {
+	return []probe.Finding{
+		{Kind: "device", Name: "good", Usable: true, Detail: "tried", Needed: true},
+		{Kind: "transport", Name: "bad", Detail: "ENODEV", Remedy: "buy one", Needed: needed},
 	}
 }
 
 func TestDoctorReportsEachProbe(t *testing.T) {
 	var out bytes.Buffer
-	if err := runDoctor(sampleChecks(false), true, &out); err != nil {
+	if err := runDoctor(sample(false), true, &out); err != nil {
 		t.Fatal(err)
 	}
-	var got []finding
+	var got []probe.Finding
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	want := []finding{
-		{Kind: "device", Name: "good", Usable: true, Detail: "tried", Needed: true},
-		{Kind: "transport", Name: "bad", Detail: "ENODEV", Remedy: "buy one"},
-	}
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(sample(false), got); d != "" {
 		t.Errorf("findings differ (-want +got):\n%s", d)
 	}
 }
 
 func TestDoctorFailsWithoutWhatIsNeeded(t *testing.T) {
 	var out bytes.Buffer
-	err := runDoctor(sampleChecks(true), false, &out)
+	err := runDoctor(sample(true), false, &out)
 	if err == nil || !strings.Contains(err.Error(), "transport bad") {
 		t.Errorf("error %v; want one that names what is missing", err)
 	}
@@ -46,12 +44,28 @@ func TestDoctorFailsWithoutWhatIsNeeded(t *testing.T) {
 	}
 }
 
+// TestDoctorUntried: what nobody could try is neither there nor missing.
+func TestDoctorUntried(t *testing.T) {
+	f := probe.Finding{Kind: "mount", Name: "mount", Detail: "not tried: no memory to try it with", Remedy: "find some", Needed: true, Untried: true}
+	var out bytes.Buffer
+	if err := runDoctor([]probe.Finding{f}, false, &out); err != nil {
+		t.Errorf("missing: %v", err)
+	}
+	if text := out.String(); !strings.Contains(text, "  ?  not tried: no memory") {
+		t.Errorf("told as:\n%s", text)
+	}
+}
+
 // TestProbesAnswer runs the real probes: each must end, and say something.
 func TestProbesAnswer(t *testing.T) {
-	for _, c := range checks() {
-		f := c.run()
-		if f.Detail == "" || f.Usable == (f.Remedy != "") && c.remedy != "" {
-			t.Errorf("%+v: no detail, or a remedy where none is due", f)
+	seen := make(map[string]bool)
+	for _, f := range probeAll() {
+		seen[f.Kind] = true
+		if f.Detail == "" || f.Usable && f.Remedy != "" || slices.Index(kinds, f.Kind) < 0 {
+			t.Errorf("%+v: no detail, a remedy where none is due, or of no kind", f)
 		}
+	}
+	if len(seen) < 5 {
+		t.Errorf("only of %v", seen)
 	}
 }

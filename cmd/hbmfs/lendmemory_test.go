@@ -22,7 +22,7 @@ func TestLendMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := cache.New(cache.Config{Provider: provider, Pool: 1 << 20, Extent: 1 << 20, Timeout: time.Second})
+	c, err := cache.New(cache.Config{Devices: []cache.Device{{Provider: provider, Pool: 1 << 20}}, Extent: 1 << 20, Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

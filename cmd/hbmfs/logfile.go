@@ -3,42 +3,73 @@ package main
 import (
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-// logPath is where the background daemon of a mount writes its log.
-func logPath(place string) (string, error) {
-	name := escapePath(place) + ".log"
-	if os.Geteuid() == 0 {
-		return "/var/log/hbmfs-" + name, nil
+// openLog opens what the background daemon of a mount logs to: the file that was
+// asked for, or else the first that there is of the usual place, the user's state
+// directory and the journal, or else nothing. If it is not the usual place, it
+// says so on stderr. Only the wish for a file can fail. The caller closes it.
+func openLog(asked, place string, stderr io.Writer) (*os.File, error) {
+	if asked != "" {
+		return openAskedLog(asked)
 	}
+	var refused []string
+	for _, open := range logPlaces(escapePath(place) + ".log") {
+		f, err := open()
+		if err != nil {
+			refused = append(refused, err.Error())
+			continue
+		}
+		if len(refused) > 0 {
+			fmt.Fprintf(stderr, "hbmfs: the log is %s, since %s\n", shown(f.Name()), shownText(strings.Join(refused, "; ")))
+		}
+		return f, nil
+	}
+	fmt.Fprintf(stderr, "hbmfs: no log is kept: %s; --log FILE says where to keep one\n", shownText(strings.Join(refused, "; ")))
+	return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+}
+
+func openAskedLog(path string) (*os.File, error) {
+	f, err := openLogFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--log: %w", err)
+	}
+	return f, nil
+}
+
+// logPlaces are the places for a log file of that name, best first.
+func logPlaces(name string) []func() (*os.File, error) {
+	var places []func() (*os.File, error)
+	if os.Geteuid() == 0 {
+		places = append(places, func() (*os.File, error) { return openLogFile("/var/log/hbmfs-" + name) })
+	}
+	return append(places, func() (*os.File, error) { return openStateLog(name) },
+		func() (*os.File, error) { return openJournal(journalSocket) })
+}
+
+func openLogFile(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+}
+
+// openStateLog opens a log in the user's state directory (XDG base directories).
+func openStateLog(name string) (*os.File, error) {
 	state := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(state) {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return "", fmt.Errorf("find a place for the log: %w; set XDG_STATE_HOME", err)
+			return nil, fmt.Errorf("XDG_STATE_HOME is not set, and %w", err)
 		}
 		state = filepath.Join(home, ".local", "state")
 	}
-	return filepath.Join(state, "hbmfs", name), nil
-}
-
-// openLog opens the log of a mount's daemon for appending.
-func openLog(place string) (*os.File, error) {
-	path, err := logPath(place)
-	if err != nil {
+	dir := filepath.Join(state, "hbmfs")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("log: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("log: %w", err)
-	}
-	return f, nil
+	return openLogFile(filepath.Join(dir, name))
 }
 
 // escapePath makes one file name of an absolute path, as systemd-escape(1)

@@ -13,10 +13,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/grpclog"
 
+	"hbmfs/cmd/hbmfs/internal/mounts"
+	"hbmfs/fs"
 	"hbmfs/fs/client"
 	"hbmfs/transport"
 )
@@ -41,19 +46,36 @@ var (
 	errBusy = errors.New("mount is busy")
 )
 
+// usualPath is for what mount(8) starts: it takes PATH out of the environment.
+const usualPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	fs.RunIfBinder()
+	mounts.RunIfHelper()
+	// What gRPC says of itself is for those who work on it.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+	if os.Getenv("PATH") == "" {
+		os.Setenv("PATH", usualPath)
+	}
+	ctx := programContext()
+	if name := filepath.Base(os.Args[0]); isMountHelper(name) {
+		os.Exit(mountHelperCode(ctx, execute(ctx, newMountHelper(name), os.Args[1:], os.Stdout, os.Stderr)))
+	}
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRootCommand()
+	return execute(ctx, newRootCommand(), args, stdout, stderr)
+}
+
+func execute(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	code := exitCode(err)
-	if err != nil {
+	if err != nil && err.Error() != "" {
 		complain(stderr, err)
 	}
 	if code == exitUsage {
@@ -65,16 +87,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // complain tells of an error, whose text may begin with the program's name.
 func complain(stderr io.Writer, err error) {
 	text := strings.TrimPrefix(strings.TrimSpace(err.Error()), "hbmfs: ")
-	fmt.Fprintf(stderr, "hbmfs: %s\n", text)
+	fmt.Fprintf(stderr, "hbmfs: %s\n", shownText(text))
 }
 
 func exitCode(err error) int {
 	var daemon daemonError
+	var ended endedError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &daemon):
 		return daemon.Code
+	case errors.As(err, &ended):
+		return ended.code
 	case errors.Is(err, errUsage):
 		return exitUsage
 	case errors.Is(err, errMismatch):

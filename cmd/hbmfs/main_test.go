@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"hbmfs/cmd/hbmfs/internal/mounts"
 	"hbmfs/fs/client"
 	"hbmfs/transport"
 )
@@ -19,6 +22,7 @@ import (
 const asProgram = "HBMFS_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
+	mounts.RunIfHelper()
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
@@ -41,6 +45,17 @@ func TestUsageErrors(t *testing.T) {
 		{"serve"},
 		{"serve", "no-equals-sign"},
 		{"serve", "--tls-cert", "x", "a=" + dir},
+		{"serve", "=" + dir},
+		{"serve", "a="},
+		{"serve", "a/b=" + dir},
+		{"serve", ".hbmfs=" + dir},
+		{"serve", "a=" + dir, "a=" + dir},
+		{"serve", "--listen", "", "a=" + dir},
+		{"serve", "--listen", "7070", "a=" + dir},
+		{"serve", "--listen", "localhost", "a=" + dir},
+		{"serve", "--listen", "localhost:65536", "a=" + dir},
+		{"serve", "--listen", "localhost:-1", "a=" + dir},
+		{"serve", "--listen", "localhost:http", "a=" + dir},
 		{"mount", dir},
 		{"mount", "nowhere", dir},
 		{"mount", "--pool", "1 GiB", dir, dir},
@@ -48,12 +63,48 @@ func TestUsageErrors(t *testing.T) {
 		{"mount", "--extent", "3M", "./x", dir},
 		{"mount", "--checksums", "yes", "./x", dir},
 		{"mount", "--connections", "0", "./x", dir},
+		{"mount", "--connections", "-1", "./x", dir},
+		{"mount", "--connections", "65", "./x", dir},
+		{"mount", "--connections", "100000", "./x", dir},
+		{"mount", "--connections", "many", "./x", dir},
+		{"mount", "--connections", "99999999999999999999", "./x", dir},
+		{"mount", "--transport", "quic", "./x", dir},
+		{"mount", "--transport", "", "./x", dir},
+		{"mount", "--device", "tpu", "./x", dir},
+		{"mount", "--queues", "0", "./x", dir},
+		{"mount", "--queues", "100000", "--nic", "eth0", "./x", dir},
+		{"mount", "--queues", "2", "./x", dir},
+		{"mount", "--lend-queues", "-1", "./x", dir},
+		{"mount", "--lend-queues", "100000", "--nic", "eth0", "./x", dir},
+		{"mount", "--lend-queues", "1", "./x", dir},
+		{"mount", "--extent", "0", "./x", dir},
+		{"mount", "--extent", "2K", "./x", dir},
+		{"mount", "--extent", "9999999999T", "./x", dir},
+		{"mount", "--pool", "0", "./x", dir},
+		{"mount", "--pool", "-1", "./x", dir},
+		{"mount", "--pool", "8E", "./x", dir},
+		{"mount", "--strict=perhaps", "./x", dir},
+		{"mount", "--tls-cert", "x", "./x", dir},
+		{"mount", "127.0.0.1:0/x", dir},
+		{"mount", "127.0.0.1:65536/x", dir},
+		{"mount", ":7070/x", dir},
+		{"mount", "", dir},
+		{"mount", dir, ""},
 		{"mount", dir, dir},
+		{"mount", "-o", "frob", "./x", dir},
+		{"-o", "ro"},
+		{"-o", "ro", "read", dir, dir},
+		{"./x", dir},
 		{"umount"},
 		{"umount", dir, dir},
+		{"umount", ""},
 		{"read"},
 		{"read", "--range", "7", dir},
+		{"read", "--range", "0:-1", dir},
+		{"read", ""},
 		{"stat"},
+		{"stat", ""},
+		{"stat", dir, dir},
 		{"doctor", "x"},
 	} {
 		code, stdout, stderr := command(t, args...)
@@ -79,6 +130,45 @@ func TestExitCodes(t *testing.T) {
 	}
 	if got := exitCode(daemonError{startReport{Text: "x", Code: exitTransport}}); got != exitTransport {
 		t.Errorf("what the daemon reported becomes %d, want %d", got, exitTransport)
+	}
+}
+
+// TestFailures: the command line is right, and what it names is not there, or
+// can't be used: always the same code.
+func TestFailures(t *testing.T) {
+	dir := t.TempDir()
+	none := filepath.Join(dir, "none")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for _, args := range [][]string{
+		{"serve", "a=" + none},
+		{"serve", "a=/dev/null"},
+		{"serve", "--listen", taken.Addr().String(), "a=" + dir},
+		{"serve", "--listen", "192.0.2.1:0", "--insecure", "a=" + dir},
+		{"serve", "--tls-cert", none, "--tls-key", none, "--tls-ca", none, "a=" + dir},
+		{"mount", none, dir},
+		{"mount", "./" + none, dir},
+		{"mount", dir, none},
+		{"mount", "--tls-cert", none, "--tls-key", none, "--tls-ca", none, "127.0.0.1:1/x", dir},
+		{"umount", none},
+		{"stat", none},
+		{"read", none},
+	} {
+		if code, _, stderr := command(t, args...); code != exitFailure || strings.Contains(stderr, "--help'.") {
+			t.Errorf("hbmfs %q: exit code %d, %q; want %d", args, code, stderr, exitFailure)
+		}
+	}
+}
+
+func TestCompletionIsListed(t *testing.T) {
+	if code, out, _ := command(t, "--help"); code != exitOK || !strings.Contains(out, "\n  completion ") {
+		t.Errorf("hbmfs --help: exit code %d:\n%s", code, out)
+	}
+	if code, out, _ := command(t, "completion", "bash"); code != exitOK || !strings.Contains(out, "hbmfs") {
+		t.Errorf("hbmfs completion bash: exit code %d, %d bytes", code, len(out))
 	}
 }
 

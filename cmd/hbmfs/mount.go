@@ -5,23 +5,37 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"hbmfs/cache/device"
+	"hbmfs/cmd/hbmfs/internal/mounts"
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
+	"hbmfs/transport/devmemtcp"
+	"hbmfs/transport/inproc"
+	"hbmfs/transport/rdma"
+	"hbmfs/transport/tcp"
 )
 
 // mountOptions is the command line of mount.
 type mountOptions struct {
-	device        string
+	devices       []string
 	pool, extent  byteSize
+	overcommit    bool
 	transport     string
 	requireDirect bool
 	strict        bool
 	connections   int
 	checksums     onOff
 	foreground    bool
+	log           string
 	allowOther    bool
+	noExec        bool     // by -o only
+	lists         []string // of -o
+	fake, sloppy  bool     // of mount(8)
 	dataPlaintext bool
 	nic           string
 	queues        int
@@ -42,14 +56,42 @@ on in the background, until 'hbmfs umount' or SIGTERM. Its log is
   /var/log/hbmfs-MOUNTPOINT.log                                  for root
   ${XDG_STATE_HOME:-~/.local/state}/hbmfs/MOUNTPOINT.log         for others
 
-with MOUNTPOINT as systemd-escape writes it: /mnt/data is mnt-data. With
---foreground, the command stays, says "mounted SOURCE on MOUNTPOINT" on standard
-output when the mount answers, and logs to standard error.
+with MOUNTPOINT as systemd-escape writes it: /mnt/data is mnt-data. Where that
+can't be written, the log goes where others' goes, or to systemd's journal, or
+nowhere, and the command says so. With --foreground, the command stays, says
+"mounted SOURCE on MOUNTPOINT" on standard output when the mount answers, and
+logs to standard error.
 
-A mount that a killed daemon left at MOUNTPOINT is cleaned up first.`
+A mount that a killed daemon left at MOUNTPOINT is cleaned up first.
+
+With mount(8) and fstab(5), the same options are given as a list, after those
+that are mount(8)'s own; it is all one whether they have ro, nosuid and nodev,
+since no mount is otherwise:
+
+  node7:7070/train  /mnt/train  fuse.hbmfs  ro,allow_other,pool=8GiB,_netdev  0 0
+
+Commas part options there: more than one device is device=memfd,device=udmabuf.
+
+The type fuse.hbmfs (or the type fuse, and the source 'hbmfs#SOURCE') needs
+Debian's fuse3, and hbmfs in /usr/local/bin or where else sh looks without a
+PATH. The type hbmfs needs a symbolic link to hbmfs instead, /sbin/mount.hbmfs.
+umount(8) ends such a mount as any other.
+
+Of 32 digests and 512 plain reads under way, one user has no more than is left
+for others, half while alone; more wait their turn. Of 1024 clients of the
+control socket, one user may have 256.`
+
+func defaultMountOptions() mountOptions {
+	return mountOptions{pool: 1 << 30, extent: 1 << 20, checksums: true}
+}
 
 func newMountCommand() *cobra.Command {
-	o := mountOptions{pool: 1 << 30, extent: 1 << 20, checksums: true}
+	o := defaultMountOptions()
+	return mountCommand(&o)
+}
+
+// mountCommand is the mount command, with its flags in o.
+func mountCommand(o *mountOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mount SOURCE MOUNTPOINT",
 		Short: "Mount datasets of a target, or a local path",
@@ -58,25 +100,39 @@ func newMountCommand() *cobra.Command {
   hbmfs mount --pool 8GiB ./samples /mnt/samples
   hbmfs mount --transport devmem-tcp --nic eth1 --queues 2 --require-direct node7:7070/train /mnt/train`,
 		Args: usageArgs(cobra.ExactArgs(2)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return runMount(cmd.Context(), o, args[0], args[1], cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
+		RunE: o.run,
 	}
 	o.register(cmd)
 	return cmd
 }
 
+func (o *mountOptions) run(cmd *cobra.Command, args []string) error {
+	if err := o.applyLists(cmd.Flags()); err != nil {
+		return err
+	}
+	mount := func(ctx context.Context) error {
+		return runMount(ctx, *o, args[0], args[1], cmd.OutOrStdout(), cmd.ErrOrStderr())
+	}
+	if o.foreground || isDaemon() {
+		return mount(cmd.Context())
+	}
+	return supervised(cmd.Context(), noLimit, mount)
+}
+
 func (o *mountOptions) register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.device, "device", "memfd", "`device` memory to fetch into; 'hbmfs doctor' lists them")
-	f.Var(&o.pool, "pool", "device memory for each user, such as 8GiB")
+	f.StringArrayVarP(&o.lists, "options", "o", nil, "`list` of these options without their dashes, and of mount(8)'s: ro,allow_other,pool=8GiB")
+	f.StringSliceVar(&o.devices, "device", []string{"memfd"}, "`list` of device memory to fetch into: device 0, device 1 and so on; 'hbmfs doctor' tells what there is")
+	f.Var(&o.pool, "pool", "device memory for each user on each device, such as 8GiB")
+	f.BoolVar(&o.overcommit, "overcommit-pool", false, "mount also if memory, or a control group's limit, can't hold the pool: warn only")
 	f.Var(&o.extent, "extent", "what files are fetched and kept in: a power of two, at least 4K")
-	f.StringVar(&o.transport, "transport", transport.Auto, "`name`: auto, rdma, devmem-tcp, tcp or inproc; auto takes the most direct usable one")
+	f.StringVar(&o.transport, "transport", transport.Auto, "`name`: auto, rdma, devmem-tcp, tcp or inproc; auto takes the most direct usable one for each device")
 	f.BoolVar(&o.requireDirect, "require-direct", false, "refuse a path that passes through host memory")
-	f.BoolVar(&o.strict, "strict", false, "refuse to fetch files that a writer may have open (EAGAIN)")
+	f.BoolVar(&o.strict, "strict", false, "refuse to fetch what may have changed unnoticed (EAGAIN): a writer may have the file open, or the target does not answer")
 	f.IntVar(&o.connections, "connections", 4, "data connections to the target; small plain reads may open as many again")
 	f.Var(&o.checksums, "checksums", "crc32c on every payload, checked on arrival: on or off")
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to standard error")
+	f.StringVar(&o.log, "log", "", "`file` to log to, instead of the usual one, or of standard error")
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users use the mount; permissions apply")
 	f.StringVar(&o.nic, "nic", "", "network `interface` that devmem-tcp takes receive queues of; 'hbmfs doctor' tells which can")
 	f.IntVar(&o.queues, "queues", 1, "receive queues that devmem-tcp takes, the last ones of --nic; the others stay everyone's")
@@ -85,18 +141,34 @@ func (o *mountOptions) register(cmd *cobra.Command) {
 	o.tls.register(f)
 }
 
+// maxQueues is more receive queues than any network interface can have.
+const maxQueues = 1 << 16
+
+var transportNames = []string{transport.Auto, rdma.Name, devmemtcp.Name, tcp.Name, inproc.Name}
+
 func (o *mountOptions) check() error {
 	switch {
-	case o.queues < 1:
-		return usagef("--queues %d: at least one is needed", o.queues)
-	case o.lendQueues < 0:
-		return usagef("--lend-queues %d: none, or a number", o.lendQueues)
-	case o.connections < 1:
-		return usagef("--connections %d: at least one is needed", o.connections)
+	case !slices.Contains(transportNames, o.transport):
+		return usagef("--transport %q: there are %s", o.transport, strings.Join(transportNames, ", "))
+	case o.connections < 1 || o.connections > tcp.MaxConnections:
+		return usagef("--connections %d: give 1 to %d", o.connections, tcp.MaxConnections)
+	case o.queues < 1 || o.queues > maxQueues:
+		return usagef("--queues %d: give 1 to %d", o.queues, maxQueues)
+	case o.lendQueues < 0 || o.lendQueues > maxQueues:
+		return usagef("--lend-queues %d: give 0 to %d", o.lendQueues, maxQueues)
+	case o.nic == "" && (o.queues > 1 || o.lendQueues > 0):
+		return usagef("--queues and --lend-queues need --nic, which they are of")
 	case o.extent < 4096 || o.extent&(o.extent-1) != 0:
 		return usagef("--extent %s: it must be a power of two, at least 4K", &o.extent)
 	case o.pool < o.extent:
 		return usagef("--pool %s is smaller than an extent of %s", &o.pool, &o.extent)
+	case len(o.devices) < 1 || len(o.devices) > uapi.MaxDevices:
+		return usagef("--device: name 1 to %d devices, not %d", uapi.MaxDevices, len(o.devices))
+	}
+	for _, name := range o.devices {
+		if _, err := device.Open(name); err != nil {
+			return usagef("--device %q: %v", name, err)
+		}
 	}
 	return nil
 }
@@ -113,23 +185,35 @@ func mountHere(ctx context.Context, o mountOptions, from, at string, parent *sta
 	if err := o.check(); err != nil {
 		return err
 	}
+	tlsConfig, err := o.tls.config()
+	if err != nil {
+		return err
+	}
 	src, err := parseSource(from)
 	if err != nil {
 		return err
 	}
-	place, err := resolvePlace(at)
+	place, err := mounts.Resolve(at)
 	if err != nil {
 		return err
 	}
 	if err := src.checkOutside(place); err != nil {
 		return err
 	}
-	tlsConfig, err := o.tls.client()
-	if err != nil {
+	devices, err := o.pools(stderr)
+	if err != nil || o.fake {
 		return err
 	}
-	if parent == nil && !o.foreground {
-		return startDaemon(ctx, place)
+	if parent == nil && (!o.foreground || o.log != "") {
+		log, err := openLog(o.log, place, stderr)
+		if err != nil {
+			return err
+		}
+		defer log.Close()
+		if !o.foreground {
+			return startDaemon(ctx, log)
+		}
+		stderr = log
 	}
 	if parent != nil {
 		// All paths are absolute by now. The daemon keeps no other file system busy.
@@ -138,11 +222,11 @@ func mountHere(ctx context.Context, o mountOptions, from, at string, parent *sta
 		}
 	}
 	widen()
-	m := &mounter{o: o, src: src, place: place, tls: tlsConfig, log: newLog(stderr)}
+	m := &mounter{o: o, src: src, place: place, tls: tlsConfig, devices: devices, log: newLog(stderr)}
 	return m.run(ctx, func() {
 		parent.report(nil)
 		if parent == nil {
-			fmt.Fprintf(stdout, "mounted %s on %s\n", src, place)
+			fmt.Fprintf(stdout, "mounted %s on %s\n", shownText(src.String()), shownText(place))
 		}
 	})
 }

@@ -13,10 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/cache"
-	"hbmfs/cache/device"
+	"hbmfs/cmd/hbmfs/internal/mounts"
 	"hbmfs/fs"
 	"hbmfs/remote"
-	"hbmfs/remote/target"
+	"hbmfs/remote/server"
+	"hbmfs/remote/server/store/dir"
 	"hbmfs/transport"
 	"hbmfs/transport/inproc"
 )
@@ -37,10 +38,10 @@ type mounter struct {
 	log   *slog.Logger
 	lend  lendMemory
 
-	transports []transport.Candidate // that were probed
-}
+	devices []cache.Device
 
-func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+	transports []transport.Candidate
+}
 
 // run mounts, calls ready, and returns once the mount is gone: because of a
 // signal, or because somebody unmounted it.
@@ -48,25 +49,21 @@ func (m *mounter) run(ctx context.Context, ready func()) (err error) {
 	outliveReaders()
 	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
 	defer stop()
-	if err := preparePlace(m.place); err != nil {
+	if err := mounts.Prepare(m.place); err != nil {
 		return err
 	}
-	provider, err := device.Open(m.o.device)
-	if err != nil {
-		return usagef("--device %s: %v", m.o.device, err)
-	}
-	remoteConfig, closeLocal, err := m.remoteConfig(provider)
+	remoteConfig, closeLocal, err := m.remoteConfig()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.closeTransports(), closeLocal()) }()
-	t, err := remote.Connect(ctx, remoteConfig)
+	t, err := m.connect(ctx, remoteConfig)
 	if err != nil {
-		return m.explainConnect(err)
+		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
 	c, err := cache.New(cache.Config{
-		Provider: provider, Pool: int64(m.o.pool), Extent: int64(m.o.extent), Timeout: ioTimeout,
+		Devices: m.devices, Extent: int64(m.o.extent), Timeout: ioTimeout,
 		Attach: t.Attach,
 		Detach: func(mem transport.Memory) {
 			if err := t.Detach(mem); err != nil {
@@ -80,15 +77,16 @@ func (m *mounter) run(ctx context.Context, ready func()) (err error) {
 	m.lend.from(c)
 	// The cache waits for its transfers, which the target ends.
 	defer func() { err = errors.Join(err, t.Close(), c.Close()) }()
-	return m.show(ctx, provider, t, c, ready)
+	return m.show(ctx, t, c, ready)
 }
 
 // show keeps the file system mounted until ctx ends or somebody unmounts it.
-func (m *mounter) show(ctx context.Context, provider device.Provider, t *remote.Target, c *cache.Cache, ready func()) error {
-	server, err := fs.Mount(m.place, m.fsConfig(provider, t, c))
+func (m *mounter) show(ctx context.Context, t *remote.Target, c *cache.Cache, ready func()) error {
+	server, err := fs.Mount(m.place, t, m.fsConfig(c))
 	if err != nil {
 		return m.explainMount(err)
 	}
+	defer m.announce()()
 	m.log.Info("mounted", "source", m.src, "mountpoint", m.place, "version", version())
 	ready()
 	gone := make(chan struct{})
@@ -106,30 +104,36 @@ func (m *mounter) show(ctx context.Context, provider device.Provider, t *remote.
 	}
 }
 
-func (m *mounter) fsConfig(provider device.Provider, t *remote.Target, c *cache.Cache) fs.Config {
+// announce makes this daemon to be found by its mount, until the returned function
+// is called, and keeps it from looking into that itself.
+func (m *mounter) announce() (withdraw func()) {
+	top, found, err := mounts.At(m.place)
+	if err != nil || !found || !top.Ours() {
+		m.log.Warn("the mount is not in the mount table", "mountpoint", m.place, "error", err)
+		return func() {}
+	}
+	if dev, err := top.DeviceNumber(); err == nil {
+		dir.Hide(dev) // the source may contain the mount point
+	}
+	return mounts.Announce(top.Dev, m.log)
+}
+
+func (m *mounter) fsConfig(c *cache.Cache) fs.Config {
 	dataset := m.src.dataset
 	if m.src.local() {
 		dataset = localDataset
 	}
 	return fs.Config{
-		Target: t, Cache: c, Dataset: dataset, Source: m.src.String(),
-		Device: provider.Name(), CPUDevice: provider.CPU(),
-		Pool: int64(m.o.pool), Extent: int64(m.o.extent),
-		AllowOther: m.o.allowOther, Strict: m.o.strict, RequireDirect: m.o.requireDirect,
+		Cache: c, Dataset: dataset, Source: m.src.String(),
+		Extent:     int64(m.o.extent),
+		AllowOther: m.o.allowOther, NoExec: m.o.noExec, Strict: m.o.strict, RequireDirect: m.o.requireDirect,
 		Checksums: bool(m.o.checksums), Version: version(), Log: m.log,
 	}
 }
 
-func (m *mounter) explainConnect(err error) error {
-	if errors.Is(err, transport.ErrConnLost) {
-		return fmt.Errorf("source %s: %w; is 'hbmfs serve' running there, and does it use TLS as this mount does?", m.src, err)
-	}
-	return fmt.Errorf("source %s: %w", m.src, err)
-}
-
-// explainMount adds what to do where a mount is refused for want of privilege.
+// explainMount adds what to do where a mount is refused that fusermount3 makes.
 func (m *mounter) explainMount(err error) error {
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 || !errors.Is(err, fs.ErrMount) {
 		return err
 	}
 	return fmt.Errorf("without root, a mount needs fusermount3 and access to /dev/fuse ('hbmfs doctor' tells), and --allow-other needs user_allow_other in /etc/fuse.conf: %w", err)
@@ -137,34 +141,49 @@ func (m *mounter) explainMount(err error) error {
 
 // remoteConfig says how to reach the source. For a local one it starts the
 // embedded target, which the returned function closes.
-func (m *mounter) remoteConfig(provider device.Provider) (remote.Config, func() error, error) {
+func (m *mounter) remoteConfig() (remote.Config, func() error, error) {
 	cfg := remote.Config{
 		Addr: m.src.addr, TLS: m.tls,
 		Connections: m.o.connections, Checksums: bool(m.o.checksums), Timeout: ioTimeout, Log: m.log,
-		RequireDirect: m.o.requireDirect,
+		Transport: m.o.transport, RequireDirect: m.o.requireDirect,
 	}
 	if m.src.dataset != "" {
 		cfg.Datasets = []string{m.src.dataset}
 	}
-	var local *target.Target
+	var local *server.Server
 	closeLocal := func() error { return nil }
 	if m.src.local() {
 		var err error
-		local, err = target.New(target.Config{
-			Exports:    []target.Export{{Name: localDataset, Path: m.src.path}},
-			Transports: []string{inproc.Name},
-		})
-		if err != nil {
+		if local, closeLocal, err = m.embedTarget(); err != nil {
 			return cfg, nil, err
 		}
 		cfg.Addr = "in this process"
-		cfg.DialControl, closeLocal = local.DialLocal, local.Close
+		cfg.DialControl = local.DialLocal
 	}
-	cfg.Select = func(served []string) (transport.Selection, error) {
-		m.transports = m.candidates(local)
-		return m.selectPath(provider, served, m.transports)
-	}
+	m.transports = m.candidates(local)
+	cfg.Candidates = m.transports
 	return cfg, closeLocal, nil
+}
+
+// embedTarget starts a target of the local source, and returns how to close it.
+func (m *mounter) embedTarget() (*server.Server, func() error, error) {
+	files, err := dir.NewFiles(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	allow := func(path string) error { return source{path: path}.checkOutside(m.place) }
+	t, err := server.New(server.Config{
+		Exports:    []server.Export{{Name: localDataset, Store: files.Store(m.src.followed(m.place), allow)}},
+		Transports: []string{inproc.Name},
+	})
+	if err != nil {
+		files.Close()
+		return nil, nil, err
+	}
+	return t, func() error {
+		defer files.Close()
+		return t.Close()
+	}, nil
 }
 
 // closeTransports gives back what transports keep of the host.
@@ -177,18 +196,34 @@ func (m *mounter) closeTransports() (err error) {
 	return err
 }
 
-// selectPath probes the candidates against a region like those that the cache
-// will have.
-func (m *mounter) selectPath(provider device.Provider, served []string, candidates []transport.Candidate) (transport.Selection, error) {
-	probe, err := provider.Alloc(transport.Domain{UID: uint32(os.Geteuid())}, int64(m.o.extent))
-	if err != nil {
-		return transport.Selection{}, fmt.Errorf("device memory: %w", err)
+// connect connects to the target, with a region of each device, as the cache will make
+// them, to choose transports by.
+func (m *mounter) connect(ctx context.Context, cfg remote.Config) (t *remote.Target, err error) {
+	for i, d := range m.devices {
+		r, err := d.Provider.Alloc(transport.Domain{UID: uint32(os.Geteuid()), Device: uint32(i)}, int64(m.o.extent))
+		if err != nil {
+			return nil, fmt.Errorf("device %d: %w", i, err)
+		}
+		defer r.Close()
+		cfg.Probe = append(cfg.Probe, r)
 	}
-	s, err := transport.Select(m.o.transport, m.o.requireDirect, served, probe, candidates)
-	if largest := byteSize(s.Plan.MaxLen); err == nil && m.o.extent > largest {
-		err = usagef("--extent %s: transport %s carries %s at a time; give that or less", &m.o.extent, s.Transport.Name(), &largest)
+	if t, err = remote.Connect(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("source %s: %w", m.src, err)
 	}
-	return s, errors.Join(err, probe.Close())
+	if err := m.o.checkExtent(t.Transports()); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+// checkExtent refuses an extent that no request can carry.
+func (o *mountOptions) checkExtent(transports []transport.Verdict) error {
+	for _, v := range transports {
+		if largest := byteSize(v.Plan.MaxLen); v.Chosen && o.extent > largest {
+			return usagef("--extent %s: transport %s carries %s at a time; give that or less", &o.extent, v.Name, &largest)
+		}
+	}
+	return nil
 }
 
 // endSignals end a mount in order. A hang-up that is ignored, as the daemon's

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +46,9 @@ func newReadCommand() *cobra.Command {
   hbmfs read --verify --range 1GiB:64MiB /mnt/train/shard-000`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runRead(cmd.Context(), o, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return supervised(cmd.Context(), noLimit, func(ctx context.Context) error {
+				return runRead(ctx, o, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -71,7 +72,7 @@ func runRead(ctx context.Context, o readOptions, names []string, stdout, stderr 
 	}
 	failed := filesError{total: len(names)}
 	for _, name := range names {
-		result, err := readOne(ctx, &mounts, name, o)
+		result, err := readUnlessAway(ctx, &mounts, name, o, failed)
 		if err != nil {
 			failed.errs = append(failed.errs, err)
 			failed.tell(stderr, err)
@@ -86,6 +87,18 @@ func runRead(ctx context.Context, o readOptions, names []string, stdout, stderr 
 	return failed.all()
 }
 
+// readUnlessAway does not wait for a target again that was away for another file,
+// and still is.
+func readUnlessAway(ctx context.Context, mounts *mountSet, name string, o readOptions, failed filesError) (readResult, error) {
+	if errors.Is(failed, unix.EIO) {
+		if away, ok := targetAway(name); ok {
+			err := fmt.Errorf("%s: not tried: %w; %s", name, unix.EIO, describeAway(away))
+			return readResult{File: name, Error: err.Error()}, err
+		}
+	}
+	return readOne(ctx, mounts, name, o)
+}
+
 // readResult is what read tells of one file.
 type readResult struct {
 	File      string  `json:"file"`
@@ -97,7 +110,7 @@ type readResult struct {
 	Seconds   float64 `json:"seconds"`
 	GBps      float64 `json:"gbps"`
 	Lent      *int64  `json:"lent,omitempty"` // bytes that stayed where the NIC put them, with --loan
-	Unsettled bool    `json:"unsettled"`      // a writer may have it open
+	Unsettled bool    `json:"unsettled"`      // it may have changed unnoticed
 	Verified  bool    `json:"verified"`
 	// Mismatches counts the windows that differ from the target's digest.
 	Mismatches int    `json:"mismatches"`
@@ -120,11 +133,11 @@ func printRow(out io.Writer, r readResult) error {
 		lent = fmt.Sprintf(", %d bytes lent", *r.Lent)
 	}
 	_, err := fmt.Fprintf(out, "%14d  %8d  %8d  %-10s  %6.2f  %10s  %s (%s%s)\n",
-		r.Bytes, r.Segments, r.Hits, r.Path, r.GBps, mismatches, r.File, r.Reason, lent)
+		r.Bytes, r.Segments, r.Hits, r.Path, r.GBps, mismatches, shown(r.File), shown(r.Reason), lent)
 	return err
 }
 
-func printObject(out io.Writer, r readResult) error { return json.NewEncoder(out).Encode(r) }
+func printObject(out io.Writer, r readResult) error { return writeJSON(out, r, "") }
 
 // filesError says how many files failed. What failed of each of several has been
 // told by then.

@@ -1,9 +1,15 @@
 package main
 
 import (
+	"errors"
 	"runtime/debug"
+	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"hbmfs/transport/rdma"
 )
 
 const rootHelp = `hbmfs mounts a remote dataset as a read-only file system, and gives programs its
@@ -15,26 +21,27 @@ device memory. hbmfs read does that from a shell.
 
 Exit codes:
   0  success
-  1  failure
-  2  wrong command line
+  1  failure: what the command line names can't be had or used
+  2  wrong command line: no host could do what it says
   3  device memory does not hold what the target has (read --verify)
   4  no transport is usable, or --require-direct refused the path
   5  not an hbmfs mount
-  6  the mount is busy`
+  6  the mount is busy
+  128 and more: ended by a signal, as shells count: 130 is Ctrl-C, 143 SIGTERM`
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "hbmfs",
 		Short:         "Mount remote datasets, and fetch their files into device memory",
 		Long:          rootHelp,
-		Version:       version(),
+		Version:       version() + lacks(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          usageArgs(cobra.NoArgs),
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          rootArgs,
+		RunE:          runRoot,
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err.Error()} })
+	root.Flags().StringArrayP("options", "o", nil, "`list` of options, with SOURCE and MOUNTPOINT: 'hbmfs mount' as mount(8) calls it")
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newServeCommand(),
 		newMountCommand(),
@@ -52,8 +59,21 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 		if err := check(cmd, args); err != nil {
 			return usagef("%v; usage: %s", err, cmd.UseLine())
 		}
+		if slices.Contains(args, "") {
+			return usagef("an empty argument; usage: %s", cmd.UseLine())
+		}
 		return nil
 	}
+}
+
+// flagError is about a flag, without the words of Go's libraries.
+func flagError(_ *cobra.Command, err error) error {
+	var value *pflag.InvalidValueError
+	var number *strconv.NumError
+	if errors.As(err, &value) && errors.As(err, &number) {
+		return usagef("--%s %q: give a whole number", value.GetFlag().Name, value.GetValue())
+	}
+	return usageError{err.Error()}
 }
 
 // version is the module's, with the revision it was built from where Go knows it.
@@ -63,4 +83,12 @@ func version() string {
 		return "(unknown)"
 	}
 	return info.Main.Version
+}
+
+// lacks tells after the version what was left out of this build.
+func lacks() string {
+	if err := rdma.Built(); err != nil {
+		return "\n" + err.Error()
+	}
+	return ""
 }

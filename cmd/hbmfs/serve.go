@@ -4,17 +4,22 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"hbmfs/remote/target"
+	"hbmfs/remote/server"
+	"hbmfs/remote/server/store/dir"
+	"hbmfs/transport"
+	"hbmfs/transport/devmemtcp"
+	"hbmfs/transport/rdma"
 	"hbmfs/transport/tcp"
 )
 
@@ -36,7 +41,16 @@ free one. The log goes to standard error. SIGTERM or Ctrl-C ends it.
 
 Without TLS, a target listens on loopback addresses only, unless --insecure is
 given: then whoever reaches the port can read the datasets. On loopback, that is
-any user of this host, whatever the permissions of the files.`
+any user of this host, whatever the permissions of the files.
+
+What there is for all clients (a certificate's name, or else an address, is one)
+is bounded, and one has no more of it than is left for others: half, while it is
+alone. Refusals say which bound and whose, and the log does once a minute. It is
+4096 sessions, 1024 digests, 512 MiB of staging memory over TCP, 1024 calls under
+way, which wait their turn; of descriptors (ulimit -n), a thirty-second for those
+calls, an eighth for control connections, a quarter for data connections, 4096 at
+most of each, an eighth, 16 to 256, for who has not proved himself yet, and for
+open files what is left but for an eighth.`
 
 func newServeCommand() *cobra.Command {
 	var o serveOptions
@@ -58,21 +72,30 @@ func newServeCommand() *cobra.Command {
 }
 
 func runServe(ctx context.Context, o serveOptions, args []string, stdout, stderr io.Writer) error {
-	exports, err := parseExports(args)
+	if err := checkListen(o.listen); err != nil {
+		return err
+	}
+	log := newLog(stderr)
+	files, err := dir.NewFiles(log)
 	if err != nil {
 		return err
 	}
-	tlsConfig, err := o.tls.server()
+	defer files.Close()
+	exports, err := parseExports(files, args)
 	if err != nil {
 		return err
 	}
-	t, err := target.New(target.Config{
+	tlsConfig, err := o.tls.config()
+	if err != nil {
+		return err
+	}
+	t, err := server.New(server.Config{
 		Exports:       exports,
 		TLS:           tlsConfig,
 		Insecure:      o.insecure,
 		DataPlaintext: o.dataPlaintext,
-		Log:           slog.New(slog.NewTextHandler(stderr, nil)),
-		Transports:    []string{tcp.Name},
+		Log:           log,
+		Planes:        []transport.NewPlane{tcp.NewPlane, devmemtcp.NewPlane, rdma.NewPlane},
 	})
 	if err != nil {
 		return err
@@ -88,23 +111,38 @@ func runServe(ctx context.Context, o serveOptions, args []string, stdout, stderr
 	return serve(ctx, t, listener, args, stdout)
 }
 
-func parseExports(args []string) ([]target.Export, error) {
-	exports := make([]target.Export, 0, len(args))
+// checkListen refuses what is no address anywhere.
+func checkListen(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return usagef("--listen %q: give HOST:PORT, such as 127.0.0.1:7070; port 0 takes any", addr)
+	}
+	return nil
+}
+
+func parseExports(files *dir.Files, args []string) ([]server.Export, error) {
+	exports := make([]server.Export, 0, len(args))
 	for _, arg := range args {
-		e, err := target.ParseExport(arg)
+		name, path, err := server.ParseExport(arg)
 		if err != nil {
 			return nil, usageError{err.Error()}
 		}
-		exports = append(exports, e)
+		if slices.ContainsFunc(exports, func(o server.Export) bool { return o.Name == name }) {
+			return nil, usagef("export %q: the name is used twice", name)
+		}
+		exports = append(exports, server.Export{Name: name, Store: files.Store(path, nil)})
 	}
 	return exports, nil
 }
 
 // serve runs the target until ctx ends, and announces it once it accepts: a
 // listener that it refuses is never announced.
-func serve(ctx context.Context, t *target.Target, l net.Listener, args []string, stdout io.Writer) error {
+func serve(ctx context.Context, t *server.Server, l net.Listener, args []string, stdout io.Writer) error {
 	return t.Serve(ctx, &announcer{Listener: l, announce: func() {
-		fmt.Fprintf(stdout, "serving %s on %s\n", strings.Join(args, " "), l.Addr())
+		fmt.Fprintf(stdout, "serving %s on %s\n", shownText(strings.Join(args, " ")), l.Addr())
 	}})
 }
 

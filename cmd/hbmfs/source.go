@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"hbmfs/cmd/hbmfs/internal/mounts"
 )
 
 // source is what a mount shows: datasets of a target, or a local path that a
@@ -14,7 +16,8 @@ import (
 type source struct {
 	addr    string // host:port; empty for a local path
 	dataset string // empty: all of the target's
-	path    string // absolute; empty for a target
+	path    string // absolute, without symbolic links; empty for a target
+	named   string // the path as it was given, made absolute
 }
 
 // parseSource reads HOST:PORT/NAME, HOST:PORT or a local path. What starts with
@@ -40,14 +43,35 @@ func isLocal(s string) bool {
 }
 
 func localSource(s string) (source, error) {
-	abs, err := filepath.Abs(s)
+	named, err := withoutUp(s)
 	if err != nil {
-		return source{}, err
-	}
-	if abs, err = filepath.EvalSymlinks(abs); err != nil {
 		return source{}, fmt.Errorf("source %s: %w", s, err)
 	}
-	return source{path: abs}, nil
+	path, err := filepath.EvalSymlinks(named)
+	if err != nil {
+		return source{}, fmt.Errorf("source %s: %w", s, err)
+	}
+	return source{path: path, named: named}, nil
+}
+
+// withoutUp makes path absolute and clean. Up to its last "..", symbolic links are
+// resolved: behind one, ".." is where the link leads to, as for the kernel.
+func withoutUp(path string) (string, error) {
+	parts := strings.Split(path, "/")
+	up := len(parts)
+	for up > 0 && parts[up-1] != ".." {
+		up--
+	}
+	rest := strings.Join(parts[up:], "/")
+	if up == 0 {
+		return filepath.Abs(rest)
+	}
+	head, err := mounts.Absolute(strings.Join(parts[:up], "/"))
+	if err != nil {
+		return "", err
+	}
+	head, err = filepath.EvalSymlinks(head)
+	return filepath.Join(head, rest), err
 }
 
 func validPort(s string) bool {
@@ -72,14 +96,17 @@ func (s source) String() string {
 // checkOutside refuses a local source that the mount would cover, since the
 // daemon would then wait for itself.
 func (s source) checkOutside(mountpoint string) error {
-	if !s.local() || !within(s.path, mountpoint) {
+	if !s.local() || !mounts.Within(s.path, mountpoint) {
 		return nil
 	}
 	return usagef("source %s lies under the mount point %s, which would hide it; mount it elsewhere", s.path, mountpoint)
 }
 
-// within reports whether path is dir or lies below it. Both are absolute and clean.
-func within(path, dir string) bool {
-	rel, err := filepath.Rel(dir, path)
-	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+// followed is the path that shows where a local source is from now on: a symbolic
+// link may be switched, but not one that the mount covers.
+func (s source) followed(mountpoint string) string {
+	if mounts.Within(s.named, mountpoint) {
+		return s.path
+	}
+	return s.named
 }

@@ -9,7 +9,13 @@ import (
 func TestParseSource(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
-	if err := os.Mkdir("data", 0o755); err != nil {
+	if err := os.MkdirAll("data/sub", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("data/sub", "deep"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("data", "link"); err != nil {
 		t.Fatal(err)
 	}
 	real, err := filepath.EvalSymlinks(dir)
@@ -22,11 +28,13 @@ func TestParseSource(t *testing.T) {
 		"node7:7070/":          {addr: "node7:7070"},
 		"[::1]:7070/a":         {addr: "[::1]:7070", dataset: "a"},
 		"127.0.0.1:65535/x y":  {addr: "127.0.0.1:65535", dataset: "x y"},
-		dir:                    {path: real},
-		".":                    {path: real},
-		"./data/../data":       {path: filepath.Join(real, "data")},
-		"data":                 {path: filepath.Join(real, "data")},
-		filepath.Join(dir, ""): {path: real},
+		dir:                    {path: real, named: dir},
+		".":                    {path: real, named: dir},
+		"./data/../data":       {path: filepath.Join(real, "data"), named: filepath.Join(real, "data")},
+		"link":                 {path: filepath.Join(real, "data"), named: filepath.Join(dir, "link")},
+		dir + "/deep/../sub":   {path: filepath.Join(real, "data/sub"), named: filepath.Join(real, "data/sub")},
+		"./deep/../../link":    {path: filepath.Join(real, "data"), named: filepath.Join(real, "link")},
+		filepath.Join(dir, ""): {path: real, named: dir},
 	} {
 		if got, err := parseSource(in); err != nil || got != want {
 			t.Errorf("parseSource(%q) = %+v, %v; want %+v", in, got, err, want)
@@ -39,6 +47,17 @@ func TestParseSourceRefuses(t *testing.T) {
 	for _, in := range []string{"", "node7", "node7/train", ":7070/x", "node7:0", "node7:65536", "node7:http/x", "::1:7070", "./missing"} {
 		if got, err := parseSource(in); err == nil {
 			t.Errorf("parseSource(%q) = %+v; want an error", in, got)
+		}
+	}
+}
+
+// TestSourceFollowed: a link is followed when it is switched, unless the mount
+// covers it.
+func TestSourceFollowed(t *testing.T) {
+	src := source{path: "/data/v1", named: "/data/live"}
+	for mountpoint, want := range map[string]string{"/mnt": "/data/live", "/data": "/data/v1"} {
+		if got := src.followed(mountpoint); got != want {
+			t.Errorf("on %s: %s, want %s", mountpoint, got, want)
 		}
 	}
 }

@@ -10,15 +10,15 @@ import (
 
 	"hbmfs/cache"
 	"hbmfs/fs"
+	"hbmfs/fs/uapi"
 	"hbmfs/remote"
-	"hbmfs/transport"
 )
 
 // statTable prints lines of a name and a value.
 type statTable struct{ w *tabwriter.Writer }
 
 func (t statTable) line(name, format string, args ...any) {
-	fmt.Fprintf(t.w, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	fmt.Fprintf(t.w, "%s\t%s\n", shown(name), shownText(fmt.Sprintf(format, args...)))
 }
 
 func printStats(out io.Writer, s fs.Stats) error {
@@ -26,7 +26,9 @@ func printStats(out io.Writer, s fs.Stats) error {
 	uptime := time.Duration(s.UptimeSeconds * float64(time.Second)).Round(time.Second)
 	t.line("source", "%s", s.Source)
 	t.line("daemon", "pid %d, hbmfs %s, up %s", s.PID, s.Version, uptime)
-	t.line("device", "%s, pool %s for each user, extents of %s", s.Device, humanBytes(s.Pool), humanBytes(s.Extent))
+	for i, d := range s.Devices {
+		t.line(fmt.Sprint("device ", i), "%s, pool %s for each user, extents of %s", d.Name, humanBytes(d.Pool), humanBytes(s.Extent))
+	}
 	for _, tr := range s.Transports {
 		t.line("transport "+tr.Name, "%s", describeTransport(tr))
 	}
@@ -66,7 +68,7 @@ func (t statTable) cache(c cache.Stats) {
 	t.line("extents", "%d hits, %d misses, %d joined, %d evicted", c.Hits, c.Misses, c.Joined, c.Evictions)
 	for path, n := range c.Bytes {
 		if n > 0 {
-			t.line("fetched "+transport.Path(path).String(), "%s", humanBytes(n))
+			t.line("fetched "+uapi.Path(path).String(), "%s", humanBytes(n))
 		}
 	}
 	t.line("leases", "%d, %s pinned", c.Leases, humanBytes(c.PinnedBytes))
@@ -81,10 +83,17 @@ func (t statTable) cache(c cache.Stats) {
 }
 
 func (t statTable) target(r remote.Stats) {
+	if r.AwaySince != nil {
+		t.line("target away", "%s; what is resident is answered as unsettled", describeAway(r))
+	}
 	t.line("connections", "%d up, %d lost, %d replaced, %d waits for a credit", r.Link.Connections, r.Link.Lost, r.Link.Reconnects, r.Link.Waits)
-	t.line("sessions", "%d, %d control calls", r.Sessions, r.RoundTrips)
+	t.line("sessions", "%d, %d control calls, %d renewals", r.Sessions, r.RoundTrips, r.Renewals)
 	t.line("requests", "%d, %d in flight, %d issued again, %d failed", r.Requests, r.Link.InFlight, r.Retries, r.Errors)
 	t.line("received", "%s", humanBytes(r.Link.Bytes))
+	for _, name := range slices.Sorted(maps.Keys(r.Links)) {
+		l := r.Links[name]
+		t.line("link "+name, "%d up, %s received, %d requests in flight", l.Connections, humanBytes(l.Bytes), l.InFlight)
+	}
 	if d := r.Link.Devmem; d.Recvmsgs > 0 {
 		t.line("landed", "%s in device memory, %s in host memory; %d fragments, %d not given back",
 			humanBytes(d.DeviceBytes), humanBytes(d.HostBytes+d.LinearBytes), d.Fragments, d.Tokens)

@@ -2,24 +2,22 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"sync"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/term"
+	"golang.org/x/sys/unix"
 
 	"hbmfs/fs/client"
 	"hbmfs/fs/uapi"
-	"hbmfs/transport"
 )
 
 const (
-	// windowsInFlight is how many windows are fetched, or looked at, at once.
+	// windowsInFlight is how many windows are fetched, or looked at, at once, if
+	// the pool holds as many.
 	windowsInFlight = 3
 	// windowExtents is how many extents a window has, if the pool is large enough.
 	windowExtents = 16
@@ -34,7 +32,7 @@ type span struct {
 // readOne fetches the range of a file that o asks for, window by window.
 func readOne(ctx context.Context, mounts *mountSet, name string, o readOptions) (readResult, error) {
 	result := readResult{File: name, Verified: o.verify}
-	err := readFile(ctx, mounts, name, o, &result)
+	err := explainEIO(readFile(ctx, mounts, name, o, &result), name)
 	if err == nil && result.Mismatches > 0 {
 		err = fmt.Errorf("%w: %s: device memory differs from the target in %d windows: %v", errMismatch, name, result.Mismatches, result.Wrong)
 	}
@@ -59,20 +57,28 @@ func readFile(ctx context.Context, mounts *mountSet, name string, o readOptions,
 	if err != nil {
 		return err
 	}
-	s := &stream{file: f, verify: o.verify, loan: o.loan, window: windowSize(info), extent: info.ExtentSize}
+	window, workers := windows(info)
+	if o.loan {
+		workers = 1 // there may be no more to be lent
+	}
+	s := &stream{file: f, verify: o.verify, loan: o.loan, window: window, workers: workers, extent: info.ExtentSize}
 	s.next = min(int64(o.span.off), nothing.FileSize)
 	s.end = min(s.next+min(int64(o.span.length), nothing.FileSize), nothing.FileSize)
 	return s.run(ctx, result)
 }
 
-// windowSize is such that all windows in flight leave half of the pool to
-// others, and that one FETCH answers each.
-func windowSize(info client.Info) int64 {
+// windows says how large a window is, in bytes, and how many may be held at once:
+// such that they leave half of the pool to others, unless that is too small, and
+// that one FETCH answers each.
+func windows(info client.Info) (size int64, inFlight int) {
 	extents := int64(min(windowExtents, uapi.MaxSegments))
+	inFlight = windowsInFlight
 	if len(info.Devices) > 0 && info.ExtentSize > 0 {
-		extents = min(extents, info.Devices[0].Pool/info.ExtentSize/(2*windowsInFlight))
+		room := max(1, info.Devices[0].Pool/info.ExtentSize)
+		inFlight = int(min(windowsInFlight, room))
+		extents = min(extents, room/(2*windowsInFlight))
 	}
-	return max(1, extents) * info.ExtentSize
+	return max(1, extents) * info.ExtentSize, inFlight
 }
 
 // stream fetches [next, end) of a file.
@@ -80,7 +86,8 @@ type stream struct {
 	file           *client.File
 	verify, loan   bool
 	window, extent int64
-	bar            *progressbar.ProgressBar // nil without a terminal
+	workers        int // windows that are held at once
+	bar            progress
 
 	mu        sync.Mutex
 	next, end int64 // what is not yet taken; next is guarded by mu
@@ -91,22 +98,19 @@ type stream struct {
 type streamTotal struct {
 	bytes, segments, hits int64
 	lent                  int64 // of bytes
-	path                  transport.Path
-	why                   transport.Reason
+	path                  uapi.Path
+	why                   uapi.Reason
 	unsettled             bool
 	wrong                 []span
 }
 
 func (s *stream) run(ctx context.Context, result *readResult) error {
 	want := s.end - s.next
-	if term.IsTerminal(int(os.Stderr.Fd())) {
-		s.bar = progressbar.NewOptions64(want, progressbar.OptionSetDescription(s.file.Name()), progressbar.OptionShowBytes(true),
-			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
-		defer func() { _ = s.bar.Finish() }()
-	}
+	s.bar = newProgress(os.Stderr, s.file.Name(), want)
+	defer s.bar.finish()
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
-	for range s.workers() {
+	for range s.workers {
 		group.Go(func() error { return s.work(ctx) })
 	}
 	err := group.Wait()
@@ -118,15 +122,6 @@ func (s *stream) run(ctx context.Context, result *readResult) error {
 		err = fmt.Errorf("%s: %d bytes came of %d", s.file.Name(), s.total.bytes, want)
 	}
 	return err
-}
-
-// workers is how many windows are held at once: with loans one, since there may
-// be no more to be lent.
-func (s *stream) workers() int {
-	if s.loan {
-		return 1
-	}
-	return windowsInFlight
 }
 
 func (t *streamTotal) report(r *readResult, took time.Duration) {
@@ -157,15 +152,15 @@ func (s *stream) take() (w span, ok bool) {
 // work fetches windows until there are no more. The handle of each is released
 // with the next FETCH.
 func (s *stream) work(ctx context.Context) (err error) {
-	var part client.Fetch
+	var part client.Lease
 	defer func() {
-		_, rerr := s.file.Release(part.Handle)
+		rerr := s.file.Release(part.Handle)
 		err = errors.Join(err, rerr)
 	}()
 	for w, ok := s.take(); ok; w, ok = s.take() {
 		for off, end := w.Off, w.Off+w.Len; off < end; off += part.Fetched {
-			opts := client.FetchOptions{Segments: uapi.MaxSegments, Release: part.Handle, Loan: s.loan}
-			if err := s.file.FetchInto(ctx, &part, off, end-off, opts); err != nil {
+			opts := client.FetchOptions{MaxSegments: uapi.MaxSegments, Release: part.Handle, Loan: s.loan}
+			if err := s.fetch(ctx, &part, off, end-off, opts); err != nil {
 				return err
 			}
 			if part.Fetched == 0 {
@@ -179,7 +174,28 @@ func (s *stream) work(ctx context.Context) (err error) {
 	return nil
 }
 
-func (s *stream) consume(ctx context.Context, part *client.Fetch, at span) error {
+// Of a pool that others have filled, each gets room when another releases.
+const (
+	roomWait  = 10 * time.Second
+	roomRetry = 10 * time.Millisecond
+)
+
+// fetch waits for room in the pool.
+func (s *stream) fetch(ctx context.Context, part *client.Lease, off, n int64, opts client.FetchOptions) error {
+	for began := time.Now(); ; opts.Release = 0 { // it is released by the first
+		err := s.file.FetchInto(ctx, part, off, n, opts)
+		if !errors.Is(err, unix.ENOSPC) || time.Since(began) > roomWait {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(roomRetry):
+		}
+	}
+}
+
+func (s *stream) consume(ctx context.Context, part *client.Lease, at span) error {
 	equal := true
 	if s.verify {
 		var err error
@@ -193,13 +209,11 @@ func (s *stream) consume(ctx context.Context, part *client.Fetch, at span) error
 		s.total.wrong = append(s.total.wrong, at)
 	}
 	s.mu.Unlock()
-	if s.bar != nil {
-		_ = s.bar.Add64(part.Fetched) // what can't be drawn is no failure
-	}
+	s.bar.add(part.Fetched)
 	return nil
 }
 
-func (t *streamTotal) add(part *client.Fetch) {
+func (t *streamTotal) add(part *client.Lease) {
 	if t.segments == 0 || part.Path < t.path {
 		t.path, t.why = part.Path, part.Why
 	}
@@ -214,33 +228,4 @@ func (t *streamTotal) add(part *client.Fetch) {
 			t.hits++
 		}
 	}
-}
-
-// matches compares device memory with what the target reads from its source.
-func (s *stream) matches(ctx context.Context, part *client.Fetch, at span) (bool, error) {
-	var want [sha256.Size]byte
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		want, err = s.file.Digest(ctx, at.Off, at.Len)
-		return err
-	})
-	got, err := digestOf(s.file, part)
-	if err := errors.Join(err, group.Wait()); err != nil {
-		return false, err
-	}
-	return got == want, nil
-}
-
-// digestOf hashes what lies in device memory now.
-func digestOf(f *client.File, part *client.Fetch) (sum [sha256.Size]byte, err error) {
-	h := sha256.New()
-	for _, seg := range part.Segments {
-		b, err := f.Bytes(seg)
-		if err != nil {
-			return sum, err
-		}
-		h.Write(b)
-	}
-	h.Sum(sum[:0])
-	return sum, nil
 }

@@ -25,16 +25,21 @@ func TestWindowsCoverTheRange(t *testing.T) {
 	}
 }
 
-func TestWindowSizeLeavesRoom(t *testing.T) {
-	for _, c := range []struct{ pool, extent, want int64 }{
-		{1 << 30, 1 << 20, 16 << 20},
-		{64 << 20, 1 << 20, 10 << 20},
-		{1 << 20, 1 << 20, 1 << 20},
-		{1 << 30, 4096, 16 * 4096},
+func TestWindowsLeaveRoom(t *testing.T) {
+	for _, c := range []struct {
+		pool, extent, want int64
+		inFlight           int
+	}{
+		{1 << 30, 1 << 20, 16 << 20, 3},
+		{64 << 20, 1 << 20, 10 << 20, 3},
+		{3 << 20, 1 << 20, 1 << 20, 3},
+		{3<<20 - 1, 1 << 20, 1 << 20, 2},
+		{1 << 20, 1 << 20, 1 << 20, 1},
+		{1 << 30, 4096, 16 * 4096, 3},
 	} {
 		info := client.Info{ExtentSize: c.extent, Devices: []client.Device{{Pool: c.pool}}}
-		if got := windowSize(info); got != c.want {
-			t.Errorf("pool %d, extent %d: window %d, want %d", c.pool, c.extent, got, c.want)
+		if got, inFlight := windows(info); got != c.want || inFlight != c.inFlight {
+			t.Errorf("pool %d, extent %d: %d windows of %d, want %d of %d", c.pool, c.extent, inFlight, got, c.inFlight, c.want)
 		}
 	}
 }

@@ -22,51 +22,32 @@ func (t *tlsFiles) register(flags *pflag.FlagSet) {
 	flags.StringVar(&t.ca, "tls-ca", "", "PEM `file` with the authorities that the other end's certificate must come from")
 }
 
-// server is a target's configuration: clients must show a certificate. It is
+// config is of either end: a target's clients must show a certificate too. It is
 // nil if no file was named.
-func (t tlsFiles) server() (*tls.Config, error) {
-	cert, pool, err := t.load()
-	if err != nil || pool == nil {
-		return nil, err
+func (t tlsFiles) config() (*tls.Config, error) {
+	if t == (tlsFiles{}) {
+		return nil, nil
 	}
-	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{cert},
-		ClientCAs:    pool,
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-	}, nil
-}
-
-// client is a mount's configuration. It is nil if no file was named.
-func (t tlsFiles) client() (*tls.Config, error) {
-	cert, pool, err := t.load()
-	if err != nil || pool == nil {
-		return nil, err
+	if t.cert == "" || t.key == "" || t.ca == "" {
+		return nil, usagef("--tls-cert, --tls-key and --tls-ca go together: both ends show a certificate")
+	}
+	cert, err := tls.LoadX509KeyPair(t.cert, t.key)
+	if err != nil {
+		return nil, fmt.Errorf("load --tls-cert %s and --tls-key %s: %w", t.cert, t.key, err)
+	}
+	pem, err := os.ReadFile(t.ca)
+	if err != nil {
+		return nil, fmt.Errorf("load --tls-ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("load --tls-ca %s: no certificate in it; it must be PEM", t.ca)
 	}
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{cert},
 		RootCAs:      pool,
+		ClientCAs:    pool,
+		ClientAuth:   tls.RequireAndVerifyClientCert,
 	}, nil
-}
-
-func (t tlsFiles) load() (cert tls.Certificate, pool *x509.CertPool, err error) {
-	if t == (tlsFiles{}) {
-		return cert, nil, nil
-	}
-	if t.cert == "" || t.key == "" || t.ca == "" {
-		return cert, nil, usagef("--tls-cert, --tls-key and --tls-ca go together: both ends show a certificate")
-	}
-	if cert, err = tls.LoadX509KeyPair(t.cert, t.key); err != nil {
-		return cert, nil, fmt.Errorf("load --tls-cert %s and --tls-key %s: %w", t.cert, t.key, err)
-	}
-	pem, err := os.ReadFile(t.ca)
-	if err != nil {
-		return cert, nil, fmt.Errorf("load --tls-ca: %w", err)
-	}
-	pool = x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return cert, nil, fmt.Errorf("load --tls-ca %s: no certificate in it; it must be PEM", t.ca)
-	}
-	return cert, pool, nil
 }

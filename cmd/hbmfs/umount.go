@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"hbmfs/cmd/hbmfs/internal/mounts"
 	"hbmfs/fs"
 	"hbmfs/fs/client"
 )
@@ -23,8 +24,14 @@ const (
 )
 
 const umountHelp = `Unmount an hbmfs mount, and wait until its daemon has finished. What a killed
-daemon left behind is cleaned up. A mount in use stays, and is named with those
-who use it.`
+daemon left behind is cleaned up; one that is stopped is told to end, and its
+mount is taken away at once. A mount in use stays, and is named with those who
+use it.
+
+Where the same file system is mounted at another place too, such as by
+'mount --bind' or in another mount name space, that stays, and so does the
+daemon. In another network name space than the daemon's, its end is not waited
+for, which is said.`
 
 func newUmountCommand() *cobra.Command {
 	return &cobra.Command{
@@ -34,13 +41,15 @@ func newUmountCommand() *cobra.Command {
 		Long:    umountHelp,
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runUmount(cmd.Context(), args[0])
+			return supervised(cmd.Context(), noLimit, func(ctx context.Context) error {
+				return runUmount(ctx, args[0], cmd.ErrOrStderr())
+			})
 		},
 	}
 }
 
-func runUmount(ctx context.Context, arg string) error {
-	place, err := resolvePlace(arg)
+func runUmount(ctx context.Context, arg string, stderr io.Writer) error {
+	place, err := mounts.Resolve(arg)
 	if err != nil {
 		return err
 	}
@@ -48,31 +57,44 @@ func runUmount(ctx context.Context, arg string) error {
 	if err != nil {
 		return err
 	}
-	daemon := findDaemon(entry)
-	defer daemon.close()
+	daemon := mounts.FindDaemon(entry)
+	defer daemon.Close()
+	switch state := daemon.State(); {
+	case state == mounts.Dying:
+		return mounts.Free(place, entry)
+	case state == mounts.Stopped && entry.IsOnly():
+		return mounts.FreeStopped(ctx, place, entry, daemon)
+	}
+	if !daemon.Found() && mounts.IsDead(place) {
+		return mounts.Free(place, entry)
+	}
+	missed := !daemon.Found() && !mounts.KeptOut(place)
 	err = detachPatiently(ctx, place)
 	switch {
+	case err == nil && !daemon.Found() && !missed: // a user's, which may have been killed
+		return fs.RemoveLeftover(entry.Dev, entry.Owner)
+	case err == nil && missed && !daemon.IsMountedElsewhere():
+		fmt.Fprintf(stderr, "hbmfs: unmounted; its daemon may be finishing, and was not found to wait for: %s\n", shownText(daemon.WhyNot.Error()))
+		return nil
 	case err == nil:
-		return daemon.awaitEnd(finishWait)
+		return daemon.AwaitEnd(ctx, finishWait)
 	case !errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("unmount %s: %w", place, err)
-	case !daemon.found() && isDead(place):
-		return cleanUp(place)
 	}
 	return resolveBusy(place, daemon)
 }
 
 // ourMount returns the hbmfs mount whose top place is, or an error wrapping
 // [client.ErrNotHBMFS].
-func ourMount(place string) (mountEntry, error) {
-	top, found, err := mountAt(place)
+func ourMount(place string) (mounts.Entry, error) {
+	top, found, err := mounts.At(place)
 	switch {
 	case err != nil:
 		return top, err
 	case !found:
 		return top, fmt.Errorf("%w: nothing is mounted at %s", client.ErrNotHBMFS, place)
-	case top.fsType != fsType:
-		return top, fmt.Errorf("%w: %s is of type %s, from %s", client.ErrNotHBMFS, place, top.fsType, top.source)
+	case !top.Ours():
+		return top, fmt.Errorf("%w: %s is of type %s, from %s", client.ErrNotHBMFS, place, top.Type, top.Source)
 	}
 	return top, nil
 }
@@ -98,16 +120,12 @@ func detachPatiently(ctx context.Context, place string) error {
 	}
 }
 
-// resolveBusy names who uses the mount. Without root, the daemon's own socket
-// in the mount keeps it busy; if nothing else does, the daemon is told to end,
-// and unmounts.
-func resolveBusy(place string, daemon daemonProc) error {
-	users := usersOf(place, daemon.pid)
+// resolveBusy names who uses the mount.
+func resolveBusy(place string, daemon mounts.Daemon) error {
+	users := mounts.Users(place, daemon.PID)
 	if len(users) > 0 {
 		return fmt.Errorf("%w: %s is in use by %s; end them first", errBusy, place, strings.Join(users, ", "))
 	}
-	if os.Geteuid() == 0 || daemon.terminate() != nil {
-		return fmt.Errorf("%w: %s; end what uses it ('fuser -m %s' may tell)", errBusy, place, place)
-	}
-	return daemon.awaitEnd(finishWait)
+	return fmt.Errorf("%w: %s; end what uses it ('fuser -m %s' may tell), or take it away from them with 'umount -f %s' and 'umount -l %s' as root",
+		errBusy, place, place, place, place)
 }

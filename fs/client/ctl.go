@@ -53,8 +53,8 @@ func (m *Mount) Stats() ([]byte, error) {
 func (m *Mount) dialCtl() (*net.UnixConn, error) {
 	dir := filepath.Join(m.root, ".hbmfs")
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("%s: %w: if only a part of the mount is visible here, make its root visible too", dir, err)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return nil, fmt.Errorf("%s: %w: if only a part of the mount is visible here, make a directory of it visible too, such as its root, by a bind mount", dir, err)
 	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
@@ -70,9 +70,18 @@ func (m *Mount) dialCtl() (*net.UnixConn, error) {
 	address := &net.UnixAddr{Net: "unixpacket", Name: fmt.Sprintf("/proc/self/fd/%d/ctl", fd)}
 	conn, err := net.DialUnix("unixpacket", nil, address)
 	if err != nil {
-		return nil, fmt.Errorf("%s/ctl: %w", dir, err)
+		return nil, explainCtl(dir, err)
 	}
 	return conn, nil
+}
+
+// explainCtl adds where the socket is, if not in the mount.
+func explainCtl(dir string, err error) error {
+	to, linkErr := os.Readlink(filepath.Join(dir, "ctl"))
+	if linkErr != nil {
+		return fmt.Errorf("%s/ctl: %w", dir, err)
+	}
+	return fmt.Errorf("%s/ctl: %w; this mount is not root's, so its socket is %q: make that visible here too", dir, err, to)
 }
 
 // ask sends one request and returns the answer, checked against it. A
@@ -138,9 +147,20 @@ func exchange(conn *net.UnixConn, req uapi.CtlRequest) (message, error) {
 	if err := conn.SetDeadline(time.Now().Add(ctlTimeout)); err != nil {
 		return message{}, err
 	}
-	if _, err := conn.Write(out); err != nil {
+	if _, err := conn.Write(out); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		return message{}, err
 	}
+	m, err := receive(conn)
+	if errors.Is(err, unix.ECONNRESET) {
+		m, err = receive(conn)
+	}
+	return m, err
+}
+
+// receive returns the next message. A mount that refuses a connection says why
+// unasked and hangs up: that is still to be read after the kernel has told of the
+// end, once, by EPIPE or ECONNRESET.
+func receive(conn *net.UnixConn) (message, error) {
 	m := message{data: make([]byte, uapi.CtlMax), oob: make([]byte, oobRoom)}
 	n, oobn, flags, _, err := conn.ReadMsgUnix(m.data, m.oob)
 	m.data, m.oob, m.flags = m.data[:max(n, 0)], m.oob[:max(oobn, 0)], flags
@@ -220,8 +240,12 @@ func cutControlMessage(oob []byte) (m unix.SocketControlMessage, rest []byte, er
 }
 
 func (a answer) check(req uapi.CtlRequest) error {
-	if a.reply.Error != 0 {
-		return syscall.Errno(a.reply.Error)
+	switch errno := syscall.Errno(a.reply.Error); errno {
+	case 0:
+	case syscall.EMFILE: // which a process's own limit would be, and this is not
+		return explain(errno)
+	default:
+		return errno
 	}
 	if req.Op == uapi.CtlRegion {
 		return a.checkRegion(req.Region)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -222,6 +223,36 @@ func TestStatsRefused(t *testing.T) {
 		if got, err := m.Stats(); !errors.Is(err, ErrProtocol) || got != nil {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
+	}
+}
+
+// TestRefusedUnasked: what a mount says before it hangs up is heard, whoever of the
+// two was first.
+func TestRefusedUnasked(t *testing.T) {
+	refusal := fakeReply{head: uapi.CtlReply{Size: uint32(uapi.CtlReplySize), Error: int32(syscall.EMFILE)}}.message()
+	for name, late := range map[string]bool{"before it is asked": false, "with a question unread": true} {
+		t.Run(name, func(t *testing.T) {
+			c := &ctl{dial: func() (*net.UnixConn, error) {
+				ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+				if err != nil {
+					return nil, err
+				}
+				if late {
+					_, err = unix.Write(ends[0], []byte{0})
+				}
+				_, werr := unix.Write(ends[1], refusal)
+				file := os.NewFile(uintptr(ends[0]), "ctl")
+				defer file.Close()
+				conn, cerr := net.FileConn(file)
+				err = errors.Join(err, werr, cerr, unix.Close(ends[1]))
+				return conn.(*net.UnixConn), err
+			}}
+			defer c.close()
+			_, err := c.ask(uapi.CtlRequest{Op: uapi.CtlStats})
+			if !errors.Is(err, syscall.EMFILE) || !strings.Contains(err.Error(), "close some") {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 var (
 	// ErrNotHBMFS: the path is not in an hbmfs mount, or not in this one.
 	ErrNotHBMFS = errors.New("not an hbmfs mount")
+	// ErrNotRegular: what was opened is in a mount, and has no ranges to fetch.
+	ErrNotRegular = errors.New("not a regular file")
 	// ErrClosed: the file or the mount was closed by this process.
 	ErrClosed = errors.New("already closed")
 	// ErrProtocol: the mount answered something that the ABI does not allow.
@@ -21,15 +23,20 @@ var (
 var errOtherMount = fmt.Errorf("%w any more: another file system is mounted there now; open it again", ErrNotHBMFS)
 
 // remedies says, of what a mount answers to an ioctl, what it means and what to
-// do.
+// do; EMFILE is the control socket's.
 var remedies = map[syscall.Errno]string{
-	syscall.EAGAIN:       "a writer has it open, and the mount is strict; try again when the writer is done",
+	syscall.E2BIG:        "the mount is older than this program, and does not know what it asks for; mount with a newer hbmfs",
+	syscall.EACCES:       "the mount is for the user who mounted only; mount with --allow-other",
+	syscall.EAGAIN:       "the mount is strict, and a writer has the file open, or the target does not answer; try again when that is over",
 	syscall.ECONNABORTED: "the mount's daemon ended; mount again and open the file again",
 	syscall.EINVAL:       "the range is negative or too long, or a digest's is not within the file",
 	syscall.EIO:          "the target failed or did not answer; the mount's log says which",
 	syscall.EISDIR:       "only regular files have ranges",
+	syscall.EMFILE:       "this user has as many connections to the mount's control socket as may be; close some",
+	syscall.ENFILE:       "the target has no descriptors left for more files, or this host has none; the mount's log says which",
 	syscall.ENODEV:       "the mount has no such device, or lost it; Info lists them",
 	syscall.ENOENT:       "this open file has no such handle",
+	syscall.ENOMEM:       "there is no memory for this user's pool; the mount's log says why",
 	syscall.ENOSPC:       "too much is pinned or lent for the range to fit; release a handle or ask for less",
 	syscall.ENOTCONN:     "the mount's daemon is gone; mount again and open the file again",
 	syscall.ENOTTY:       "the file is not of an hbmfs mount that knows this call",

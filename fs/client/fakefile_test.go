@@ -59,11 +59,11 @@ func fakeFetch(t *testing.T, cmd uint32, arg []byte) syscall.Errno {
 	}
 	end := min(f.Offset+f.Length, fakeSize)
 	off := f.Offset
-	f.FileSize, f.Path, f.Why = fakeSize, uapi.PathStaged, uapi.WhyNoDirect
+	f.FileSize, f.Path, f.Why = fakeSize, uint32(uapi.PathStaged), uint32(uapi.WhyNoDirect)
 	for off < end && int(f.SegmentCount) < room {
 		n := min(end-off, fakeExtent-off%fakeExtent)
-		uapi.EncodeSegment(arg, int(f.SegmentCount), uapi.Segment{Region: fakeRegion, RegionOffset: off,
-			FileOffset: off, Length: n, Path: uapi.PathStaged, Flags: uapi.SegmentHit})
+		uapi.EncodeSegment(arg, &f, int(f.SegmentCount), uapi.Segment{Region: fakeRegion, RegionOffset: off,
+			FileOffset: off, Length: n, Path: uint16(uapi.PathStaged), Flags: uapi.SegmentHit})
 		f.SegmentCount++
 		off += n
 	}

@@ -8,7 +8,6 @@ import (
 	"syscall"
 
 	"hbmfs/fs/uapi"
-	"hbmfs/transport"
 )
 
 // defaultSegments is the room for segments where no other is asked for.
@@ -18,32 +17,34 @@ const defaultSegments = 64
 type FetchOptions struct {
 	// Device is the ID of one of [Info.Devices].
 	Device uint32
-	// Segments is the room for the answer's segments, from 1 to
+	// MaxSegments is the room for the lease's segments, from 1 to
 	// [uapi.MaxSegments]; 0 is 64. A range that needs more is answered in part.
-	Segments int
+	MaxSegments int
 	// Release is a handle of the same file to release first, or 0. It stays
-	// released if the fetch fails, but for EINVAL, for ENOENT, and where ctx
-	// had ended before the call.
+	// released if the fetch fails, but for E2BIG, EINVAL and ENOENT, and where
+	// ctx had ended before the call.
 	Release uint64
 	// Loan asks for the bytes where the NIC put them, without a copy, where the
-	// mount can lend them; [Fetch.Loan] tells. It may cover less than there is
+	// mount can lend them; [Lease.Loan] tells. It may cover less than there is
 	// room for. Nothing is cached, and what is lent is missing to those who
 	// fetch: release it soon. The error wraps ENOSPC if too much is lent.
 	Loan bool
 }
 
-// Fetch is a range of a file in device memory, as [File.Fetch] left it. The
-// zero Fetch is ready for [File.FetchInto].
-type Fetch struct {
+// Lease is a range of a file in device memory that [File.Fetch] pinned there. The
+// zero Lease is ready for [File.FetchInto].
+type Lease struct {
 	Handle   uint64 // pins the segments; 0: no bytes, nothing to release
 	Segments []Segment
 	Fetched  int64 // bytes that the segments cover
 	Cursor   int64 // the offset to go on from, 0 if the range is done
 	FileSize int64 // bytes
 	// Path is the least direct of the segments', and Why the reason for it.
-	Path transport.Path
-	Why  transport.Reason
-	// Unsettled: a writer may have the file open. Its bytes are not cached.
+	Path uapi.Path
+	Why  uapi.Reason
+	// Unsettled: the file may have changed unnoticed. Either a writer may have it
+	// open, and its bytes are not cached, or the target does not answer, which Why
+	// then says.
 	Unsettled bool
 	// Loan: the segments are lent, as was asked for.
 	Loan bool
@@ -58,7 +59,7 @@ type Segment struct {
 	RegionOffset int64
 	FileOffset   int64
 	Length       int64
-	Path         transport.Path
+	Path         uapi.Path
 	Hit          bool // was in device memory already
 }
 
@@ -73,28 +74,28 @@ type Segment struct {
 //
 // Errors wrap what hbmfs.h lists for FETCH, as [syscall.Errno], or [ErrClosed]
 // or [ErrProtocol].
-func (f *File) Fetch(ctx context.Context, off, length int64, opts FetchOptions) (*Fetch, error) {
-	into := new(Fetch)
+func (f *File) Fetch(ctx context.Context, off, length int64, opts FetchOptions) (*Lease, error) {
+	into := new(Lease)
 	if err := f.FetchInto(ctx, into, off, length, opts); err != nil {
 		return nil, err
 	}
 	return into, nil
 }
 
-// FetchInto is [File.Fetch] that reuses a Fetch and its slice of segments: in a
+// FetchInto is [File.Fetch] that reuses a Lease and its slice of segments: in a
 // loop with the same room for segments and a ctx that can't end, it allocates
 // nothing. It releases nothing by itself; [FetchOptions.Release] can name the
 // handle that into still has. After an error, into is empty.
-func (f *File) FetchInto(ctx context.Context, into *Fetch, off, length int64, opts FetchOptions) error {
+func (f *File) FetchInto(ctx context.Context, into *Lease, off, length int64, opts FetchOptions) error {
 	if err := f.fetch(ctx, into, off, length, opts); err != nil {
-		*into = Fetch{Segments: into.Segments[:0], call: into.call}
+		*into = Lease{Segments: into.Segments[:0], call: into.call}
 		return fmt.Errorf("hbmfs: fetch %d bytes at %d of %s: %w", length, off, f.path, err)
 	}
 	return nil
 }
 
-func (f *File) fetch(ctx context.Context, into *Fetch, off, length int64, opts FetchOptions) error {
-	if err := into.prepare(cmp.Or(opts.Segments, defaultSegments)); err != nil {
+func (f *File) fetch(ctx context.Context, into *Lease, off, length int64, opts FetchOptions) error {
+	if err := into.prepare(cmp.Or(opts.MaxSegments, defaultSegments)); err != nil {
 		return err
 	}
 	req := uapi.Fetch{
@@ -107,61 +108,55 @@ func (f *File) fetch(ctx context.Context, into *Fetch, off, length int64, opts F
 	if opts.Loan {
 		req.Flags = uapi.FetchLoan
 	}
-	for {
+	err := answered(ctx, f.sys, into.call, func() {
 		uapi.EncodeFetch(into.call.arg, &req)
-		errno, err := interruptible(ctx, f.sys, into.call)
-		switch {
-		case err != nil:
-			return err
-		case errno == 0:
-			return into.decode()
-		case errno != syscall.EINTR:
-			return explain(errno)
-		}
-		req.Release = 0 // the interrupted call has released it
+		req.Release = 0 // a call that is interrupted has released it
+	})
+	if err != nil {
+		return err
 	}
+	return into.decode()
 }
 
-// prepare makes x's call one with room for n segments.
-func (x *Fetch) prepare(n int) error {
+// prepare makes l's call one with room for n segments.
+func (l *Lease) prepare(n int) error {
 	if n < 1 || n > uapi.MaxSegments {
 		return fmt.Errorf("%w: room for %d segments, must be 1 to %d", syscall.EINVAL, n, uapi.MaxSegments)
 	}
 	cmd := uapi.IocFetch(n)
-	if x.call == nil || x.call.cmd != cmd {
-		x.call = newCall(cmd, make([]byte, uapi.FetchLen(n)))
+	if l.call == nil || l.call.cmd != cmd {
+		l.call = newCall(cmd, make([]byte, uapi.FetchLen(n)))
 	}
 	return nil
 }
 
-// decode reads the answer out of x's call.
-func (x *Fetch) decode() error {
-	buf := x.call.arg
-	head, err := uapi.DecodeFetchReply(buf)
+// decode reads the answer out of l's call.
+func (l *Lease) decode() error {
+	head, segments, err := uapi.DecodeFetchReply(l.call.arg)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
 	if max(head.Fetched, head.Cursor, head.FileSize) > math.MaxInt64 || head.Path > math.MaxUint8 || head.Why > math.MaxUint16 {
 		return fmt.Errorf("%w: FETCH answered %+v", ErrProtocol, head)
 	}
-	*x = Fetch{
+	*l = Lease{
 		Handle:    head.Handle,
-		Segments:  x.Segments[:0],
+		Segments:  l.Segments[:0],
 		Fetched:   int64(head.Fetched),
 		Cursor:    int64(head.Cursor),
 		FileSize:  int64(head.FileSize),
-		Path:      transport.Path(head.Path),
-		Why:       transport.Reason(head.Why),
+		Path:      uapi.Path(head.Path),
+		Why:       uapi.Reason(head.Why),
 		Unsettled: head.Flags&uapi.FetchUnsettled != 0,
 		Loan:      head.Flags&uapi.FetchLoan != 0,
-		call:      x.call,
+		call:      l.call,
 	}
 	for i := range int(head.SegmentCount) {
-		s := uapi.DecodeSegment(buf, i)
+		s := uapi.DecodeSegment(segments, i)
 		if max(s.RegionOffset, s.FileOffset, s.Length) > math.MaxInt64 || s.Path > math.MaxUint8 {
 			return fmt.Errorf("%w: FETCH answered segment %+v", ErrProtocol, s)
 		}
-		x.Segments = append(x.Segments, decodeSegment(s))
+		l.Segments = append(l.Segments, decodeSegment(s))
 	}
 	return nil
 }
@@ -172,7 +167,7 @@ func decodeSegment(s uapi.Segment) Segment {
 		RegionOffset: int64(s.RegionOffset),
 		FileOffset:   int64(s.FileOffset),
 		Length:       int64(s.Length),
-		Path:         transport.Path(s.Path),
+		Path:         uapi.Path(s.Path),
 		Hit:          s.Flags&uapi.SegmentHit != 0,
 	}
 }

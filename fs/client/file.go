@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
 
 	"hbmfs/fs/uapi"
 )
@@ -24,18 +23,17 @@ func (f *File) Name() string { return f.path }
 // Mount is the mount that the file was opened through.
 func (f *File) Mount() *Mount { return f.mount }
 
-// Release unpins what a handle of this file pins, and returns how many handles
-// that were: 1. The error wraps ENOENT if this file has no such handle. Handle 0,
-// which a fetch of no bytes has, is none: nothing is done.
-func (f *File) Release(handle uint64) (int, error) {
+// Release unpins what a handle of this file pins. The error wraps ENOENT if this
+// file has no such handle. Handle 0, which a fetch of no bytes has, is none:
+// nothing is done.
+func (f *File) Release(handle uint64) error {
 	if handle == 0 {
-		return 0, nil
+		return nil
 	}
-	n, err := f.release(handle)
-	if err != nil {
-		return 0, fmt.Errorf("hbmfs: release handle %d of %s: %w", handle, f.path, err)
+	if _, err := f.release(handle); err != nil {
+		return fmt.Errorf("hbmfs: release handle %d of %s: %w", handle, f.path, err)
 	}
-	return n, nil
+	return nil
 }
 
 // ReleaseAll releases all handles of this file, and returns how many there
@@ -53,18 +51,10 @@ func (f *File) release(handle uint64) (int, error) {
 	r := uapi.Release{Size: uint32(uapi.ReleaseSize), Handle: handle}
 	buf := make([]byte, uapi.ReleaseSize)
 	c := newCall(uapi.IocRelease, buf)
-	for {
-		uapi.EncodeRelease(buf, &r)
-		errno, err := f.sys.ioctl(c)
-		switch {
-		case err != nil:
-			return 0, err
-		case errno == 0:
-			return int(uapi.DecodeReleaseReply(buf).Released), nil
-		case errno != syscall.EINTR:
-			return 0, explain(errno)
-		}
+	if err := answered(context.Background(), f.sys, c, func() { uapi.EncodeRelease(buf, &r) }); err != nil {
+		return 0, err
 	}
+	return int(uapi.DecodeReleaseReply(buf).Released), nil
 }
 
 // Digest returns the SHA-256 of length bytes from off, which the target computes
@@ -72,28 +62,13 @@ func (f *File) release(handle uint64) (int, error) {
 // must lie within the file. The end of ctx breaks it off, as it does
 // [File.Fetch].
 func (f *File) Digest(ctx context.Context, off, length int64) ([32]byte, error) {
-	d, err := f.digest(ctx, uapi.Digest{Size: uint32(uapi.DigestSize), Offset: uint64(off), Length: uint64(length)})
-	if err != nil {
-		return [32]byte{}, fmt.Errorf("hbmfs: digest of %d bytes at %d of %s: %w", length, off, f.path, err)
-	}
-	return d, nil
-}
-
-func (f *File) digest(ctx context.Context, d uapi.Digest) ([32]byte, error) {
+	d := uapi.Digest{Size: uint32(uapi.DigestSize), Offset: uint64(off), Length: uint64(length)}
 	buf := make([]byte, uapi.DigestSize)
 	c := newCall(uapi.IocDigest, buf)
-	for {
-		uapi.EncodeDigest(buf, &d)
-		errno, err := interruptible(ctx, f.sys, c)
-		switch {
-		case err != nil:
-			return [32]byte{}, err
-		case errno == 0:
-			return uapi.DecodeDigestReply(buf).SHA256, nil
-		case errno != syscall.EINTR:
-			return [32]byte{}, explain(errno)
-		}
+	if err := answered(ctx, f.sys, c, func() { uapi.EncodeDigest(buf, &d) }); err != nil {
+		return [32]byte{}, fmt.Errorf("hbmfs: digest of %d bytes at %d of %s: %w", length, off, f.path, err)
 	}
+	return uapi.DecodeDigestReply(buf).SHA256, nil
 }
 
 // Bytes is [Mount.Bytes] of the file's mount.

@@ -1,12 +1,13 @@
 package client
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"syscall"
 
 	"hbmfs/fs/uapi"
-	"hbmfs/transport"
 )
 
 // Info says what a mount is.
@@ -34,7 +35,7 @@ type Device struct {
 // Transport is a way to a target, and whether the mount can go it.
 type Transport struct {
 	Name      string
-	Path      transport.Path
+	Path      uapi.Path
 	Usable    bool
 	Chosen    bool
 	Encrypted bool
@@ -43,28 +44,16 @@ type Transport struct {
 
 func readInfo(f openFile) (Info, error) {
 	buf := make([]byte, uapi.InfoSize)
-	uapi.EncodeInfo(buf, &uapi.Info{Size: uint32(uapi.InfoSize)})
 	c := newCall(uapi.IocInfo, buf)
-	for {
-		errno, err := f.ioctl(c)
-		switch {
-		case err != nil:
-			return Info{}, err
-		case errno == 0:
-			return decodeInfo(buf)
-		case errno != syscall.EINTR:
-			return Info{}, infoError(errno)
-		}
+	err := answered(context.Background(), f, c, func() { uapi.EncodeInfo(buf, &uapi.Info{Size: uint32(uapi.InfoSize)}) })
+	switch errno, _ := errors.AsType[syscall.Errno](err); errno {
+	case syscall.ENOTTY, syscall.EINVAL, syscall.ENOSYS, syscall.EOPNOTSUPP: // no mount at all
+		return Info{}, fmt.Errorf("%w: INFO is answered by %q", ErrNotHBMFS, errno)
 	}
-}
-
-// infoError tells the mount that is in trouble from what is no mount at all.
-func infoError(errno syscall.Errno) error {
-	switch errno {
-	case syscall.ENOTTY, syscall.EINVAL, syscall.ENOSYS, syscall.EOPNOTSUPP:
-		return fmt.Errorf("%w: INFO is answered by %q", ErrNotHBMFS, errno)
+	if err != nil {
+		return Info{}, err
 	}
-	return explain(errno)
+	return decodeInfo(buf)
 }
 
 func decodeInfo(buf []byte) (Info, error) {
@@ -94,7 +83,7 @@ func decodeInfo(buf []byte) (Info, error) {
 func decodeDevice(d uapi.Device) Device {
 	return Device{
 		ID:   d.ID,
-		Name: uapi.String(d.Name[:]),
+		Name: uapi.CString(d.Name[:]),
 		Pool: int64(min(d.Pool, math.MaxInt64)),
 		CPU:  d.Flags&uapi.DeviceCPU != 0,
 	}
@@ -102,11 +91,11 @@ func decodeDevice(d uapi.Device) Device {
 
 func decodeTransport(t uapi.Transport) Transport {
 	return Transport{
-		Name:      uapi.String(t.Name[:]),
-		Path:      transport.Path(min(t.Path, math.MaxUint8)),
+		Name:      uapi.CString(t.Name[:]),
+		Path:      uapi.Path(min(t.Path, math.MaxUint8)),
 		Usable:    t.Flags&uapi.TransportUsable != 0,
 		Chosen:    t.Flags&uapi.TransportChosen != 0,
 		Encrypted: t.Flags&uapi.TransportEncrypted != 0,
-		Reason:    uapi.String(t.Reason[:]),
+		Reason:    uapi.CString(t.Reason[:]),
 	}
 }

@@ -76,6 +76,22 @@ func interruptible(ctx context.Context, f openFile, c *call) (syscall.Errno, err
 	return f.ioctl(c)
 }
 
+// answered makes c until no signal has broken it off, each time with an argument that
+// encode writes. The error is explained, or ctx's, or [ErrClosed].
+func answered(ctx context.Context, f openFile, c *call, encode func()) error {
+	for {
+		encode()
+		switch errno, err := interruptible(ctx, f, c); {
+		case err != nil:
+			return err
+		case errno == 0:
+			return nil
+		case errno != syscall.EINTR:
+			return explain(errno)
+		}
+	}
+}
+
 // ended is why ctx ended: its error, and its cause where that is another.
 func ended(ctx context.Context) error {
 	if cause := context.Cause(ctx); cause != ctx.Err() {

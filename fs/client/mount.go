@@ -11,7 +11,7 @@
 // after [Mount.Close] ends the program; touching it after its handle was
 // released shows the bytes of something else.
 //
-// Locking: all methods may be called concurrently; a [Fetch] belongs to one
+// Locking: all methods may be called concurrently; a [Lease] belongs to one
 // goroutine at a time. Mount.mu guards the table of mapped regions and is never
 // held over a system call. ctl.mu is held over one request on the control socket
 // and its reply, which happens once a region. Neither is taken under the other.
@@ -54,14 +54,20 @@ func OpenMount(path string) (*Mount, error) {
 }
 
 func (m *Mount) find(path string) error {
-	absolute, err := filepath.Abs(path)
+	absolute, err := absolutePath(path)
 	if err != nil {
 		return err
 	}
-	if m.path, err = filepath.EvalSymlinks(absolute); err != nil {
-		return err
+	switch m.path, err = filepath.EvalSymlinks(absolute); {
+	case errors.Is(err, unix.ENAMETOOLONG):
+		m.path = filepath.Clean(absolute) // which the mount may know all the same
+	case err != nil:
+		return err // a second try would wait a second time for a target that is away
 	}
-	f, dev, err := openFileOf(m.path)
+	if kind, err := kindOf(m.path); err == nil && kind != regularFile && kind != directory {
+		m.path = filepath.Dir(m.path) // which a mount can be asked through
+	}
+	f, st, err := openFileOf(m.path)
 	if err != nil {
 		return err
 	}
@@ -69,9 +75,22 @@ func (m *Mount) find(path string) error {
 	if _, err := readInfo(f); err != nil {
 		return err
 	}
-	m.dev = dev
-	m.root, err = mountRoot(m.path, dev)
+	m.dev = st.Dev
+	m.root, err = visibleRoot(m.path, m.dev)
 	return err
+}
+
+// absolutePath is [filepath.Abs] that leaves "..", behind a symbolic link, to whoever
+// follows that.
+func absolutePath(path string) (string, error) {
+	if filepath.IsAbs(path) {
+		return path, nil
+	}
+	dir, err := unix.Getwd()
+	if err != nil {
+		return "", os.NewSyscallError("getcwd", err)
+	}
+	return dir + "/" + path, nil
 }
 
 // mountRoot walks up from path while it stays on the device dev.
@@ -92,17 +111,18 @@ func mountRoot(path string, dev uint64) (string, error) {
 	}
 }
 
-// Root is the directory that the mount is mounted on.
+// Root is the directory that the mount is mounted on, or that a directory of it is
+// bound to.
 func (m *Mount) Root() string { return m.root }
 
 // Info asks the mount what it is.
 func (m *Mount) Info() (Info, error) {
-	f, dev, err := openFileOf(m.path)
+	f, st, err := openFileOf(m.path)
 	if err != nil {
 		return Info{}, fmt.Errorf("hbmfs: info of %s: %w", m.root, err)
 	}
 	defer f.Close()
-	if dev != m.dev {
+	if st.Dev != m.dev {
 		return Info{}, fmt.Errorf("hbmfs: info of %s: %w", m.root, errOtherMount)
 	}
 	info, err := readInfo(f)
@@ -113,15 +133,20 @@ func (m *Mount) Info() (Info, error) {
 }
 
 // Open opens a regular file of the mount for fetching. path is as for
-// [os.Open]; the error wraps [ErrNotHBMFS] if it does not lie in this mount.
+// [os.Open]; the error wraps [ErrNotHBMFS] if it does not lie in this mount, and
+// [ErrNotRegular] if it is a directory or a special file.
 func (m *Mount) Open(path string) (*File, error) {
-	f, dev, err := openFileOf(path)
+	f, st, err := openFileOf(path)
 	if err != nil {
 		return nil, fmt.Errorf("hbmfs: %w", err)
 	}
-	if dev != m.dev {
+	if st.Dev != m.dev {
 		f.Close()
 		return nil, fmt.Errorf("hbmfs: open %s: %w: it is not in the mount on %s", path, ErrNotHBMFS, m.root)
+	}
+	if kind := kindOfMode(st.Mode); kind != regularFile {
+		f.Close()
+		return nil, fmt.Errorf("hbmfs: open %s: %w: it is a %s", path, ErrNotRegular, kind)
 	}
 	return &File{path: path, sys: f, mount: m}, nil
 }
@@ -161,24 +186,23 @@ func (m *Mount) Close() error {
 	return errors.Join(errs...)
 }
 
-// openFileOf opens path for ioctls and returns it with its st_dev.
-func openFileOf(path string) (*osFile, uint64, error) {
+// openFileOf opens path for ioctls and returns it with what fstat says.
+func openFileOf(path string) (f *osFile, st unix.Stat_t, err error) {
 	fd, err := openBlocking(path)
 	if err != nil {
-		return nil, 0, &os.PathError{Op: "open", Path: path, Err: err}
+		return nil, st, &os.PathError{Op: "open", Path: path, Err: explainOpen(path, err)}
 	}
-	f := os.NewFile(uintptr(fd), path)
-	var st unix.Stat_t
+	file := os.NewFile(uintptr(fd), path)
 	if err := unix.Fstat(fd, &st); err != nil {
-		f.Close()
-		return nil, 0, &os.PathError{Op: "fstat", Path: path, Err: err}
+		file.Close()
+		return nil, st, &os.PathError{Op: "fstat", Path: path, Err: err}
 	}
-	raw, err := f.SyscallConn()
+	raw, err := file.SyscallConn()
 	if err != nil {
-		f.Close()
-		return nil, 0, err
+		file.Close()
+		return nil, st, err
 	}
-	return &osFile{File: f, raw: raw}, st.Dev, nil
+	return &osFile{File: file, raw: raw}, st, nil
 }
 
 // openBlocking opens path without waiting for a FIFO's writer. The descriptor

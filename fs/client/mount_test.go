@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/fs/uapi"
-	"hbmfs/transport"
 )
 
 func TestOpenMountElsewhere(t *testing.T) {
@@ -79,12 +78,12 @@ func TestInfo(t *testing.T) {
 	raw := uapi.Info{Size: uint32(uapi.InfoSize), ABIVersion: 1, DeviceCount: 1, TransportCount: 2, ExtentSize: 1 << 20,
 		Features: uapi.FeatureChecksums | uapi.FeatureRequireDirect}
 	raw.Devices[0] = uapi.Device{ID: 4, Flags: uapi.DeviceCPU, Pool: 1 << 30}
-	uapi.PutString(raw.Devices[0].Name[:], "memfd")
-	raw.Transports[0] = uapi.Transport{Path: uapi.PathRDMA}
-	uapi.PutString(raw.Transports[0].Name[:], "rdma")
-	uapi.PutString(raw.Transports[0].Reason[:], "no device")
-	raw.Transports[1] = uapi.Transport{Path: uapi.PathStaged, Flags: uapi.TransportUsable | uapi.TransportChosen | uapi.TransportEncrypted}
-	uapi.PutString(raw.Transports[1].Name[:], "tcp")
+	uapi.PutCString(raw.Devices[0].Name[:], "memfd")
+	raw.Transports[0] = uapi.Transport{Path: uint32(uapi.PathRDMA)}
+	uapi.PutCString(raw.Transports[0].Name[:], "rdma")
+	uapi.PutCString(raw.Transports[0].Reason[:], "no device")
+	raw.Transports[1] = uapi.Transport{Path: uint32(uapi.PathStaged), Flags: uapi.TransportUsable | uapi.TransportChosen | uapi.TransportEncrypted}
+	uapi.PutCString(raw.Transports[1].Name[:], "tcp")
 	calls := 0
 	got, err := readInfo(&fakeFile{answer: func(cmd uint32, arg []byte) syscall.Errno {
 		if err := uapi.DecodeInfo(cmd, arg); err != nil {
@@ -99,8 +98,8 @@ func TestInfo(t *testing.T) {
 	want := Info{ABIVersion: 1, ExtentSize: 1 << 20, Checksums: true, RequireDirect: true,
 		Devices: []Device{{ID: 4, Name: "memfd", Pool: 1 << 30, CPU: true}},
 		Transports: []Transport{
-			{Name: "rdma", Path: transport.PathRDMA, Reason: "no device"},
-			{Name: "tcp", Path: transport.PathStaged, Usable: true, Chosen: true, Encrypted: true},
+			{Name: "rdma", Path: uapi.PathRDMA, Reason: "no device"},
+			{Name: "tcp", Path: uapi.PathStaged, Usable: true, Chosen: true, Encrypted: true},
 		}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)

@@ -72,6 +72,9 @@ func (m *Mount) keep(id uint32, mapped []byte) ([]byte, error) {
 // mapRegion asks the mount for a region's descriptor and maps it.
 func (m *Mount) mapRegion(id uint32) ([]byte, error) {
 	a, err := m.ctl.ask(uapi.CtlRequest{Size: uint32(uapi.CtlRequestSize), Op: uapi.CtlRegion, Region: id})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, fmt.Errorf("%w: its device's memory is not for the CPU; Info tells", err)
+	}
 	if err != nil {
 		return nil, err
 	}

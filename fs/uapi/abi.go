@@ -1,7 +1,8 @@
 // Package uapi is the Go side of hbmfs.h: what a program and the daemon of a
 // mount say to each other, by ioctl on a file of the mount and over its socket
 // .hbmfs/ctl. It owns the layout of the structures, the numbers of the commands,
-// and the check of every byte that comes from outside. hbmfs.h is the contract,
+// the words for how bytes came and why, and the check of every byte that comes
+// from outside. hbmfs.h is the contract,
 // and the tests compare the two with a C compiler.
 //
 // It makes no system call and imports nothing of the project, so that a client
@@ -16,26 +17,6 @@ import "structs"
 // ABIVersion is what INFO answers.
 const ABIVersion = 1
 
-// How bytes came. Higher is more direct.
-const (
-	PathNone      = 0
-	PathHost      = 1 // copied by this host's CPU from its page cache
-	PathStaged    = 2 // over a socket, through this host's memory
-	PathDevmemTCP = 3 // NIC to device memory, gathered there
-	PathRDMA      = 4 // NIC to their place in device memory
-)
-
-// Why bytes came that way and not a better one.
-const (
-	WhyBest          = 0 // there is no better path
-	WhyRequested     = 1 // the mount was told to use this transport
-	WhyNoDirect      = 2 // no direct transport is usable: see INFO
-	WhyLocalSource   = 3 // the source is in the daemon itself
-	WhyPlainRead     = 4 // read() and mmap() ask for host copies
-	WhyNotRegistered = 5 // the RDMA device can't register the memory
-	WhyNotSteered    = 6 // the NIC did not put all of them into device memory
-)
-
 // Flags of the structures.
 const (
 	DeviceCPU = 0x1 // the CPU can address the device's memory
@@ -45,10 +26,10 @@ const (
 	TransportEncrypted = 0x4
 
 	FeatureChecksums     = 0x1 // payload is checked on arrival
-	FeatureStrict        = 0x2 // unsettled files are refused
+	FeatureStrict        = 0x2 // unsettled answers are refused
 	FeatureRequireDirect = 0x4 // fallbacks are refused
 
-	FetchUnsettled = 0x1 // out: a writer may have it open; not cached
+	FetchUnsettled = 0x1 // out: the file may have changed unnoticed
 	FetchLoan      = 0x2 // in: lend, if possible; out: it is a loan
 	SegmentHit     = 0x1 // was in device memory already
 )

@@ -18,9 +18,9 @@ func bytesOf[T layout](v *T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
 }
 
-// PutString copies s into the fixed-size string dst, cut to what fits before
+// PutCString copies s into the fixed-size string dst, cut to what fits before
 // the NUL that always ends it, and fills the rest with zeros.
-func PutString(dst []byte, s string) {
+func PutCString(dst []byte, s string) {
 	n := min(len(s), len(dst)-1)
 	for n > 0 && n < len(s) && !utf8.RuneStart(s[n]) {
 		n--
@@ -29,8 +29,8 @@ func PutString(dst []byte, s string) {
 	clear(dst[n:])
 }
 
-// String is what a fixed-size string holds: the bytes before its first NUL.
-func String(src []byte) string {
+// CString is what a fixed-size string holds: the bytes before its first NUL.
+func CString(src []byte) string {
 	s, _, _ := bytes.Cut(src, []byte{0})
 	return string(s)
 }

@@ -1,7 +1,9 @@
 package uapi
 
 import (
+	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -39,9 +41,25 @@ func compile(language, source string, args ...string) (string, error) {
 func mustCompile(t *testing.T, language, source string, args ...string) {
 	t.Helper()
 	if said, err := compile(language, kernelHeaders, args...); err != nil {
-		unsupported(t, strings.TrimSpace("no compiler for "+language+" "+strings.Join(args, " ")+": "+err.Error()+" "+said))
+		unsupported(t, fmt.Sprintf("%s compiles nothing here with %q (%s): %v %s", language, args, packages(language, args), err, firstLine(said)))
 	}
 	if said, err := compile(language, source, args...); err != nil {
 		t.Fatalf("%v:\n%s", err, said)
 	}
+}
+
+// packages are those of Debian that compile a language with these args.
+func packages(language string, args []string) string {
+	switch {
+	case slices.Contains(args, "-m32"):
+		return "package gcc-multilib"
+	case language == "c++":
+		return "packages g++ and libc6-dev"
+	}
+	return "packages gcc and libc6-dev"
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
 }

@@ -37,21 +37,21 @@ func TestFetchReplyRoundTrip(t *testing.T) {
 	const room, count = 5, 3
 	out := stale(FetchLen(room))
 	head := Fetch{Size: uint32(FetchSize), Flags: FetchUnsettled, SegmentCount: count, Handle: 7,
-		Fetched: 1 << 40, Cursor: 1 << 41, FileSize: 1 << 42, Path: PathStaged, Why: WhyNoDirect}
+		Fetched: 1 << 40, Cursor: 1 << 41, FileSize: 1 << 42, Path: uint32(PathStaged), Why: uint32(WhyNoDirect)}
 	segment := func(i int) Segment {
 		return Segment{RegionOffset: uint64(i) << 20, FileOffset: uint64(i) << 21, Length: 1 << 20,
-			Region: uint32(i), Path: PathRDMA, Flags: SegmentHit}
+			Region: uint32(i), Path: uint16(PathRDMA), Flags: SegmentHit}
 	}
 	EncodeFetch(out, &head)
 	for i := range count {
-		EncodeSegment(out, i, segment(i))
+		EncodeSegment(out, &head, i, segment(i))
 	}
-	got, err := DecodeFetchReply(out)
+	got, segments, err := DecodeFetchReply(out)
 	if err != nil || got != head {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	for i := range count {
-		if s := DecodeSegment(out, i); s != segment(i) {
+		if s := DecodeSegment(segments, i); s != segment(i) {
 			t.Errorf("segment %d: %+v", i, s)
 		}
 	}
@@ -62,24 +62,25 @@ func TestFetchReplyRoundTrip(t *testing.T) {
 
 func TestFetchEncodeKeepsSegmentsWrittenBefore(t *testing.T) {
 	out := stale(FetchLen(2))
+	head := Fetch{Size: uint32(FetchSize), SegmentCount: 1}
 	want := Segment{Region: 9, Length: 1}
-	EncodeSegment(out, 0, want)
-	EncodeFetch(out, &Fetch{SegmentCount: 1})
-	if got := DecodeSegment(out, 0); got != want {
+	EncodeSegment(out, &head, 0, want)
+	EncodeFetch(out, &head)
+	if got := DecodeSegment(out[FetchSize:], 0); got != want {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestFetchReplyRefused(t *testing.T) {
 	tooMany := stale(FetchLen(2))
-	EncodeFetch(tooMany, &Fetch{SegmentCount: 2})
+	EncodeFetch(tooMany, &Fetch{Size: uint32(FetchSize), SegmentCount: 2})
 	for name, buf := range map[string][]byte{
 		"short head":       make([]byte, FetchSize-1),
 		"segments cut off": tooMany[:FetchLen(2)-1],
 		"stale everything": stale(FetchLen(3)),
 		"no room for any":  tooMany[:FetchSize],
 	} {
-		if f, err := DecodeFetchReply(buf); !errors.Is(err, ErrSize) || f != (Fetch{}) {
+		if f, _, err := DecodeFetchReply(buf); !errors.Is(err, ErrSize) || f != (Fetch{}) {
 			t.Errorf("%s: %+v, %v", name, f, err)
 		}
 	}
@@ -131,7 +132,6 @@ func TestInputRefused(t *testing.T) {
 	decodeFetch := func(cmd uint32, in []byte) error { _, _, err := DecodeFetch(cmd, in); return err }
 	decodeRelease := func(cmd uint32, in []byte) error { _, err := DecodeRelease(cmd, in); return err }
 	decodeDigest := func(cmd uint32, in []byte) error { _, err := DecodeDigest(cmd, in); return err }
-	resized := func(cmd uint32, size int) uint32 { return cmd&^(iocSizeMax<<16) | uint32(size)<<16 }
 	readOnly := func(cmd uint32) uint32 { return cmd &^ (1 << 30) }
 
 	info, release, digest := Info{Size: uint32(InfoSize)}, Release{Size: uint32(ReleaseSize)}, Digest{Size: uint32(DigestSize)}
@@ -154,11 +154,12 @@ func TestInputRefused(t *testing.T) {
 		{"fetch: no direction", decodeFetch, IocFetch(1) & (1<<30 - 1), nil, ErrSize},
 		{"fetch: read only", decodeFetch, readOnly(IocFetch(1)), append(encoded(fetch), pad...), ErrSize},
 		{"fetch: room for none", decodeFetch, IocFetch(0), encoded(fetch), ErrSize},
-		{"fetch: size 0", decodeFetch, resized(IocFetch(1), 0), nil, ErrSize},
-		{"fetch: half a head", decodeFetch, resized(IocFetch(1), 40), encoded(fetch)[:40], ErrSize},
-		{"fetch: half a segment", decodeFetch, resized(IocFetch(1), FetchSize+16), append(encoded(fetch), pad[:16]...), ErrSize},
+		{"fetch: size 0", decodeFetch, sized(IocFetch(1), 0), nil, ErrSize},
+		{"fetch: half a head", decodeFetch, sized(IocFetch(1), 40), encoded(fetch)[:40], ErrSize},
+		{"fetch: half a segment", decodeFetch, sized(IocFetch(1), FetchSize+16), append(encoded(fetch), pad[:16]...), ErrSize},
 		{"fetch: input cut off", decodeFetch, IocFetch(1), encoded(fetch), ErrSize},
-		{"fetch: size member", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Size++ }), pad...), ErrSize},
+		{"fetch: size member", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Size = 0 }), pad...), ErrSize},
+		{"fetch: odd size member", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Size++ }), pad...), ErrSize},
 		{"fetch: flags", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags = FetchUnsettled }), pad...), ErrFlags},
 		{"fetch: an output flag beside the loan", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags = FetchLoan | FetchUnsettled }), pad...), ErrFlags},
 		{"fetch: the flag after the loan", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags = FetchLoan << 1 }), pad...), ErrFlags},
@@ -168,7 +169,7 @@ func TestInputRefused(t *testing.T) {
 		{"fetch: wraps around", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Offset = 1; f.Length = math.MaxUint64 }), pad...), ErrRange},
 		{"info: no input", DecodeInfo, IocInfo, nil, ErrSize},
 		{"info: read only", DecodeInfo, readOnly(IocInfo), encoded(info), ErrSize},
-		{"info: command's size", DecodeInfo, resized(IocInfo, InfoSize-8), encoded(info)[:InfoSize-8], ErrSize},
+		{"info: command's size", DecodeInfo, sized(IocInfo, InfoSize+8), append(encoded(info), pad[:8]...), ErrSize},
 		{"info: size member", DecodeInfo, IocInfo, encoded(Info{}), ErrSize},
 		{"info: flags", DecodeInfo, IocInfo, encoded(flagInfo), ErrFlags},
 		{"info: zero", DecodeInfo, IocInfo, encoded(zeroInfo), ErrZero},
@@ -191,8 +192,8 @@ func TestInputRefused(t *testing.T) {
 
 func TestCommandParts(t *testing.T) {
 	cmd := IocFetch(3)
-	if Type(cmd) != Magic || Nr(cmd) != NrFetch || Size(cmd) != FetchLen(3) {
-		t.Errorf("%#x: type %#x, nr %d, size %d", cmd, Type(cmd), Nr(cmd), Size(cmd))
+	if IocNr(cmd) != NrFetch || IocNr(cmd^1<<8) != 0 || IocSize(cmd) != FetchLen(3) {
+		t.Errorf("%#x: nr %d, size %d; of another type nr %d", cmd, IocNr(cmd), IocSize(cmd), IocNr(cmd^1<<8))
 	}
 }
 
@@ -256,12 +257,12 @@ func TestStrings(t *testing.T) {
 		{"123456é", "123456"}, {"12345é", "12345é"}, {"a\x00b", "a"},
 	} {
 		dst := stale(8)
-		PutString(dst, c.in)
-		if got := String(dst); got != c.want || dst[7] != 0 {
+		PutCString(dst, c.in)
+		if got := CString(dst); got != c.want || dst[7] != 0 {
 			t.Errorf("%q came back as %q (% x)", c.in, got, dst)
 		}
 	}
-	if got := String([]byte("full")); got != "full" {
+	if got := CString([]byte("full")); got != "full" {
 		t.Errorf("without a NUL: %q", got)
 	}
 }
@@ -277,7 +278,7 @@ func TestFetchAllocatesNothing(t *testing.T) {
 		f.SegmentCount = uint32(capacity)
 		EncodeFetch(out, &f)
 		for i := range capacity {
-			EncodeSegment(out, i, Segment{Region: uint32(i), Length: 1 << 20})
+			EncodeSegment(out, &f, i, Segment{Region: uint32(i), Length: 1 << 20})
 		}
 	})
 	if allocs != 0 {
@@ -296,6 +297,6 @@ func BenchmarkFetch(b *testing.B) {
 		}
 		f.SegmentCount = 1
 		EncodeFetch(out, &f)
-		EncodeSegment(out, 0, Segment{Region: 1, Length: 1 << 20})
+		EncodeSegment(out, &f, 0, Segment{Region: 1, Length: 1 << 20})
 	}
 }

@@ -65,8 +65,8 @@ func DecodeCtlRequest(in []byte) (CtlRequest, error) {
 }
 
 func checkCtlRequest(r *CtlRequest) error {
-	if err := checkHead(r.Size, 0, CtlRequestSize); err != nil {
-		return err
+	if r.Size != uint32(CtlRequestSize) {
+		return fmt.Errorf("%w: size is %d, must be %d", ErrSize, r.Size, CtlRequestSize)
 	}
 	if err := checkZero("zero", r.Zero); err != nil {
 		return err
@@ -87,8 +87,8 @@ func DecodeCtlReply(in []byte) (r CtlReply, rest []byte, err error) {
 	if copy(bytesOf(&r), in) < CtlReplySize {
 		return CtlReply{}, nil, fmt.Errorf("%w: a reply of %d bytes", ErrSize, len(in))
 	}
-	if err := checkHead(r.Size, 0, CtlReplySize); err != nil {
-		return CtlReply{}, nil, err
+	if r.Size != uint32(CtlReplySize) {
+		return CtlReply{}, nil, fmt.Errorf("%w: size is %d, must be %d", ErrSize, r.Size, CtlReplySize)
 	}
 	if r.Error < 0 || r.Error > maxErrno {
 		return CtlReply{}, nil, fmt.Errorf("%w: %d is no errno", ErrRange, r.Error)

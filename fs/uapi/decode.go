@@ -1,6 +1,7 @@
 package uapi
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -11,9 +12,13 @@ var (
 	// ErrCommand: no command has this type and number, or no request this op
 	// (ENOTTY).
 	ErrCommand = errors.New("unknown command")
-	// ErrSize: the size or direction in a command's number, the bytes that came
-	// with it, or the structure's size member differ from this ABI's (EINVAL).
+	// ErrSize: the direction in a command's number is another, or the size in it,
+	// the bytes that came with it and the structure's size member contradict each
+	// other, or the structure is shorter than the first one published (EINVAL).
 	ErrSize = errors.New("wrong size")
+	// ErrTooBig: the structure is longer than this ABI's, and what is beyond is not
+	// all zero: it asks for something that is not known here (E2BIG).
+	ErrTooBig = errors.New("members of a newer ABI are set")
 	// ErrFlags: a flag is set that this ABI does not know (EINVAL).
 	ErrFlags = errors.New("unknown flags")
 	// ErrZero: a member that must be 0 is not (EINVAL).
@@ -23,38 +28,40 @@ var (
 	ErrRange = errors.New("out of range")
 )
 
+// Of the structures that Decode functions return, Size is the caller's, and the
+// members that the caller's structure lacks are 0. Members that are only output
+// are returned as they came and mean nothing.
+
 // DecodeInfo checks the input of an INFO.
 func DecodeInfo(cmd uint32, in []byte) error {
-	i, err := decode[Info](cmd, IocInfo, in)
+	i, err := decodeWhole[Info](cmd, NrInfo, in, MinInfoSize)
 	if err != nil {
 		return err
 	}
-	if err := checkHead(i.Size, i.Flags, InfoSize); err != nil {
+	if err := checkFlags(i.Flags); err != nil {
 		return err
 	}
 	return checkZero("zero", i.Zero)
 }
 
 // DecodeFetch returns the input of a FETCH and how many segments its output has
-// room for, from 1 to [MaxSegments]. Members that are only output are returned
-// as they came and mean nothing.
+// room for, from 1 to [MaxSegments].
 func DecodeFetch(cmd uint32, in []byte) (f Fetch, capacity int, err error) {
-	capacity = (Size(cmd) - FetchSize) / SegmentSize
-	f, err = decode[Fetch](cmd, IocFetch(capacity), in)
+	f, room, err := decode[Fetch](cmd, NrFetch, in, MinFetchSize)
 	if err != nil {
 		return Fetch{}, 0, err
 	}
-	if capacity < 1 {
-		return Fetch{}, 0, fmt.Errorf("%w: no room for a segment", ErrSize)
+	if len(room) == 0 || len(room)%SegmentSize != 0 {
+		return Fetch{}, 0, fmt.Errorf("%w: %d bytes for segments of %d", ErrSize, len(room), SegmentSize)
 	}
 	if err := checkFetch(&f); err != nil {
 		return Fetch{}, 0, err
 	}
-	return f, capacity, nil
+	return f, len(room) / SegmentSize, nil
 }
 
 func checkFetch(f *Fetch) error {
-	if err := checkHead(f.Size, f.Flags&^FetchLoan, FetchSize); err != nil {
+	if err := checkFlags(f.Flags &^ FetchLoan); err != nil {
 		return err
 	}
 	if err := checkZero("segment_count", f.SegmentCount); err != nil {
@@ -65,11 +72,11 @@ func checkFetch(f *Fetch) error {
 
 // DecodeRelease returns the input of a RELEASE.
 func DecodeRelease(cmd uint32, in []byte) (Release, error) {
-	r, err := decode[Release](cmd, IocRelease, in)
+	r, err := decodeWhole[Release](cmd, NrRelease, in, MinReleaseSize)
 	if err != nil {
 		return Release{}, err
 	}
-	if err := checkHead(r.Size, r.Flags, ReleaseSize); err != nil {
+	if err := checkFlags(r.Flags); err != nil {
 		return Release{}, err
 	}
 	return r, nil
@@ -77,11 +84,11 @@ func DecodeRelease(cmd uint32, in []byte) (Release, error) {
 
 // DecodeDigest returns the input of a DIGEST.
 func DecodeDigest(cmd uint32, in []byte) (Digest, error) {
-	d, err := decode[Digest](cmd, IocDigest, in)
+	d, err := decodeWhole[Digest](cmd, NrDigest, in, MinDigestSize)
 	if err != nil {
 		return Digest{}, err
 	}
-	if err := checkHead(d.Size, d.Flags, DigestSize); err != nil {
+	if err := checkFlags(d.Flags); err != nil {
 		return Digest{}, err
 	}
 	if err := checkRange(d.Offset, d.Length); err != nil {
@@ -90,26 +97,50 @@ func DecodeDigest(cmd uint32, in []byte) (Digest, error) {
 	return d, nil
 }
 
-// decode returns the structure that in starts with, if cmd is want and in is as
-// long as cmd says.
-func decode[T layout](cmd, want uint32, in []byte) (v T, err error) {
-	if Type(cmd) != Magic || Nr(cmd) != Nr(want) {
-		return v, fmt.Errorf("%w: %#x", ErrCommand, cmd)
+// decodeWhole is [decode] of a command that has nothing behind its structure.
+func decodeWhole[T layout](cmd, nr uint32, in []byte, least int) (v T, err error) {
+	v, rest, err := decode[T](cmd, nr, in, least)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%w: command %#x is %d bytes longer than its structure", ErrSize, cmd, len(rest))
 	}
-	if cmd != want {
-		return v, fmt.Errorf("%w: command %#x says %d bytes", ErrSize, cmd, Size(cmd))
-	}
-	if len(in) != Size(cmd) {
-		return v, fmt.Errorf("%w: %d bytes came for command %#x", ErrSize, len(in), cmd)
-	}
-	copy(bytesOf(&v), in)
-	return v, nil
+	return v, err
 }
 
-func checkHead(size, flags uint32, want int) error {
-	if int64(size) != int64(want) {
-		return fmt.Errorf("%w: size is %d, must be %d", ErrSize, size, want)
+// decode returns the structure that in starts with and what follows it, if cmd
+// is command nr, of whatever size, and in is as long as cmd says.
+func decode[T layout](cmd, nr uint32, in []byte, least int) (v T, rest []byte, err error) {
+	if IocNr(cmd) != nr {
+		return v, nil, fmt.Errorf("%w: %#x", ErrCommand, cmd)
 	}
+	if cmd&iocReadWrite != iocReadWrite || len(in) != IocSize(cmd) {
+		return v, nil, fmt.Errorf("%w: %d bytes came for command %#x", ErrSize, len(in), cmd)
+	}
+	rest, err = copyStruct(&v, in, least)
+	return v, rest, err
+}
+
+// copyStruct reads a structure as the kernel's copy_struct_from_user does: in
+// says in its first member how long the caller's is. What that lacks of v, which
+// is zero, stays so; what it has beyond v must be zero. It returns what is
+// behind the caller's structure.
+func copyStruct[T layout](v *T, in []byte, least int) (rest []byte, err error) {
+	if len(in) < least {
+		return nil, fmt.Errorf("%w: %d bytes, must be at least %d", ErrSize, len(in), least)
+	}
+	size := binary.NativeEndian.Uint32(in)
+	if uint64(size) < uint64(least) || uint64(size) > uint64(len(in)) {
+		return nil, fmt.Errorf("%w: size is %d, must be from %d to the %d that came", ErrSize, size, least, len(in))
+	}
+	known := copy(bytesOf(v), in[:size])
+	for _, b := range in[known:size] {
+		if b != 0 {
+			return nil, fmt.Errorf("%w: size is %d, known here are %d", ErrTooBig, size, known)
+		}
+	}
+	return in[size:], nil
+}
+
+func checkFlags(flags uint32) error {
 	if flags != 0 {
 		return fmt.Errorf("%w: %#x", ErrFlags, flags)
 	}
@@ -131,34 +162,31 @@ func checkRange(offset, length uint64) error {
 }
 
 // DecodeFetchReply returns the head of what a FETCH answered into buf, which the
-// command gave. Its segments are read by [DecodeSegment]. It returns an error
+// command gave, and its segments, for [DecodeSegment]. It returns an error
 // wrapping [ErrSize] if there are more of them than buf has room for.
-func DecodeFetchReply(buf []byte) (Fetch, error) {
-	var f Fetch
+func DecodeFetchReply(buf []byte) (f Fetch, segments []byte, err error) {
 	if copy(bytesOf(&f), buf) < FetchSize {
-		return Fetch{}, fmt.Errorf("%w: %d bytes are no FETCH", ErrSize, len(buf))
+		return Fetch{}, nil, fmt.Errorf("%w: %d bytes are no FETCH", ErrSize, len(buf))
 	}
-	if room := (len(buf) - FetchSize) / SegmentSize; uint64(f.SegmentCount) > uint64(room) {
-		return Fetch{}, fmt.Errorf("%w: %d segments in the room for %d", ErrSize, f.SegmentCount, room)
+	room := buf[FetchSize:]
+	if fit := len(room) / SegmentSize; uint64(f.SegmentCount) > uint64(fit) {
+		return Fetch{}, nil, fmt.Errorf("%w: %d segments in the room for %d", ErrSize, f.SegmentCount, fit)
 	}
-	return f, nil
+	return f, room[:int(f.SegmentCount)*SegmentSize], nil
 }
 
-// DecodeSegment returns segment i of a FETCH's answer. i must be less than the
-// answer's SegmentCount.
-func DecodeSegment(buf []byte, i int) Segment {
+// DecodeSegment returns segment i of those that [DecodeFetchReply] returned.
+func DecodeSegment(segments []byte, i int) Segment {
 	var s Segment
-	copy(bytesOf(&s), buf[FetchLen(i):FetchLen(i+1)])
+	copy(bytesOf(&s), segments[i*SegmentSize:][:SegmentSize])
 	return s
 }
 
 // DecodeInfoReply returns what an INFO answered into buf, which the command
 // gave. It returns an error wrapping [ErrSize] if that is no INFO, or has more
 // devices or transports than there is room for.
-func DecodeInfoReply(buf []byte) (Info, error) {
-	var i Info
-	copy(bytesOf(&i), buf)
-	if err := checkHead(i.Size, 0, InfoSize); err != nil {
+func DecodeInfoReply(buf []byte) (i Info, err error) {
+	if _, err := copyStruct(&i, buf, InfoSize); err != nil {
 		return Info{}, err
 	}
 	if i.ABIVersion == 0 || i.DeviceCount > MaxDevices || i.TransportCount > MaxTransports {

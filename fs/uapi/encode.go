@@ -1,26 +1,30 @@
 package uapi
 
-// The buffers below are as long as the command said; a shorter one panics. The
-// daemon's are reused between callers, so every byte of one is written.
+// Encode functions write every byte of a buffer, which the daemon reuses between
+// callers: a structure of the caller's size, zeros where that is longer than
+// this ABI's, and no more than it has room for where it is shorter.
 
-// EncodeInfo writes an INFO.
-func EncodeInfo(out []byte, i *Info) { copy(out[:InfoSize], bytesOf(i)) }
+// EncodeInfo writes an INFO that is as long as out.
+func EncodeInfo(out []byte, i *Info) { encode(out, i) }
 
-// EncodeFetch writes the head of a FETCH, and zeros behind the f.SegmentCount
-// segments that [EncodeSegment] writes, before or after.
+// EncodeFetch writes the head of a FETCH, of f.Size bytes, and zeros behind the
+// f.SegmentCount segments that [EncodeSegment] writes, before or after. out must
+// have room for both.
 func EncodeFetch(out []byte, f *Fetch) {
-	copy(out[:FetchSize], bytesOf(f))
-	clear(out[FetchLen(int(f.SegmentCount)):])
+	encode(out[:f.Size], f)
+	clear(out[int(f.Size)+int(f.SegmentCount)*SegmentSize:])
 }
 
-// EncodeSegment writes segment i of a FETCH. i must be less than the capacity
-// that [DecodeFetch] returned.
-func EncodeSegment(out []byte, i int, s Segment) {
-	copy(out[FetchLen(i):FetchLen(i+1)], bytesOf(&s))
+// EncodeSegment writes segment i of the FETCH f. i must be less than the capacity
+// that [DecodeFetch] returned with f.
+func EncodeSegment(out []byte, f *Fetch, i int, s Segment) {
+	copy(out[int(f.Size)+i*SegmentSize:][:SegmentSize], bytesOf(&s))
 }
 
-// EncodeRelease writes a RELEASE.
-func EncodeRelease(out []byte, r *Release) { copy(out[:ReleaseSize], bytesOf(r)) }
+// EncodeRelease writes a RELEASE that is as long as out.
+func EncodeRelease(out []byte, r *Release) { encode(out, r) }
 
-// EncodeDigest writes a DIGEST.
-func EncodeDigest(out []byte, d *Digest) { copy(out[:DigestSize], bytesOf(d)) }
+// EncodeDigest writes a DIGEST that is as long as out.
+func EncodeDigest(out []byte, d *Digest) { encode(out, d) }
+
+func encode[T layout](out []byte, v *T) { clear(out[copy(out, bytesOf(v)):]) }

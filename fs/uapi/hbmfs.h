@@ -7,10 +7,31 @@
  * file descriptor to map, or to import into a device) comes once, from the
  * socket MOUNT/.hbmfs/ctl, by SCM_RIGHTS.
  *
- * Every structure has the same bytes for 32- and 64-bit callers. `size` is the
- * sizeof the caller knows; another one than here is EINVAL, as are unknown flags
- * and a `zero` that is not 0. What a member marked `out` holds on the way in does
- * not matter. An unknown command is ENOTTY.
+ * Every structure has the same bytes for 32- and 64-bit callers. Those of ioctls
+ * may get more members at their end, and are read as the kernel reads its own
+ * (copy_struct_from_user): `size` is the sizeof the caller was compiled with, and
+ * the command's number says the same, FETCH's with the room for segments on top.
+ * What a shorter structure lacks is 0, and not answered; one below the _SIZE_MIN
+ * is EINVAL. What a longer one has beyond the mount's is answered with zeros if
+ * it is zero on the way in, and is E2BIG if not: the caller asks for what this
+ * mount does not know. `size` comes back as it went in.
+ *
+ * Unknown flags are EINVAL, as is a `zero` that is not 0. What a member marked
+ * `out` holds on the way in does not matter. An unknown command is ENOTTY.
+ *
+ * Any ioctl may also fail with what is the kernel's, or the mount's end:
+ *
+ * EACCES        this user may not use the mount, though the file was handed over
+ *               (the mount is for the user who mounted only)
+ * ECONNABORTED  the mount's daemon ended during the call: open the file again,
+ *               once there is another; what was pinned is not any more
+ * EFAULT        the argument can't be read, or can't be written: then a FETCH
+ *               has pinned a handle that the caller was not told. Release all
+ * ENOTCONN      the mount's daemon is gone; else as ECONNABORTED
+ * ENOTTY        also: not a file of an hbmfs mount
+ *
+ * open(2) of a file fails with what the file system of the target answers, and
+ * with ENFILE where the target, or the daemon, has no descriptors left for it.
  */
 #ifndef HBMFS_H
 #define HBMFS_H
@@ -36,8 +57,12 @@
 #define HBMFS_WHY_PLAIN_READ 4     /* read() and mmap() ask for host copies */
 #define HBMFS_WHY_NOT_REGISTERED 5 /* the RDMA device can't register the memory */
 #define HBMFS_WHY_NOT_STEERED 6    /* the NIC did not put all of them into device memory */
+#define HBMFS_WHY_TARGET_AWAY 7    /* the target does not answer: they were in device memory, and may be old */
 
-/* INFO: what this mount is. On any file or directory of the mount. */
+/*
+ * INFO: what this mount is. On any file or directory of the mount. The counts are
+ * the mount's, also where a shorter structure ends before the tables.
+ */
 
 #define HBMFS_DEVICE_CPU 0x1 /* flags: the CPU can address its memory */
 
@@ -60,7 +85,7 @@ struct hbmfs_transport {
 };
 
 #define HBMFS_FEATURE_CHECKSUMS 0x1      /* payload is checked on arrival */
-#define HBMFS_FEATURE_STRICT 0x2         /* unsettled files are refused */
+#define HBMFS_FEATURE_STRICT 0x2         /* unsettled answers are refused */
 #define HBMFS_FEATURE_REQUIRE_DIRECT 0x4 /* fallbacks are refused */
 
 #define HBMFS_MAX_DEVICES 16
@@ -101,24 +126,33 @@ struct hbmfs_info {
  * it is a loan; where this mount can't lend, or there are no bytes, it is a fetch
  * without the flag, whose path and reason say how the bytes came.
  *
- * A handle named in `release` is released first, and stays released if the fetch
- * fails (with EINVAL or ENOENT, it is not released). So a caller that tries again
- * after EINTR or EAGAIN must not name it again.
+ * What is in device memory is the file's as of a moment within the call: if it
+ * has not said so for half a second, the target is asked. While it does not
+ * answer, `flags` has HBMFS_FETCH_UNSETTLED and `why` is HBMFS_WHY_TARGET_AWAY:
+ * the bytes are those of the version that was opened, and nobody can say whether
+ * the file has changed since. `flags` has HBMFS_FETCH_UNSETTLED also if a writer
+ * may have the file open; then nothing of it is cached.
  *
- * EAGAIN     the file has an open writer, and the mount is strict
+ * A handle named in `release` is released first, and stays released if the fetch
+ * fails (with E2BIG, EINVAL or ENOENT, it is not released). So a caller that tries
+ * again after EINTR or EAGAIN must not name it again.
+ *
+ * E2BIG      a member is set that this mount does not know
+ * EAGAIN     the mount is strict, and the answer would be unsettled
  * EINTR      a signal came; nothing is pinned
  * EINVAL     flags, size, segment_count, offset + length over 2^63 - 1
  * EIO        the target failed, or did not answer in time
  * EISDIR     not a regular file
  * ENODEV     no such device, or it was taken away
  * ENOENT     no such handle of this open file to release
+ * ENOMEM     there is no memory for this user's pool (the daemon's log says why)
  * ENOSPC     too much is pinned for this range to fit; the pool is as it was.
  *            Of a loan: too much is lent, or all NIC queues are other users'
  * EREMOTEIO  the bytes took a fallback, and the mount requires a direct path
  * ESTALE     the file changed since it was opened: open it again
  */
 
-#define HBMFS_FETCH_UNSETTLED 0x1 /* flags, out: a writer may have it open; not cached */
+#define HBMFS_FETCH_UNSETTLED 0x1 /* flags, out: the file may have changed unnoticed */
 #define HBMFS_FETCH_LOAN 0x2      /* flags, in: lend, if possible; out: it is a loan */
 
 struct hbmfs_fetch {
@@ -139,7 +173,7 @@ struct hbmfs_fetch {
 
 #define HBMFS_SEGMENT_HIT 0x1 /* was in device memory already */
 
-struct hbmfs_segment {
+struct hbmfs_segment { /* has no size, and so stays as it is */
 	__u64 region_offset;
 	__u64 file_offset;
 	__u64 length;
@@ -149,8 +183,8 @@ struct hbmfs_segment {
 };
 
 /*
- * RELEASE: a handle of this open file, or 0 for all of them. ENOENT: no such
- * handle.
+ * RELEASE: a handle of this open file, or 0 for all of them. EISDIR: as FETCH.
+ * ENOENT: no such handle.
  */
 struct hbmfs_release {
 	__u32 size;
@@ -171,6 +205,12 @@ struct hbmfs_digest {
 	__u8 sha256[32]; /* out */
 };
 
+/* The least `size`. INFO may be asked for without its tables. */
+#define HBMFS_INFO_SIZE_MIN 40
+#define HBMFS_FETCH_SIZE_MIN 80
+#define HBMFS_RELEASE_SIZE_MIN 24
+#define HBMFS_DIGEST_SIZE_MIN 56
+
 #define HBMFS_IOC_INFO _IOWR(HBMFS_IOC_MAGIC, 1, struct hbmfs_info)
 #define HBMFS_IOC_FETCH(n)                                   \
 	_IOC(_IOC_READ | _IOC_WRITE, HBMFS_IOC_MAGIC, 2,     \
@@ -183,14 +223,27 @@ struct hbmfs_digest {
 	((16383 - sizeof(struct hbmfs_fetch)) / sizeof(struct hbmfs_segment))
 
 /*
- * MOUNT/.hbmfs/ctl is a SOCK_SEQPACKET socket. Each request is answered by one
- * reply, of HBMFS_CTL_MAX bytes at most. CTL_REGION passes the region's
- * descriptor, to be mapped read-only, by SCM_RIGHTS; a region belongs to one
- * user. A number is never used again, by the next daemon that serves a mount
- * neither, so what is mapped by number stays right. That of memory for loans ends
- * some time after the last of them is released, others with the daemon: ENOENT. CTL_STATS is followed, in the same message, by `length` bytes of JSON. A
- * reply with an error is only the structure. Bad sizes and zeros are EINVAL, an
- * unknown op is ENOTTY.
+ * .hbmfs/ctl, in every directory of a mount, though not listed, is a
+ * SOCK_SEQPACKET socket, or a symbolic link to one if a user other than root
+ * mounted. Each request is answered by one reply, of HBMFS_CTL_MAX bytes at most.
+ *
+ * CTL_REGION passes the region's descriptor, to be mapped read-only, by
+ * SCM_RIGHTS; a region belongs to one user. A number is never used again, by the
+ * next daemon that serves a mount neither, so what is mapped by number stays
+ * right. CTL_STATS is followed, in the same message, by `length` bytes of JSON.
+ * A reply with an error is only the structure. The structures do not grow.
+ *
+ * EACCES     the region is another user's
+ * EINVAL     size, `zero`, or a region where none belongs
+ * EMFILE     the user has as many connections to the socket as may be: the daemon
+ *            says so unasked, and hangs up. It is to be read also after EPIPE or
+ *            ECONNRESET
+ * ENFILE     the daemon has no descriptor left to pass on
+ * ENOENT     no such region: that of memory for loans ends some time after the
+ *            last of them is released, others with the daemon
+ * ENOTTY     unknown op
+ * EOPNOTSUPP the region is of a device without HBMFS_DEVICE_CPU, and has no
+ *            descriptor
  */
 
 #define HBMFS_CTL_MAX 65536

@@ -22,6 +22,15 @@ const (
 	DigestSize  = int(unsafe.Sizeof(Digest{}))
 )
 
+// Sizes below which a caller's structure is refused, in bytes: those that were
+// published first, and of an [Info] what is before its tables.
+const (
+	MinInfoSize    = int(unsafe.Offsetof(Info{}.Devices))
+	MinFetchSize   = 80
+	MinReleaseSize = 24
+	MinDigestSize  = 56
+)
+
 // The layout of a command, as include/uapi/asm-generic/ioctl.h of Linux has it:
 // two bits of direction, 14 of size, 8 of type and 8 of number.
 const (
@@ -33,7 +42,8 @@ const (
 // MaxSegments is how many segments one FETCH has room for at most.
 const MaxSegments = (iocSizeMax - FetchSize) / SegmentSize
 
-// Commands whose size does not vary; for FETCH see [IocFetch].
+// Commands with this ABI's structures; for FETCH see [IocFetch]. A program of
+// another version has another size in them.
 const (
 	IocInfo    uint32 = iocReadWrite | uint32(InfoSize)<<16 | Magic<<8 | NrInfo
 	IocRelease uint32 = iocReadWrite | uint32(ReleaseSize)<<16 | Magic<<8 | NrRelease
@@ -49,11 +59,13 @@ func IocFetch(n int) uint32 {
 // FetchLen is the length in bytes of a FETCH with room for n segments.
 func FetchLen(n int) int { return FetchSize + n*SegmentSize }
 
-// Type is the type of a command: [Magic], if it is one of these.
-func Type(cmd uint32) uint32 { return cmd >> 8 & 0xff }
+// IocNr is the number of a command, or 0 if its type is not [Magic].
+func IocNr(cmd uint32) uint32 {
+	if cmd>>8&0xff != Magic {
+		return 0
+	}
+	return cmd & 0xff
+}
 
-// Nr is the number of a command within its type.
-func Nr(cmd uint32) uint32 { return cmd & 0xff }
-
-// Size is how many bytes the kernel copies in and out for a command.
-func Size(cmd uint32) int { return int(cmd >> 16 & iocSizeMax) }
+// IocSize is how many bytes the kernel copies in and out for a command.
+func IocSize(cmd uint32) int { return int(cmd >> 16 & iocSizeMax) }

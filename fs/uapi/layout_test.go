@@ -23,7 +23,7 @@ var structures = map[string]any{
 }
 
 // constants are the names and Go's values of all macros of hbmfs.h.
-var constants = map[string]uint32{
+var constants = map[string]any{
 	"HBMFS_ABI_VERSION":            ABIVersion,
 	"HBMFS_IOC_MAGIC":              Magic,
 	"HBMFS_PATH_NONE":              PathNone,
@@ -38,6 +38,7 @@ var constants = map[string]uint32{
 	"HBMFS_WHY_PLAIN_READ":         WhyPlainRead,
 	"HBMFS_WHY_NOT_REGISTERED":     WhyNotRegistered,
 	"HBMFS_WHY_NOT_STEERED":        WhyNotSteered,
+	"HBMFS_WHY_TARGET_AWAY":        WhyTargetAway,
 	"HBMFS_DEVICE_CPU":             DeviceCPU,
 	"HBMFS_TRANSPORT_USABLE":       TransportUsable,
 	"HBMFS_TRANSPORT_CHOSEN":       TransportChosen,
@@ -51,6 +52,10 @@ var constants = map[string]uint32{
 	"HBMFS_FETCH_LOAN":             FetchLoan,
 	"HBMFS_SEGMENT_HIT":            SegmentHit,
 	"HBMFS_MAX_SEGMENTS":           uint32(MaxSegments),
+	"HBMFS_INFO_SIZE_MIN":          MinInfoSize,
+	"HBMFS_FETCH_SIZE_MIN":         MinFetchSize,
+	"HBMFS_RELEASE_SIZE_MIN":       MinReleaseSize,
+	"HBMFS_DIGEST_SIZE_MIN":        MinDigestSize,
 	"HBMFS_IOC_INFO":               IocInfo,
 	"HBMFS_IOC_FETCH(1)":           IocFetch(1),
 	"HBMFS_IOC_FETCH(64)":          IocFetch(64),

@@ -2,12 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -27,7 +22,7 @@ type binary struct {
 // build builds the tests of a part. They must all be there before guests boot.
 func (l *lab) build(ctx context.Context, p part) ([]binary, error) {
 	if p.hbmfs {
-		if err := goTool(ctx, nil, "build", "-o", filepath.Join(l.dir, "hbmfs"), "hbmfs/cmd/hbmfs"); err != nil {
+		if _, err := goTool(ctx, nil, "build", "-o", filepath.Join(l.dir, "hbmfs"), "hbmfs/cmd/hbmfs"); err != nil {
 			return nil, err
 		}
 	}
@@ -39,7 +34,7 @@ func (l *lab) build(ctx context.Context, p part) ([]binary, error) {
 		}
 		for _, pkg := range packages {
 			file := filepath.Join(l.dir, strings.ReplaceAll(pkg.ImportPath, "/", "-")+".test")
-			if err := goTool(ctx, nil, "test", "-c", "-o", file, pkg.ImportPath); err != nil {
+			if _, err := goTool(ctx, nil, "test", "-c", "-o", file, pkg.ImportPath); err != nil {
 				return nil, err
 			}
 			b := binary{file: hostRoot + file, dir: pkg.Dir, name: pkg.ImportPath}
@@ -53,56 +48,29 @@ func (l *lab) build(ctx context.Context, p part) ([]binary, error) {
 }
 
 // listed is what go list says of a package.
-type listed struct {
-	Dir, ImportPath           string
-	TestGoFiles, XTestGoFiles []string
-}
+type listed struct{ ImportPath, Dir string }
 
 // testedPackages are those of the patterns that have tests. A pattern that
 // names nothing is an error.
 func testedPackages(ctx context.Context, patterns []string) ([]listed, error) {
-	args := append([]string{"list", "-json=Dir,ImportPath,TestGoFiles,XTestGoFiles"}, patterns...)
-	cmd := exec.CommandContext(ctx, "go", args...)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	const tested = "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}\t{{.Dir}}{{end}}"
+	out, err := goTool(ctx, nil, append([]string{"list", "-f", tested}, patterns...)...)
 	if err != nil {
-		return nil, fmt.Errorf("go list: %w\n%s", err, stderr.String())
+		return nil, err
 	}
 	var found []listed
-	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
-		var p listed
-		err := dec.Decode(&p)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("go list: %w", err)
-		}
-		if len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
-			found = append(found, p)
-		}
+	for line := range strings.Lines(out) {
+		path, dir, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		found = append(found, listed{path, dir})
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("no tests in %v: %s", patterns, strings.TrimSpace(stderr.String()))
+		return nil, fmt.Errorf("no tests in %v", patterns)
 	}
 	return found, nil
 }
 
-// moduleRoot makes the module's root the current directory: the parts' packages
-// are named from there.
-func moduleRoot() error {
-	dir, err := moduleDir()
-	if err != nil {
-		return err
-	}
-	return os.Chdir(dir)
-}
-
-func moduleDir() (string, error) {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "hbmfs").Output()
-	if err != nil {
-		return "", fmt.Errorf("find the module: %w", err)
-	}
-	return strings.TrimSpace(string(out)), nil
+// moduleDir is the module's root: the parts' packages are named from there.
+func moduleDir(ctx context.Context) (string, error) {
+	out, err := goTool(ctx, nil, "list", "-m", "-f", "{{.Dir}}", "hbmfs")
+	return strings.TrimSpace(out), err
 }

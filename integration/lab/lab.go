@@ -14,6 +14,7 @@ import (
 
 	"hbmfs/integration/lab/initramfs"
 	"hbmfs/integration/lab/kernel"
+	"hbmfs/integration/packages"
 )
 
 // toolGrace is how long an interrupted go command has to clean up.
@@ -27,19 +28,21 @@ var modules = []string{
 
 // lab is what one run makes, and removes.
 type lab struct {
+	source  string // the module's root
 	dir     string
 	machine machine
 	memnic  string // the kernel module's file
 	uapi    string // directory of the kernel's headers for programs
 }
 
-// newLab makes all that guests need. Its close removes it.
-func newLab(ctx context.Context, kvm bool) (l *lab, err error) {
+// newLab makes all that guests need, with a kernel of a release, or the usual one if
+// that is empty. Its close removes it.
+func newLab(ctx context.Context, release string, kvm bool) (l *lab, err error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the lab needs root: it lets guests read the host's files as root")
 	}
-	if err := checkPackages(); err != nil {
-		return nil, err
+	if missing := packages.Missing(packages.Lab); len(missing) > 0 {
+		return nil, fmt.Errorf("missing Debian packages; install: apt-get install --no-install-recommends %s", strings.Join(missing, " "))
 	}
 	cache, err := cacheDir()
 	if err != nil {
@@ -48,11 +51,11 @@ func newLab(ctx context.Context, kvm bool) (l *lab, err error) {
 	if strings.ContainsAny(cache, " \t\"") {
 		return nil, fmt.Errorf("the cache %q has white space or quotes in its name, which a kernel's command line can't carry", cache)
 	}
-	k, err := kernel.Get(ctx, cache)
+	k, err := kernel.Get(ctx, cache, release)
 	if err != nil {
 		return nil, err
 	}
-	source, err := moduleDir()
+	source, err := moduleDir(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +68,7 @@ func newLab(ctx context.Context, kvm bool) (l *lab, err error) {
 	if err != nil {
 		return nil, err
 	}
-	l = &lab{dir: dir, memnic: memnic, uapi: k.UAPI, machine: machine{
+	l = &lab{source: source, dir: dir, memnic: memnic, uapi: k.UAPI, machine: machine{
 		dir: dir, image: k.Image, initrd: filepath.Join(dir, "initrd"), modules: k.ModuleDir, kvm: kvm,
 	}}
 	if err := l.buildInitrd(ctx); err != nil {
@@ -78,7 +81,7 @@ func (l *lab) close() error { return os.RemoveAll(l.dir) }
 
 func (l *lab) buildInitrd(ctx context.Context) (err error) {
 	program := filepath.Join(l.dir, "init")
-	if err := goTool(ctx, []string{"CGO_ENABLED=0"}, "build", "-o", program, "hbmfs/integration/lab/init"); err != nil {
+	if _, err := goTool(ctx, []string{"CGO_ENABLED=0"}, "build", "-o", program, "hbmfs/integration/lab/init"); err != nil {
 		return err
 	}
 	f, err := os.Create(l.machine.initrd)
@@ -111,16 +114,19 @@ func (l *lab) env() []string {
 	return append([]string{"HBMFS_MEMNIC=" + hostRoot + l.memnic, "HBMFS_UAPI=" + hostRoot + l.uapi}, testEnv...)
 }
 
-// goTool runs the go command with more environment.
-func goTool(ctx context.Context, env []string, args ...string) error {
+// goTool runs the go command with more environment, and returns what it printed.
+func goTool(ctx context.Context, env []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = append(os.Environ(), env...)
 	// Ended in time, the go command removes its work; its tools go with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = toolGrace
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("go %s: %w\n%s%s", strings.Join(args, " "), err, out, &said)
 	}
-	return nil
+	return string(out), nil
 }

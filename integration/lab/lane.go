@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,11 +10,8 @@ import (
 	"time"
 
 	"hbmfs/integration/lab/agent"
+	"hbmfs/integration/process"
 )
-
-// dumpTime is what a test binary has to show its goroutines, between its own
-// time limit and the part's.
-const dumpTime = 15 * time.Second
 
 // errFailed says that tests failed; the report before it says which.
 var errFailed = errors.New("the lab failed")
@@ -50,48 +46,66 @@ func (l *lab) runPart(ctx context.Context, p part, soak time.Duration) (report, 
 		return nil, err
 	}
 	begin := time.Now()
-	guests, err := l.machine.bootPair(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer guests.close()
-	fmt.Printf("[%s] two guests are up after %v\n", p.name, time.Since(begin).Round(100*time.Millisecond))
-	limit := partLimit + soak
-	ctx, unwatch := guests.watch(ctx)
-	defer unwatch()
-	ctx, stop := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %v", limit))
-	defer stop()
 	var r report
-	for _, b := range binaries {
-		results, err := l.runBinary(ctx, guests[0], p.name, b, soak)
+	for len(binaries) > 0 {
+		results, done, err := l.runPair(ctx, p, binaries, soak)
 		r = append(r, results...)
 		if err != nil {
 			return r, err
 		}
+		binaries = binaries[done:]
 	}
-	return append(r, r.missing(p)...), guests[1].check(ctx)
+	fmt.Printf("[%s] done in %v\n", p.name, time.Since(begin).Round(time.Second))
+	return append(r, r.missing(p)...), nil
 }
 
-// runBinary runs the tests of a package in a guest.
-func (l *lab) runBinary(ctx context.Context, g *guest, part string, b binary, soak time.Duration) (report, error) {
+// runPair runs tests in a new pair of guests, and returns how many of the binaries
+// it is done with: after one that left tests unfinished, the guests are no longer
+// what tests expect.
+func (l *lab) runPair(ctx context.Context, p part, binaries []binary, soak time.Duration) (r report, done int, err error) {
+	begin := time.Now()
+	guests, err := l.machine.bootPair(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer guests.close()
+	fmt.Printf("[%s] two guests are up after %v\n", p.name, time.Since(begin).Round(100*time.Millisecond))
+	ctx, unwatch := guests.watch(ctx)
+	defer unwatch()
+	for _, b := range binaries {
+		results, whole, err := l.runBinary(ctx, guests[0], p.name, b, soak)
+		r = append(r, results...)
+		done++
+		if err != nil {
+			return r, done, err
+		}
+		if !whole {
+			return r, done, nil
+		}
+	}
+	return r, done, guests[1].check(ctx)
+}
+
+// runBinary runs the tests of a package in a guest, and reports whether all ended.
+func (l *lab) runBinary(ctx context.Context, g *guest, part string, b binary, soak time.Duration) (r report, whole bool, err error) {
 	log := &testLog{part: part, pkg: strings.TrimPrefix(b.name, "hbmfs/")}
-	out := &lineWriter{prefix: "[" + part + "] ", w: os.Stdout, each: log.line}
+	hung := time.NewTimer(testLimit + soak)
+	defer hung.Stop()
+	out := &process.Lines{Each: func(line string) {
+		fmt.Printf("[%s] %s\n", part, line)
+		hung.Reset(testLimit + soak)
+		log.line(line)
+	}}
 	env := append([]string{"HBMFS_BIN=" + hostRoot + l.dir + "/hbmfs"}, l.env()...)
 	if soak > 0 {
 		env = append(env, "HBMFS_LAB_SOAK="+soak.String())
 	}
-	args := []string{b.file, "-test.v"}
-	if deadline, ok := ctx.Deadline(); ok {
-		args = append(args, "-test.timeout", (time.Until(deadline) - dumpTime).Round(time.Second).String())
-	}
-	exit, err := g.run(ctx, agent.Command{
-		Argv: append(args, b.args...),
+	exit, err := g.runUntil(ctx, hung.C, agent.Command{
+		Argv: append([]string{b.file, "-test.v", "-test.timeout", (binaryLimit + soak).String()}, b.args...),
 		Env:  env, Dir: hostRoot + b.dir, Stdout: out, Stderr: out,
 	})
-	if err != nil {
-		return log.end(false), err
-	}
-	return log.end(exit.Code == 0), nil
+	whole = log.ended()
+	return log.end(err == nil && exit.Code == 0), whole, err
 }
 
 // check says whether a guest still answers.
@@ -103,27 +117,4 @@ func (g *guest) check(ctx context.Context) error {
 		err = g.failure(fmt.Errorf("true: %v", exit))
 	}
 	return err
-}
-
-// lineWriter passes whole lines on, each with a prefix and to a function.
-type lineWriter struct {
-	prefix  string
-	w       io.Writer
-	each    func(line string)
-	partial []byte
-}
-
-func (l *lineWriter) Write(p []byte) (int, error) {
-	l.partial = append(l.partial, p...)
-	for {
-		line, rest, whole := bytes.Cut(l.partial, []byte("\n"))
-		if !whole {
-			return len(p), nil
-		}
-		if _, err := fmt.Fprintf(l.w, "%s%s\n", l.prefix, line); err != nil {
-			return 0, err
-		}
-		l.each(string(line))
-		l.partial = rest
-	}
 }

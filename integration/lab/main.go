@@ -25,18 +25,18 @@ import (
 
 type options struct {
 	part, exec string
+	kernel     string
 	soak       time.Duration
 	kvm        bool
-	packages   bool
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.part, "part", "", "run this part only")
 	flag.StringVar(&o.exec, "exec", "", "run this shell command in guest 1 of a new pair instead, in the current directory")
+	flag.StringVar(&o.kernel, "kernel", "", "boot the newest kernel of this release, such as 7.3, instead of the usual one")
 	flag.DurationVar(&o.soak, "soak", 0, "how long the soak tests run, instead of their own default")
 	flag.BoolVar(&o.kvm, "kvm", false, "use KVM, which may be there and not work")
-	flag.BoolVar(&o.packages, "packages", false, "print the Debian packages that are missing here, and end")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		flag.Usage()
@@ -55,17 +55,11 @@ func main() {
 
 // run returns the exit status.
 func (o options) run(ctx context.Context) (code int, err error) {
-	if o.packages {
-		for _, name := range missingPackages() {
-			fmt.Println(name)
-		}
-		return 0, nil
-	}
 	chosen, err := chosen(o.part)
 	if err != nil {
 		return 1, err
 	}
-	l, err := newLab(ctx, o.kvm)
+	l, err := newLab(ctx, o.kernel, o.kvm)
 	if err != nil {
 		return 1, err
 	}
@@ -73,7 +67,7 @@ func (o options) run(ctx context.Context) (code int, err error) {
 	if o.exec != "" {
 		return l.exec(ctx, o.exec)
 	}
-	if err := moduleRoot(); err != nil {
+	if err := os.Chdir(l.source); err != nil {
 		return 1, err
 	}
 	return 0, l.runParts(ctx, chosen, o.soak)

@@ -4,11 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
-// partLimit is how long the tests of a part may run, without its soak.
-const partLimit = 15 * time.Minute
+const (
+	// binaryLimit is how long the tests of one package may run in a part, without
+	// their soak: some times what they take on a quiet machine.
+	binaryLimit = 15 * time.Minute
+	// testLimit is how long, likewise, they may say nothing: a test begins, logs or
+	// ends.
+	testLimit = 5 * time.Minute
+)
 
 // errPart says that no part has a name.
 var errPart = errors.New("no such part")
@@ -43,10 +50,15 @@ var parts = []part{
 		},
 	},
 	{
-		name: "device",
-		runs: []testRun{{[]string{"./cache/device"}, ""}},
+		name:  "device",
+		hbmfs: true,
+		runs: []testRun{
+			{[]string{"./cache/device"}, ""},
+			{[]string{"./integration/lab/tests"}, "^TestDevices"},
+		},
 		required: []string{
-			"TestClientInThisProcess", "TestClientProcess", "TestRegionProperties",
+			"TestClientInThisProcess", "TestClientProcess", "TestConformance", "TestDescriptor", "TestDevicesFetch",
+			"TestImportMemfd", "TestImportRefusesMemfd", "TestImportUdmabuf",
 			"TestUdmabufIsTheMemfd", "TestUdmabufOverLimit", "TestUdmabufSizeIsExact",
 		},
 	},
@@ -61,27 +73,50 @@ var parts = []part{
 			"TestBadClients", "TestBadHello", "TestClientDies", "TestClientFallsSilent", "TestConformance", "TestDirect", "TestLabDMABuf", "TestLabRemoval",
 			"TestLabTransfer", "TestNobodyListens", "TestRDMAAbsent", "TestRDMAClients", "TestRDMADeviceRemoved", "TestRDMADeviceRemovedWhileDown", "TestRDMAFetch",
 			"TestRDMALinkDown", "TestRDMAMountKilled", "TestRDMAPlainRead", "TestRDMASoak", "TestRDMATargetKilled",
-			"TestRDMATargetStopped", "TestRDMAUnequalMTU", "TestRefusals", "TestServes", "TestTargetRestarts",
+			"TestRDMATargetStopped", "TestRDMAUnequalMTU", "TestRefusals", "TestServes", "TestServesMessages", "TestTargetRestarts",
 		},
 	},
 	{
-		name:  "devmem",
-		hbmfs: true,
-		runs: []testRun{
-			{[]string{"./transport/devmemtcp/..."}, ""},
-			{[]string{"./integration/lab/tests"}, "^Test(Memnic|Devmem|Loan)"},
-		},
+		name: "devmem-nic",
+		runs: []testRun{{[]string{"./transport/devmemtcp/internal/..."}, ""}},
 		required: []string{
-			"TestConformance", "TestConformanceNIC", "TestDevmemFetch", "TestDevmemLinkDown", "TestDevmemMountKilled", "TestDevmemPlainRead", "TestDevmemRefused",
-			"TestDevmemRemoved", "TestDevmemRuleRemoved", "TestDevmemSoak", "TestDevmemTargetKilled", "TestDevmemUnmounted", "TestDevmemUnsplit",
 			"TestLabBadInput", "TestLabBind", "TestLabCheck", "TestLabDown", "TestLabFailure", "TestLabForeignRule", "TestLabGone",
 			"TestLabInspect", "TestLabKeepsWhatWasSet", "TestLabKilled", "TestLabKilledAnyTime", "TestLabOpenAfterKill",
 			"TestLabOpenAndClose", "TestLabOtherNICs", "TestLabRenamed", "TestLabRulesRunOut", "TestLabSteer", "TestLabTraffic", "TestLayout",
-			"TestNICBesideTCP", "TestNICDirect", "TestNICDown", "TestNICRefusals", "TestNICRuleGone", "TestNICSoak",
-			"TestLoanBudget", "TestLoanFetch", "TestLoanHolderKilled", "TestLoanKilledOften", "TestLoanLost", "TestLoanMountKilled", "TestLoanSoak",
-			"TestLoanUnmounted", "TestLoanUsers", "TestNICLoanRate",
+		},
+	},
+	{
+		name: "devmem-links",
+		runs: []testRun{{[]string{"./transport/devmemtcp"}, ""}},
+		required: []string{
+			"TestConformance", "TestConformanceNIC", "TestNICBesideTCP", "TestNICDirect", "TestNICDown", "TestNICLoanRate",
+			"TestNICRefusals", "TestNICRuleGone", "TestNICSoak",
+		},
+	},
+	{
+		name: "devmem-kernel",
+		runs: []testRun{{[]string{"./integration/lab/tests"}, "^TestMemnic"}},
+		required: []string{
 			"TestMemnicDevmem", "TestMemnicExhausted", "TestMemnicKilled", "TestMemnicLate", "TestMemnicLinkDown",
 			"TestMemnicPlain", "TestMemnicPlainRecv", "TestMemnicRefusals", "TestMemnicRemoved", "TestMemnicSteering",
+		},
+	},
+	{
+		name:  "devmem-mounts",
+		hbmfs: true,
+		runs:  []testRun{{[]string{"./integration/lab/tests"}, "^TestDevmem"}},
+		required: []string{
+			"TestDevmemFetch", "TestDevmemLinkDown", "TestDevmemMountKilled", "TestDevmemPlainRead", "TestDevmemRefused",
+			"TestDevmemRemoved", "TestDevmemRuleRemoved", "TestDevmemSoak", "TestDevmemTargetKilled", "TestDevmemUnmounted", "TestDevmemUnsplit",
+		},
+	},
+	{
+		name:  "devmem-loans",
+		hbmfs: true,
+		runs:  []testRun{{[]string{"./integration/lab/tests"}, "^TestLoan"}},
+		required: []string{
+			"TestLoanBudget", "TestLoanFetch", "TestLoanHolderKilled", "TestLoanKilledOften", "TestLoanLost", "TestLoanMountKilled", "TestLoanSoak",
+			"TestLoanUnmounted", "TestLoanUsers",
 		},
 	},
 	{
@@ -99,18 +134,22 @@ var testEnv = []string{
 	"HBMFS_RDMA_ADDR=10.78.0.1", // of rxe1, which reaches itself
 }
 
-// chosen are the parts of a name; for none, all that need not be named.
+// chosen are the part of a name, or those whose names begin with it and a hyphen;
+// for none, all that need not be named.
 func chosen(name string) ([]part, error) {
 	if name == "" {
 		return slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return p.named }), nil
 	}
-	i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
-	if i < 0 {
-		var names []string
-		for _, p := range parts {
-			names = append(names, p.name)
+	var names []string
+	var found []part
+	for _, p := range parts {
+		names = append(names, p.name)
+		if p.name == name || strings.HasPrefix(p.name, name+"-") {
+			found = append(found, p)
 		}
+	}
+	if len(found) == 0 {
 		return nil, fmt.Errorf("%w: %q; there are %v", errPart, name, names)
 	}
-	return parts[i : i+1], nil
+	return found, nil
 }

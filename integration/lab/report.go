@@ -63,8 +63,16 @@ func isEmpty(s string) bool { return s == "" }
 
 var (
 	runLine = regexp.MustCompile(`^=== (RUN|NAME|CONT) +(\S+)$`)
-	endLine = regexp.MustCompile(`^ *--- (PASS|FAIL|SKIP): (\S+) \((.*)\)$`)
+	// breakLine is what Go's runtime writes before it shows goroutines.
+	breakLine = regexp.MustCompile(`^(panic|fatal error|SIG[A-Z]+): `)
+	endLine   = regexp.MustCompile(`^ *--- (PASS|FAIL|SKIP): (\S+) \((.*)\)$`)
+	// ownLine is what a test says itself, and not a program that it shows the log of.
+	ownLine = regexp.MustCompile(`^\S+_test\.go:\d+: `)
 )
+
+// ownLines is how many of a test's own lines are told of it: what failed, and
+// what came before and after.
+const ownLines = 6
 
 // testLog reads what a test binary writes with -test.v.
 type testLog struct {
@@ -72,7 +80,8 @@ type testLog struct {
 	results   report
 	current   string
 	last      string            // of all lines
-	said      map[string]string // the last line of each test that has not ended
+	broke     string            // the line that began the binary's own end, by a panic or a signal
+	said      map[string]string // of each test that has not ended: its own lines, or else the last one
 }
 
 func (l *testLog) line(text string) {
@@ -93,19 +102,38 @@ func (l *testLog) line(text string) {
 		l.results = append(l.results, r)
 		return
 	}
-	if text = strings.TrimSpace(text); text != "" {
+	if text = strings.TrimSpace(text); text != "" && l.broke == "" { // goroutines follow
 		l.last = text
-		if _, runs := l.said[l.current]; runs {
-			l.said[l.current] = text
+		if breakLine.MatchString(text) {
+			l.broke = text
+			return
+		}
+		if said, runs := l.said[l.current]; runs {
+			l.said[l.current] = keepLine(said, text)
 		}
 	}
 }
+
+// keepLine adds a line to what a test said before.
+func keepLine(said, text string) string {
+	switch {
+	case !ownLine.MatchString(said):
+		return text
+	case !ownLine.MatchString(text):
+		return said
+	}
+	lines := append(strings.Split(said, "\n"), text)
+	return strings.Join(lines[max(0, len(lines)-ownLines):], "\n")
+}
+
+// ended reports whether all tests that ran have ended.
+func (l *testLog) ended() bool { return len(l.said) == 0 }
 
 // end returns the results of all tests, of which those that have not ended
 // failed. A binary that failed for none of them is a failure of its own.
 func (l *testLog) end(ok bool) report {
 	for _, test := range slices.Sorted(maps.Keys(l.said)) {
-		l.results = append(l.results, result{part: l.part, pkg: l.pkg, test: test, outcome: "FAIL", why: "did not end: " + l.said[test]})
+		l.results = append(l.results, result{part: l.part, pkg: l.pkg, test: test, outcome: "FAIL", why: l.unfinished(test)})
 	}
 	switch {
 	case !ok && !l.results.failed():
@@ -114,4 +142,10 @@ func (l *testLog) end(ok bool) report {
 		l.results = append(l.results, result{part: l.part, pkg: l.pkg, outcome: "FAIL", why: "no tests ran"})
 	}
 	return l.results
+}
+
+// unfinished is what is known of a test that has not ended.
+func (l *testLog) unfinished(test string) string {
+	said := slices.DeleteFunc([]string{l.broke, l.said[test]}, isEmpty)
+	return "did not end: " + strings.Join(said, "; it last said: ")
 }

@@ -16,6 +16,8 @@ const verbose = `=== RUN   TestA
 === RUN   TestC
 === RUN   TestC/sub
     c_test.go:9: wrong bytes
+    c_test.go:12: mount:
+        time=now level=WARN msg="request failed"
 --- FAIL: TestC (0.30s)
     --- FAIL: TestC/sub (0.20s)
 === RUN   TestD
@@ -40,7 +42,7 @@ func TestReport(t *testing.T) {
 		{"p", "x", "TestA", "PASS", "0.01s", ""},
 		{"p", "x", "TestB", "SKIP", "0.00s", "b_test.go:3: unsupported: no GPU"},
 		{"p", "x", "TestC", "FAIL", "0.30s", ""},
-		{"p", "x", "TestC/sub", "FAIL", "0.20s", "c_test.go:9: wrong bytes"},
+		{"p", "x", "TestC/sub", "FAIL", "0.20s", "c_test.go:9: wrong bytes\nc_test.go:12: mount:"},
 		{"p", "x", "TestD", "SKIP", "0.00s", "d_test.go:4: lazy"},
 		{"p", "x", "TestE", "FAIL", "", "did not end: panic: boom"},
 	}
@@ -53,6 +55,7 @@ func TestReport(t *testing.T) {
 SKIP p x TestB 0.00s b_test.go:3: unsupported: no GPU
 FAIL p x TestC 0.30s
 FAIL p x TestC/sub 0.20s c_test.go:9: wrong bytes
+c_test.go:12: mount:
 SKIP p x TestD 0.00s d_test.go:4: lazy
 FAIL p x TestE did not end: panic: boom
 `
@@ -61,6 +64,35 @@ FAIL p x TestE did not end: panic: boom
 	}
 	if counts := got.counts(); counts != "1 passed, 3 failed, 2 skipped" {
 		t.Error(counts)
+	}
+}
+
+const hung = `=== RUN   TestA
+--- PASS: TestA (0.01s)
+=== RUN   TestB
+=== RUN   TestB/sub
+    b_test.go:3: asked
+panic: test timed out after 8m0s
+	running tests:
+		TestB (7m59s)
+goroutine 7 [running]:
+`
+
+// TestReportHung: a binary that ran out of time names the tests that it was in.
+func TestReportHung(t *testing.T) {
+	got := results(t, hung, false)
+	want := report{
+		{"p", "x", "TestA", "PASS", "0.01s", ""},
+		{"p", "x", "TestB", "FAIL", "", "did not end: panic: test timed out after 8m0s"},
+		{"p", "x", "TestB/sub", "FAIL", "", "did not end: panic: test timed out after 8m0s; it last said: b_test.go:3: asked"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v\nwant %+v", got, want)
+	}
+	log := &testLog{}
+	log.line("=== RUN   TestA")
+	if log.ended() {
+		t.Error("ended while a test runs")
 	}
 }
 
@@ -94,20 +126,6 @@ func TestRequired(t *testing.T) {
 	}
 }
 
-func TestLineWriter(t *testing.T) {
-	var out bytes.Buffer
-	var lines []string
-	w := &lineWriter{prefix: "> ", w: &out, each: func(line string) { lines = append(lines, line) }}
-	for _, piece := range []string{"a", "b\nc\n\n", "d"} {
-		if n, err := w.Write([]byte(piece)); n != len(piece) || err != nil {
-			t.Errorf("write %q: %d, %v", piece, n, err)
-		}
-	}
-	if want := []string{"ab", "c", ""}; !slices.Equal(lines, want) || out.String() != "> ab\n> c\n> \n" {
-		t.Errorf("%q, %q", lines, out.String())
-	}
-}
-
 func TestChosen(t *testing.T) {
 	all, err := chosen("")
 	if err != nil || len(all) == 0 || slices.ContainsFunc(all, func(p part) bool { return p.named }) {
@@ -116,6 +134,10 @@ func TestChosen(t *testing.T) {
 	one, err := chosen("boot")
 	if err != nil || len(one) != 1 || one[0].name != "boot" {
 		t.Errorf("one: %v, %v", one, err)
+	}
+	group, err := chosen("devmem")
+	if err != nil || len(group) < 2 || slices.ContainsFunc(group, func(p part) bool { return !strings.HasPrefix(p.name, "devmem-") }) {
+		t.Errorf("a group: %v, %v", group, err)
 	}
 	if _, err := chosen("no such"); err == nil {
 		t.Error("no error for a part that is none")

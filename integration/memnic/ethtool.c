@@ -2,6 +2,7 @@
 /* Rings, header/data split and channels. */
 #include <linux/ethtool_netlink.h>
 #include <linux/netdevice.h>
+#include <net/netdev_queues.h>
 
 #include "memnic.h"
 
@@ -39,11 +40,25 @@ static void memnic_get_ringparam(struct net_device *dev, struct ethtool_ringpara
 	rings->rx_pending = nic->ring_size;
 	more->tcp_data_split = nic->split ? ETHTOOL_TCP_DATA_SPLIT_ENABLED :
 					    ETHTOOL_TCP_DATA_SPLIT_DISABLED;
+#if MEMNIC_NEW_KERNEL
+	more->hds_thresh = nic->split_above;
+	more->hds_thresh_max = MEMNIC_MAX_MTU;
+#endif
+}
+
+/* What the module's parameter says is what the core thinks was asked for. */
+void memnic_split_init(struct memnic *nic)
+{
+#if MEMNIC_NEW_KERNEL
+	if (nic->split)
+		nic->dev->cfg->hds_config = ETHTOOL_TCP_DATA_SPLIT_ENABLED;
+#endif
 }
 
 struct memnic_rings {
 	unsigned int size;
 	bool split;
+	u32 split_above;
 };
 
 static int memnic_change_rings(struct memnic *nic, const void *to)
@@ -52,6 +67,7 @@ static int memnic_change_rings(struct memnic *nic, const void *to)
 
 	WRITE_ONCE(nic->ring_size, rings->size);
 	nic->split = rings->split;
+	nic->split_above = rings->split_above;
 	return 0;
 }
 
@@ -63,6 +79,9 @@ static int memnic_set_ringparam(struct net_device *dev, struct ethtool_ringparam
 	struct memnic_rings to = {
 		.size = rings->rx_pending,
 		.split = more->tcp_data_split == ETHTOOL_TCP_DATA_SPLIT_ENABLED,
+#if MEMNIC_NEW_KERNEL
+		.split_above = more->hds_thresh,
+#endif
 	};
 
 	if (to.size < 16) {
@@ -115,8 +134,20 @@ static u32 memnic_get_rxfh_key_size(struct net_device *dev)
 	return MEMNIC_KEY;
 }
 
+#if MEMNIC_NEW_KERNEL
+static u32 memnic_get_rx_ring_count(struct net_device *dev)
+{
+	return dev->real_num_rx_queues;
+}
+#endif
+
 const struct ethtool_ops memnic_ethtool_ops = {
+#if MEMNIC_NEW_KERNEL
+	.supported_ring_params	= ETHTOOL_RING_USE_TCP_DATA_SPLIT | ETHTOOL_RING_USE_HDS_THRS,
+	.get_rx_ring_count	= memnic_get_rx_ring_count,
+#else
 	.supported_ring_params	= ETHTOOL_RING_USE_TCP_DATA_SPLIT,
+#endif
 	.get_drvinfo		= memnic_get_drvinfo,
 	.get_link		= ethtool_op_get_link,
 	.get_ringparam		= memnic_get_ringparam,

@@ -3,7 +3,7 @@
  * The module: platform devices, their driver, and the network devices on
  * them. It owns which device is whose peer.
  */
-#include <linux/dma-mapping.h>
+#include <linux/dma-map-ops.h>
 #include <linux/etherdevice.h>
 #include <linux/if_vlan.h>
 #include <linux/module.h>
@@ -189,6 +189,7 @@ static int memnic_probe(struct platform_device *pdev)
 	struct memnic *nic;
 	int err;
 
+	set_dma_ops(&pdev->dev, &memnic_dma_ops);
 	err = dma_coerce_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
 	if (err)
 		return err;
@@ -202,6 +203,7 @@ static int memnic_probe(struct platform_device *pdev)
 	nic->ring_size = ring;
 	nic->split = split;
 	memnic_setup(dev, pdev);
+	memnic_split_init(nic);
 	memnic_queues_init(nic);
 	memnic_steer_init(nic);
 	platform_set_drvdata(pdev, nic);
@@ -232,15 +234,18 @@ static void memnic_remove(struct platform_device *pdev)
 static struct platform_driver memnic_driver = {
 	.driver	= { .name = MEMNIC_NAME },
 	.probe	= memnic_probe,
-	.remove_new = memnic_remove,
+	.remove	= memnic_remove,
 };
 
 static void memnic_unregister_devices(void)
 {
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(devices); i++)
+	for (i = 0; i < ARRAY_SIZE(devices); i++) {
 		platform_device_unregister(devices[i]);
+		if (devices[i])
+			memnic_dma_exit(&devices[i]->dev);
+	}
 }
 
 static int memnic_register_devices(void)

@@ -15,6 +15,8 @@
 #include <linux/skbuff.h>
 #include <net/flow_dissector.h>
 
+#include "compat.h"
+
 #define MEMNIC_NAME "memnic"
 #define MEMNIC_MAX_QUEUES 16
 #define MEMNIC_MAX_RING 4096
@@ -62,6 +64,7 @@ struct memnic {
 	struct memnic __rcu *peer;
 	unsigned int ring_size; /* changes while down */
 	bool split;		/* changes while down */
+	u32 split_above;	/* bytes of a packet; likewise */
 	struct memnic_rule __rcu *rules[MEMNIC_RULES];
 	u32 indir[MEMNIC_INDIR];
 	u8 key[MEMNIC_KEY];
@@ -88,6 +91,11 @@ static inline void memnic_add(struct memnic_queue *q, enum memnic_counter c, s64
 /* main.c */
 extern bool memnic_unsplit;
 
+/* dma.c */
+extern const struct dma_map_ops memnic_dma_ops;
+void *memnic_dma_target(dma_addr_t dma);
+void memnic_dma_exit(struct device *dev);
+
 /* queue.c */
 extern const struct netdev_queue_mgmt_ops memnic_queue_mgmt_ops;
 void memnic_queues_init(struct memnic *nic);
@@ -111,6 +119,7 @@ int memnic_set_rxfh(struct net_device *dev, struct ethtool_rxfh_param *rxfh,
 		    struct netlink_ext_ack *extack);
 
 /* ethtool.c */
+void memnic_split_init(struct memnic *nic);
 extern const struct ethtool_ops memnic_ethtool_ops;
 
 /* stats.c */

@@ -61,7 +61,7 @@ static struct page_pool *memnic_create_pool(struct memnic_queue *q)
 
 static void memnic_queue_enable(struct memnic_queue *q)
 {
-	napi_enable(&q->napi);
+	napi_enable_locked(&q->napi);
 	/* Packets may have come in the meantime. */
 	local_bh_disable();
 	napi_schedule(&q->napi);
@@ -71,7 +71,7 @@ static void memnic_queue_enable(struct memnic_queue *q)
 /* Afterwards the pool may be destroyed at any time. */
 static void memnic_queue_disable(struct memnic_queue *q)
 {
-	napi_disable(&q->napi);
+	napi_disable_locked(&q->napi);
 	page_pool_disable_direct_recycling(q->pool);
 }
 
@@ -154,7 +154,7 @@ void memnic_queues_init(struct memnic *nic)
 	}
 }
 
-static int memnic_queue_mem_alloc(struct net_device *dev, void *mem, int index)
+static int memnic_queue_mem_alloc(struct net_device *dev, MEMNIC_QCFG void *mem, int index)
 {
 	struct memnic_queue_mem *m = mem;
 	struct memnic *nic = netdev_priv(dev);
@@ -184,7 +184,7 @@ static void memnic_queue_mem_free(struct net_device *dev, void *mem)
 	page_pool_destroy(m->pool);
 }
 
-static int memnic_queue_start(struct net_device *dev, void *mem, int index)
+static int memnic_queue_start(struct net_device *dev, MEMNIC_QCFG void *mem, int index)
 {
 	struct memnic_queue_mem *m = mem;
 	struct memnic *nic = netdev_priv(dev);

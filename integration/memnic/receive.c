@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The receiving end: packets of the peer become packets in this queue's memory. */
-#include <linux/dma-direct.h>
 #include <linux/etherdevice.h>
 #include <net/page_pool/helpers.h>
 
@@ -14,14 +13,6 @@
  */
 #define MEMNIC_LINEAR 192u
 
-/* The CPU's address of what a DMA engine would write to; NULL: no RAM. */
-static void *memnic_dma_target(struct memnic_queue *q, netmem_ref netmem)
-{
-	phys_addr_t phys = dma_to_phys(q->pool->p.dev, page_pool_get_dma_addr_netmem(netmem));
-
-	return pfn_valid(PHYS_PFN(phys)) ? phys_to_virt(phys) : NULL;
-}
-
 /* Put the bytes of in from offset on into the queue's memory, as fragments of out. */
 static bool memnic_place(struct memnic_queue *q, struct sk_buff *out,
 			 const struct sk_buff *in, unsigned int from)
@@ -34,11 +25,11 @@ static bool memnic_place(struct memnic_queue *q, struct sk_buff *out,
 
 		if (frags == MAX_SKB_FRAGS)
 			return false;
-		netmem = page_pool_alloc_netmem(q->pool, GFP_ATOMIC | __GFP_NOWARN);
+		netmem = page_pool_alloc_netmems(q->pool, GFP_ATOMIC | __GFP_NOWARN);
 		if (!netmem)
 			return false;
 		skb_add_rx_frag_netmem(out, frags, netmem, 0, n, PAGE_SIZE);
-		target = memnic_dma_target(q, netmem);
+		target = memnic_dma_target(page_pool_get_dma_addr_netmem(netmem));
 		if (!target || skb_copy_bits(in, from, target, n))
 			return false;
 		from += n;
@@ -90,6 +81,11 @@ static void memnic_deliver(struct memnic_queue *q, struct sk_buff *out, const st
 	napi_gro_receive(&q->napi, out);
 }
 
+static bool memnic_splits(const struct memnic *nic, const struct sk_buff *in)
+{
+	return nic->split && in->len > nic->split_above && !READ_ONCE(memnic_unsplit);
+}
+
 static void memnic_receive(struct memnic_queue *q, struct sk_buff *in)
 {
 	unsigned int header = memnic_cb(in)->header;
@@ -98,7 +94,7 @@ static void memnic_receive(struct memnic_queue *q, struct sk_buff *in)
 	struct sk_buff *out;
 
 	if (payload)
-		linear = q->nic->split && !READ_ONCE(memnic_unsplit) ? header : min(in->len, MEMNIC_LINEAR);
+		linear = memnic_splits(q->nic, in) ? header : min(in->len, MEMNIC_LINEAR);
 	out = memnic_rebuild(q, in, linear);
 	if (!out) {
 		memnic_add(q, MEMNIC_NOMEM_DROPS, 1);

@@ -36,7 +36,7 @@ func newBench(ctx context.Context, o options) (_ *bench, err error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("must be root: it mounts file systems")
 	}
-	if err := checkRoom(o.dir, int64(o.size)); err != nil {
+	if err := checkRoom(o.size); err != nil {
 		return nil, err
 	}
 	if err := b.makeScratch(); err != nil {
@@ -46,7 +46,7 @@ func newBench(ctx context.Context, o options) (_ *bench, err error) {
 }
 
 func (b *bench) makeScratch() error {
-	dir, err := os.MkdirTemp(b.dir, "hbmfs-bench-")
+	dir, err := os.MkdirTemp("", "hbmfs-bench-")
 	if err != nil {
 		return err
 	}
@@ -61,9 +61,9 @@ func (b *bench) fill(ctx context.Context) error {
 	if err := b.build(ctx); err != nil {
 		return err
 	}
-	b.say("writing " + formatSize(int64(b.size)) + " to " + b.data)
+	b.say("writing " + formatSize(b.size) + " to " + b.data)
 	return errors.Join(
-		writeTagged(ctx, b.file(), 1, int64(b.size)),
+		writeTagged(ctx, b.file(), 1, b.size),
 		writeTagged(ctx, filepath.Join(b.data, scrubName), 2, poolSize))
 }
 
@@ -72,7 +72,7 @@ func (b *bench) file() string { return filepath.Join(b.data, fileName) }
 
 // warm brings the measured file into the page cache.
 func (b *bench) warm(ctx context.Context) error {
-	_, err := readRange(ctx, b.file(), 0, int64(b.size), extent)
+	_, err := readRange(ctx, b.file(), 0, b.size, extent)
 	return err
 }
 

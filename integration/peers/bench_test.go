@@ -12,17 +12,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestByteSize(t *testing.T) {
-	for text, want := range map[string]int64{"2GiB": 2 << 30, "512MiB": 512 << 20, "4KiB": 4096, "123": 123} {
-		var s byteSize
-		if err := s.Set(text); err != nil || int64(s) != want || s.String() != text {
-			t.Errorf("Set(%q) = %d (%v), error %v; want %d", text, s, &s, err, want)
-		}
-	}
-	for _, text := range []string{"", "GiB", "-1", "0", "2GB", "1.5GiB", "99999999999GiB"} {
-		var s byteSize
-		if s.Set(text) == nil {
-			t.Errorf("Set(%q) = %d, want an error", text, s)
+func TestFormatSize(t *testing.T) {
+	for n, want := range map[int64]string{2 << 30: "2 GiB", 512 << 20: "512 MiB", 4096: "4 KiB", 123: "123", 0: "0"} {
+		if got := formatSize(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
 		}
 	}
 }
@@ -75,25 +68,6 @@ func TestParseField(t *testing.T) {
 	}
 }
 
-func TestMountListed(t *testing.T) {
-	const table = "36 35 98:0 / /mnt/a rw,noatime master:1 - ext3 /dev/root rw\n"
-	if !mountListed(table, "/mnt/a") || mountListed(table, "/mnt") || mountListed(table, "/") {
-		t.Error("want /mnt/a to be listed, and it alone")
-	}
-}
-
-func TestLineOf(t *testing.T) {
-	const ready = "time=now level=INFO\nserving a=/x b=/y on 127.0.0.1:7070\nmore"
-	if got := lineOf(ready, "serving "); got != "serving a=/x b=/y on 127.0.0.1:7070" {
-		t.Errorf("got %q", got)
-	}
-	for _, early := range []string{"", "serving a=/x on 127.0.0.1:70", "not serving a on b\n"} {
-		if got := lineOf(early, "serving "); got != "" {
-			t.Errorf("found %q in %q", got, early)
-		}
-	}
-}
-
 func TestPeersReports(t *testing.T) {
 	if rate, err := iperfRate([]byte(`{"end":{"sum_received":{"bits_per_second":8e9}}}`)); rate != 1e9 || err != nil {
 		t.Errorf("iperf3: %v, error %v; want 1e9", rate, err)
@@ -112,8 +86,9 @@ func TestPeersReports(t *testing.T) {
 }
 
 func TestMissingToolsNamesPackagesOnce(t *testing.T) {
-	got := missingTools([]tool{{"no-such-a", "pkg-x"}, {"sh", "dash"}, {"no-such-b", "pkg-x"}})
-	if want := "no-such-a, no-such-b not installed: apt-get install pkg-x"; got != want {
+	t.Setenv("PATH", "")
+	got := missingTools([]string{nbdcopyTool, "/proc/self/exe", nbdfuseTool, sshfsTool})
+	if want := "nbdcopy, nbdfuse, sshfs not installed: apt-get install libnbd-bin sshfs"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := missingTools(nil); got != "" {

@@ -40,7 +40,8 @@ func tag(buf []byte, file uint64, off int64) {
 
 // checkRoom refuses a run that would fill the disk, or whose file would not stay
 // in the page cache beside a pool and the bench's own copy of one.
-func checkRoom(dir string, size int64) error {
+func checkRoom(size int64) error {
+	dir := os.TempDir()
 	const slack = 1 << 30
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {
@@ -60,5 +61,5 @@ func checkRoom(dir string, size int64) error {
 }
 
 func roomError(what string, have, need int64) error {
-	return fmt.Errorf("not enough %s: %d MiB free, %d MiB needed; take a smaller --size or another --dir", what, have>>20, need>>20)
+	return fmt.Errorf("not enough %s: %d MiB free, %d MiB needed; take --quick or another TMPDIR", what, have>>20, need>>20)
 }

@@ -6,7 +6,8 @@
 // Each row of the table is two things that are measured in turn (A B A B ...) in
 // one run, after one round that is not counted. Only their ratio is judged: the
 // machine's own speed is in both. A row whose peer is not installed is marked
-// "not measured", with the package to install; it never counts as passed.
+// "not measured", with the package to install; it never counts as passed. A row
+// that misses its bound is marked "BELOW", and fails the run only with --strict.
 //
 // What every row takes for granted: the file lies in the target's page cache
 // (the bench writes it fresh, and reads it before each measurement); a fetch is cold (the extents are not in the pool,

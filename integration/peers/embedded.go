@@ -36,7 +36,7 @@ func (s *stage) pread(threads int) (measure, error) {
 	s.undo.add(f.Close)
 	return func(ctx context.Context) (float64, error) {
 		began := time.Now()
-		err := readExtents(ctx, f, int64(s.size), region.Bytes(), threads)
+		err := readExtents(ctx, f, s.size, region.Bytes(), threads)
 		return float64(s.size) / time.Since(began).Seconds(), err
 	}, nil
 }

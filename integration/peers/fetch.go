@@ -40,12 +40,7 @@ func (s *stage) fetchCold(m *hbmfsMount) measure {
 		if err := s.scrub(ctx, m); err != nil {
 			return 0, err
 		}
-		began := time.Now()
-		hits, err := s.fetch(ctx, m, 0, int64(s.size), window)
-		if err == nil && hits > 0 {
-			err = fmt.Errorf("%w: %d bytes were in the pool", errWarm, hits)
-		}
-		return float64(s.size) / time.Since(began).Seconds(), err
+		return s.fetchRange(m)(ctx, 0, s.size, window)
 	}
 }
 
@@ -59,7 +54,7 @@ func (s *stage) scrub(ctx context.Context, m *hbmfsMount) error {
 // stream fetches the file again and again until so many bytes came.
 func (s *stage) stream(ctx context.Context, m *hbmfsMount, bytes int64) error {
 	for bytes > 0 {
-		n := min(bytes, int64(s.size))
+		n := min(bytes, s.size)
 		if _, err := s.fetch(ctx, m, 0, n, window); err != nil {
 			return err
 		}
@@ -113,12 +108,11 @@ type fetchRun struct {
 
 // work fetches windows until none is left. Each fetch releases the one before.
 func (r *fetchRun) work(ctx context.Context) error {
-	var x client.Fetch
+	var x client.Lease
 	for {
 		off := r.next.Add(r.request) - r.request
 		if off >= r.end {
-			_, err := r.file.Release(x.Handle)
-			return err
+			return r.file.Release(x.Handle)
 		}
 		if err := r.window(ctx, &x, off, min(r.request, r.end-off)); err != nil {
 			return err
@@ -127,9 +121,9 @@ func (r *fetchRun) work(ctx context.Context) error {
 }
 
 // window fetches all of one window, however many answers that takes.
-func (r *fetchRun) window(ctx context.Context, x *client.Fetch, off, length int64) error {
+func (r *fetchRun) window(ctx context.Context, x *client.Lease, off, length int64) error {
 	for end := off + length; off < end; off += x.Fetched {
-		err := r.file.FetchInto(ctx, x, off, end-off, client.FetchOptions{Segments: segments, Release: x.Handle})
+		err := r.file.FetchInto(ctx, x, off, end-off, client.FetchOptions{MaxSegments: segments, Release: x.Handle})
 		if err != nil {
 			return err
 		}
@@ -154,15 +148,14 @@ func (s *stage) fetchResident(ctx context.Context, m *hbmfsMount) (measure, int,
 		return nil, 0, err
 	}
 	s.undo.add(f.Close)
-	var x client.Fetch
+	var x client.Lease
 	// A context that can't end: a resident extent is there at once.
 	ctx = context.WithoutCancel(ctx)
 	call := func() error {
-		if err := f.FetchInto(ctx, &x, 0, extent, client.FetchOptions{Segments: segments}); err != nil {
+		if err := f.FetchInto(ctx, &x, 0, extent, client.FetchOptions{MaxSegments: segments}); err != nil {
 			return err
 		}
-		_, err := f.Release(x.Handle)
-		return err
+		return f.Release(x.Handle)
 	}
 	return medianTime(call), segments, call()
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 const (
@@ -17,16 +16,15 @@ const (
 // returns reads a second. Each job has a quarter of the file, and reads a 64th
 // of its blocks.
 func (s *stage) randomRead(ctx context.Context, path string) (float64, error) {
-	share := int64(s.size) / randomJobs / randomBlock * randomBlock
-	var out strings.Builder
-	_, err := timed(ctx, &out, "fio", "--name=random", "--filename="+path, "--readonly", "--rw=randread",
+	share := s.size / randomJobs / randomBlock * randomBlock
+	out, _, err := timed(ctx, "fio", "--name=random", "--filename="+path, "--readonly", "--rw=randread",
 		"--ioengine=psync", "--bs=4k", fmt.Sprintf("--numjobs=%d", randomJobs), "--invalidate=0",
 		fmt.Sprintf("--size=%d", share), fmt.Sprintf("--offset_increment=%d", share),
 		fmt.Sprintf("--io_size=%d", share/64), "--group_reporting", "--output-format=json")
 	if err != nil {
 		return 0, err
 	}
-	return fioRate([]byte(out.String()))
+	return fioRate(out)
 }
 
 // fioRate reads the reads a second out of fio's report.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"hbmfs/fs/client"
+	"hbmfs/integration/process"
 )
 
 // connections is how many a mount has to its target: as many as nbdcopy.
@@ -17,40 +18,24 @@ const connections = 4
 // build builds hbmfs from this tree.
 func (b *bench) build(ctx context.Context) error {
 	b.hbmfs = filepath.Join(b.scratch, "hbmfs")
-	_, err := timed(ctx, nil, "go", "build", "-o", b.hbmfs, "hbmfs/cmd/hbmfs")
+	_, _, err := timed(ctx, "go", "build", "-o", b.hbmfs, "hbmfs/cmd/hbmfs")
 	return err
 }
 
 // startTarget serves the exports (NAME=PATH) in a process of their own and
 // returns its address.
 func (s *stage) startTarget(ctx context.Context, exports ...string) (addr string, err error) {
-	p, err := start(s.hbmfs, append([]string{"serve", "--listen", "127.0.0.1:0"}, exports...)...)
+	p, err := s.start(s.hbmfs, append([]string{"serve", "--listen", "127.0.0.1:0"}, exports...)...)
 	if err != nil {
 		return "", err
 	}
-	s.undo.add(p.stop)
-	err = p.until(ctx, "serving", func() bool {
-		line := lineOf(p.output.String(), "serving ")
-		addr = line[strings.LastIndex(line, " ")+1:]
-		return addr != ""
-	})
-	return addr, err
-}
-
-// lineOf finds the whole line that starts with prefix in what a program has
-// printed so far, without its end; "" if it is not there yet.
-func lineOf(output, prefix string) string {
-	for line := range strings.Lines(output) {
-		if whole, ok := strings.CutSuffix(line, "\n"); ok && strings.HasPrefix(whole, prefix) {
-			return whole
-		}
-	}
-	return ""
+	line, err := p.AwaitLine(ctx, "serving ")
+	return line[strings.LastIndex(line, " ")+1:], err
 }
 
 // hbmfsMount is a mount, its daemon, and the bench's connection to it.
 type hbmfsMount struct {
-	*proc
+	*process.Process
 	dir    string
 	client *client.Mount
 }
@@ -63,7 +48,7 @@ func (m *hbmfsMount) close() error {
 	if m.client != nil {
 		err = m.client.Close()
 	}
-	return errors.Join(err, unmount(m.dir, m.proc))
+	return errors.Join(err, detach(m.dir), m.Stop())
 }
 
 // mountTCP serves the bench's files and mounts them over tcp. Flags override
@@ -98,11 +83,11 @@ func (s *stage) mountNow(ctx context.Context, source string, pool int64, flags .
 	}
 	args := append([]string{"mount", source, dir, "--foreground", fmt.Sprintf("--pool=%d", pool),
 		fmt.Sprintf("--extent=%d", extent), fmt.Sprintf("--connections=%d", connections)}, flags...)
-	p, err := start(s.hbmfs, args...)
+	p, err := process.Start(process.Command(s.hbmfs, args...))
 	if err != nil {
 		return nil, err
 	}
-	m := &hbmfsMount{proc: p, dir: dir}
+	m := &hbmfsMount{Process: p, dir: dir}
 	if err := m.connect(ctx); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
@@ -111,7 +96,7 @@ func (s *stage) mountNow(ctx context.Context, source string, pool int64, flags .
 
 // connect waits until the mount answers.
 func (m *hbmfsMount) connect(ctx context.Context) (err error) {
-	if err := m.until(ctx, "mounted", func() bool { return lineOf(m.output.String(), "mounted ") != "" }); err != nil {
+	if _, err := m.AwaitLine(ctx, "mounted "); err != nil {
 		return err
 	}
 	m.client, err = client.OpenMount(m.dir)
@@ -133,18 +118,13 @@ func (m *hbmfsMount) allocations() (float64, error) {
 	return stats.Allocations, nil
 }
 
-// onHbmfs measures something on a mount that has just been made.
-func (s *stage) onHbmfs(source, name string, do func(context.Context, string) (float64, error)) measure {
-	return func(ctx context.Context) (v float64, err error) {
+// fresh mounts a source.
+func (s *stage) fresh(source string) mounting {
+	return func(ctx context.Context) (string, func() error, error) {
 		m, err := s.mountNow(ctx, source, poolSize)
 		if err != nil {
-			return 0, err
+			return "", nil, err
 		}
-		defer func() {
-			if downErr := m.close(); err == nil {
-				err = downErr
-			}
-		}()
-		return do(ctx, m.path(name))
+		return m.dir, m.close, nil
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 )
 
 // startIperf runs an iperf3 server and returns its port.
@@ -13,27 +12,24 @@ func (s *stage) startIperf(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p, err := start("iperf3", "--server", "--bind", "127.0.0.1", "--port", port, "--forceflush")
+	p, err := s.start("iperf3", "--server", "--bind", "127.0.0.1", "--port", port, "--forceflush")
 	if err != nil {
 		return "", err
 	}
-	s.undo.add(p.stop)
-	return port, p.until(ctx, "listening", func() bool {
-		return strings.Contains(p.output.String(), "Server listening")
-	})
+	_, err = p.AwaitLine(ctx, "Server listening")
+	return port, err
 }
 
 // iperf measures four streams that move as many bytes as the file has, in bytes
 // a second.
 func (s *stage) iperf(port string) measure {
 	return func(ctx context.Context) (float64, error) {
-		var out strings.Builder
-		_, err := timed(ctx, &out, "iperf3", "--client", "127.0.0.1", "--port", port,
-			"--parallel", "4", "--bytes", fmt.Sprint(int64(s.size)), "--json")
+		out, _, err := timed(ctx, "iperf3", "--client", "127.0.0.1", "--port", port,
+			"--parallel", "4", "--bytes", fmt.Sprint(s.size), "--json")
 		if err != nil {
 			return 0, err
 		}
-		return iperfRate([]byte(out.String()))
+		return iperfRate(out)
 	}
 }
 

@@ -88,6 +88,7 @@ func constantPair(ours, peer float64, undone *bool) func(context.Context, *stage
 }
 
 func TestMeasureRow(t *testing.T) {
+	t.Setenv("PATH", "")
 	boom := errors.New("boom")
 	var undone bool
 	for _, c := range []struct {
@@ -97,8 +98,8 @@ func TestMeasureRow(t *testing.T) {
 	}{
 		{row{rule: atLeast(2), open: constantPair(4, 2, &undone)}, met, "a note"},
 		{row{rule: atLeast(2), open: constantPair(3, 2, &undone)}, below, "a note"},
-		{row{rule: atLeast(2), needs: []tool{{"no-such-program", "pkg"}}}, notMeasured,
-			"no-such-program not installed: apt-get install pkg"},
+		{row{rule: atLeast(2), needs: []string{fioTool}}, notMeasured,
+			"fio not installed: apt-get install fio"},
 		{row{rule: atLeast(2), open: func(_ context.Context, s *stage) (pair, error) {
 			s.undo.add(func() error { undone = true; return nil })
 			return pair{}, boom

@@ -24,7 +24,7 @@ func openMemory(ctx context.Context, s *stage) (pair, error) {
 		return pair{}, err
 	}
 	ours := func(ctx context.Context) (float64, error) {
-		return peakWhile(m.pid(), func() error { return s.stream(ctx, m, memoryStream) })
+		return peakWhile(m.PID(), func() error { return s.stream(ctx, m, memoryStream) })
 	}
 	return pair{ours: ours, peer: constant(memoryPool + memoryRoom),
 		note: "peak VmRSS of the mount's daemon, sampled every 5 ms; the pool is in it"}, nil

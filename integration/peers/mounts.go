@@ -6,38 +6,60 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
+
+	"hbmfs/integration/process"
 )
+
+// unmountLimit is how long a mount may stay busy.
+const unmountLimit = 10 * time.Second
+
+// mounting is a mount of which a measurement has one of its own: it returns where
+// that mount's files are, and how to take it down.
+type mounting func(context.Context) (dir string, unmount func() error, err error)
+
+// measure measures something at a path of a mount that has just been made.
+func (m mounting) measure(name string, do func(context.Context, string) (float64, error)) measure {
+	return func(ctx context.Context) (v float64, err error) {
+		dir, unmount, err := m(ctx)
+		if err != nil {
+			return 0, err
+		}
+		defer func() {
+			if downErr := unmount(); err == nil {
+				err = downErr
+			}
+		}()
+		return do(ctx, filepath.Join(dir, name))
+	}
+}
 
 // mountPoint makes an empty directory to mount on.
 func (s *stage) mountPoint() (string, error) {
 	return os.MkdirTemp(filepath.Join(s.scratch, "mnt"), "")
 }
 
-// mount starts a program that serves a mount at dir and stays in the
-// foreground, and returns once the mount is there.
-func mount(ctx context.Context, dir, name string, args ...string) (*proc, error) {
-	p, err := start(name, args...)
+// mount starts a program that serves a mount and stays in the foreground, and
+// returns once the mount is there. args makes its arguments for a directory.
+func (s *stage) mount(ctx context.Context, name string, args func(dir string) []string) (dir string, unmount func() error, err error) {
+	if dir, err = s.mountPoint(); err != nil {
+		return "", nil, err
+	}
+	p, err := process.Start(process.Command(name, args(dir)...))
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	if err := p.until(ctx, "its mount", func() bool { return isMounted(dir) }); err != nil {
-		return nil, errors.Join(err, unmount(dir, p))
+	unmount = func() error { return errors.Join(detach(dir), p.Stop()) }
+	if err := p.Await(ctx, "its mount", func() bool { return process.IsMounted(dir) }); err != nil {
+		return "", nil, errors.Join(err, unmount())
 	}
-	return p, nil
-}
-
-// unmount takes a mount down and waits for the program that served it.
-func unmount(dir string, p *proc) error {
-	err := detach(dir)
-	return errors.Join(err, p.stop())
+	return dir, unmount, nil
 }
 
 // detach unmounts dir; if it stays busy, lazily, and says so.
 func detach(dir string) error {
-	for end := time.Now().Add(stopTimeout); ; time.Sleep(pollInterval) {
+	for end := time.Now().Add(unmountLimit); ; time.Sleep(2 * time.Millisecond) {
 		switch err := syscall.Unmount(dir, 0); {
 		case err == nil, errors.Is(err, syscall.EINVAL): // EINVAL: not mounted, any more
 			return nil
@@ -45,20 +67,4 @@ func detach(dir string) error {
 			return fmt.Errorf("umount %s: %w; detached: %v", dir, err, syscall.Unmount(dir, syscall.MNT_DETACH))
 		}
 	}
-}
-
-// isMounted reports whether something is mounted at dir.
-func isMounted(dir string) bool {
-	table, err := os.ReadFile("/proc/self/mountinfo")
-	return err == nil && mountListed(string(table), dir)
-}
-
-// mountListed looks for dir in a mountinfo table (proc_pid_mountinfo(5)).
-func mountListed(table, dir string) bool {
-	for line := range strings.Lines(table) {
-		if f := strings.Fields(line); len(f) > 4 && f[4] == dir {
-			return true
-		}
-	}
-	return false
 }

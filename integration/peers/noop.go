@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"syscall"
 
@@ -17,18 +16,14 @@ import (
 // of its own, as hbmfs does.
 const noopCommand = "serve-noop"
 
-// serveNoop mounts at dir and returns once it is unmounted.
-func serveNoop(dir string) error {
+// serveNoop mounts at dir and returns once it is unmounted, which the end of ctx
+// does too.
+func serveNoop(ctx context.Context, dir string) error {
 	srv, err := fusefs.Mount(dir, &noopRoot{}, noopOptions())
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", dir, err)
 	}
-	end := make(chan os.Signal, 1)
-	signal.Notify(end, syscall.SIGTERM, os.Interrupt)
-	go func() {
-		<-end
-		_ = srv.Unmount() // else the bench unmounts
-	}()
+	defer context.AfterFunc(ctx, func() { _ = srv.Unmount() })() // else the bench unmounts
 	srv.Wait()
 	return nil
 }
@@ -79,15 +74,11 @@ func (s *stage) mountNoop(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := s.mountPoint()
+	dir, unmount, err := s.mount(ctx, self, func(dir string) []string { return []string{noopCommand, dir} })
 	if err != nil {
 		return nil, err
 	}
-	p, err := mount(ctx, dir, self, noopCommand, dir)
-	if err != nil {
-		return nil, err
-	}
-	s.undo.add(func() error { return unmount(dir, p) })
+	s.undo.add(unmount)
 	f, err := os.Open(filepath.Join(dir, fileName))
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 // sequentialRead reads the whole file as dd does, 1 MiB at a time by one reader,
 // and returns bytes a second.
 func (s *stage) sequentialRead(ctx context.Context, path string) (float64, error) {
-	return readRange(ctx, path, 0, int64(s.size), 1<<20)
+	return readRange(ctx, path, 0, s.size, 1<<20)
 }
 
 // readRange reads [off, off+length) in requests of one size by one reader, and

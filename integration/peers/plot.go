@@ -11,9 +11,9 @@ import (
 // The plot's geometry, in SVG user units.
 const (
 	plotWidth, plotHeight = 820, 490
-	plotLeft, plotRight   = 70, 620 // of the axes; names of lines stand right of them
+	plotLeft, plotRight   = 70, 620 // of the axes; the lines' names stand right of them
 	plotTop, plotBottom   = 60, 400
-	nameGap               = 18 // least distance of two names
+	nameGap               = 18 // of the lines' names
 )
 
 // Hues that colour-blind readers can tell apart (Okabe and Ito).
@@ -45,9 +45,10 @@ func writePlot(w io.Writer, title, subtitle, note string, requests []int64, line
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", plotWidth, plotHeight)
 	p.axes(&b)
 	for i, l := range lines {
-		p.line(&b, l, lineColours[i%len(lineColours)])
+		colour := lineColours[i%len(lineColours)]
+		p.line(&b, l, colour)
+		text(&b, plotRight+6, float64(plotTop+4+i*nameGap), fmt.Sprintf(`fill="%s" font-weight="bold"`, colour), l.name)
 	}
-	p.names(&b)
 	text(&b, plotLeft, plotHeight-8, `font-size="11" fill="#666"`, note)
 	b.WriteString("</svg>\n")
 	_, err := io.WriteString(w, b.String())
@@ -119,18 +120,11 @@ func (p *plot) axes(b *strings.Builder) {
 	for i, request := range p.requests {
 		x := p.x(i)
 		fmt.Fprintf(b, `<path d="M%.1f %dv5" stroke="#222"/>`+"\n", x, plotBottom)
-		text(b, x, plotBottom+20, `text-anchor="middle"`, spacedSize(request))
+		text(b, x, plotBottom+20, `text-anchor="middle"`, formatSize(request))
 	}
 	fmt.Fprintf(b, `<path d="M%d %dH%d" stroke="#222"/>`+"\n", plotLeft, plotBottom, plotRight)
 	text(b, (plotLeft+plotRight)/2, plotBottom+46, `text-anchor="middle"`, "request size")
 	text(b, 0, 0, fmt.Sprintf(`text-anchor="middle" transform="translate(22 %d) rotate(-90)"`, (plotTop+plotBottom)/2), "throughput, GB/s")
-}
-
-// spacedSize is formatSize as a reader expects it in a drawing: "4 KiB".
-func spacedSize(n int64) string {
-	s := formatSize(n)
-	unit := strings.TrimLeft(s, "0123456789")
-	return strings.TrimSpace(strings.TrimSuffix(s, unit) + " " + unit)
 }
 
 func (p *plot) line(b *strings.Builder, l line, colour string) {
@@ -142,38 +136,6 @@ func (p *plot) line(b *strings.Builder, l line, colour string) {
 		fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"/>`+"\n", x, p.y(s.median()), colour)
 	}
 	fmt.Fprintf(b, `<path d="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", &path, colour)
-}
-
-// names writes each line's name at its end, moved apart where ends are close.
-func (p *plot) names(b *strings.Builder) {
-	for i, y := range p.nameHeights() {
-		text(b, plotRight+6, y+4, fmt.Sprintf(`fill="%s" font-weight="bold"`, lineColours[i%len(lineColours)]), p.lines[i].name)
-	}
-}
-
-// nameHeights is where the names go: at the lines' ends, from the highest end
-// down, each at least nameGap below the one before.
-func (p *plot) nameHeights() []float64 {
-	ys := make([]float64, len(p.lines))
-	placed := make([]bool, len(p.lines))
-	floor := math.Inf(-1)
-	for range p.lines {
-		next := -1
-		for i := range p.lines {
-			if !placed[i] && (next < 0 || p.end(i) < p.end(next)) {
-				next = i
-			}
-		}
-		placed[next] = true
-		ys[next] = max(p.end(next), floor+nameGap)
-		floor = ys[next]
-	}
-	return ys
-}
-
-func (p *plot) end(i int) float64 {
-	points := p.lines[i].points
-	return p.y(points[len(points)-1].median())
 }
 
 func text(b *strings.Builder, x, y float64, attributes, content string) {

@@ -64,7 +64,7 @@ type row struct {
 	id, what, beside string
 	unit             unit
 	rule             rule
-	needs            []tool
+	needs            []string
 	// open starts what the row needs and returns its two sides. What it started
 	// is registered with the stage, also if it fails half-way.
 	open func(context.Context, *stage) (pair, error)

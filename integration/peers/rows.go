@@ -10,21 +10,21 @@ import (
 // rows is the table, in the order in which it is measured.
 var rows = []row{
 	{id: "tcp", what: "cold fetch over tcp, checksums off", beside: "nbdcopy over tcp to null", unit: gigabytes,
-		rule: atLeast(1.0), needs: []tool{nbdkitTool, nbdcopyTool}, open: besideNBDCopy(false)},
+		rule: atLeast(1.0), needs: []string{nbdkitTool, nbdcopyTool}, open: besideNBDCopy(false)},
 	{id: "tcp-crc", what: "cold fetch over tcp, checksums on", beside: "nbdcopy over tcp to null", unit: gigabytes,
-		rule: atLeast(0.85), needs: []tool{nbdkitTool, nbdcopyTool}, open: besideNBDCopy(true)},
+		rule: atLeast(0.85), needs: []string{nbdkitTool, nbdcopyTool}, open: besideNBDCopy(true)},
 	{id: "iperf", what: "cold fetch over tcp, checksums off", beside: "iperf3 -P 4", unit: gigabytes,
-		rule: atLeast(0.9), needs: []tool{iperfTool}, open: besideIperf},
+		rule: atLeast(0.9), needs: []string{iperfTool}, open: besideIperf},
 	{id: "embedded", what: "cold fetch, embedded source", beside: "pread into a memfd region", unit: gigabytes,
 		rule: atLeast(0.8), open: besidePread},
 	{id: "ioctl", what: "FETCH + RELEASE of a resident extent, p50", beside: "two no-op ioctls, p50", unit: micros,
 		rule: within(1.3), open: besideNoop},
 	{id: "seq", what: "plain sequential read, cold, 1 reader", beside: "nbdfuse", unit: gigabytes,
-		rule: atLeast(3), needs: []tool{nbdkitTool, nbdfuseTool}, open: sequentialBesideNBDFuse},
+		rule: atLeast(3), needs: []string{nbdkitTool, nbdfuseTool}, open: sequentialBesideNBDFuse},
 	{id: "rand", what: "plain random 4 KiB, cold, 4 jobs", beside: "nbdfuse", unit: thousands,
-		rule: atLeast(1.5), needs: []tool{nbdkitTool, nbdfuseTool, fioTool}, open: randomBesideNBDFuse},
+		rule: atLeast(1.5), needs: []string{nbdkitTool, nbdfuseTool, fioTool}, open: randomBesideNBDFuse},
 	{id: "find", what: "find -ls of the Go tree, cold", beside: "sshfs, no encryption", unit: seconds,
-		rule: faster(3), needs: []tool{sshfsTool, sftpTool, findTool}, open: findBesideSSHFS},
+		rule: faster(3), needs: []string{sshfsTool, sftpTool, findTool}, open: findBesideSSHFS},
 	{id: "memory", what: "daemon's memory, 4 GiB through 256 MiB", beside: "pool + 64 MiB", unit: mebibytes,
 		rule: within(1), open: openMemory},
 	{id: "allocs", what: "allocations for each fetched extent", beside: "none, ±0.5", unit: objects,
@@ -102,7 +102,7 @@ func (s *stage) besideNBDFuse(ctx context.Context, read func(context.Context, st
 		return pair{}, err
 	}
 	uri, err := s.startNBDKit(ctx)
-	return pair{ours: s.onHbmfs(target+"/bench", fileName, read), peer: s.onNBDFuse(uri, read), warm: s.warm,
+	return pair{ours: s.fresh(target+"/bench").measure(fileName, read), peer: s.nbdfuse(uri).measure(fileName, read), warm: s.warm,
 		note: "default mount options of both, hbmfs with checksums on; each measurement on a fresh mount"}, err
 }
 
@@ -121,7 +121,7 @@ func findBesideSSHFS(ctx context.Context, s *stage) (pair, error) {
 	}
 	port, err := s.serveSFTP()
 	list := listTree(entries)
-	return pair{ours: s.onHbmfs(target+"/tree", "", list), peer: s.onSSHFS(port, tree, list),
+	return pair{ours: s.fresh(target+"/tree").measure("", list), peer: s.sshfs(port, tree).measure("", list),
 		warm: func(context.Context) error {
 			_, err := walkTree(tree)
 			return err

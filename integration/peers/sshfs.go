@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"net"
-	"os/exec"
 	"strconv"
-	"syscall"
+
+	"hbmfs/integration/process"
 )
 
 // serveSFTP listens on loopback and hands each connection to an sftp-server:
@@ -43,28 +43,16 @@ func runSFTP(c *net.TCPConn) {
 		return
 	}
 	defer f.Close()
-	cmd := exec.Command(sftpTool.program, "-R")
+	cmd := process.Command(sftpTool, "-R")
 	cmd.Stdin, cmd.Stdout = f, f
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	_ = cmd.Run()
 }
 
-// onSSHFS measures something on a tree that sshfs has just mounted.
-func (s *stage) onSSHFS(port, tree string, do func(context.Context, string) (float64, error)) measure {
-	return func(ctx context.Context) (v float64, err error) {
-		dir, err := s.mountPoint()
-		if err != nil {
-			return 0, err
-		}
-		p, err := mount(ctx, dir, "sshfs", "-f", "-o", "ro,directport="+port, "127.0.0.1:"+tree, dir)
-		if err != nil {
-			return 0, err
-		}
-		defer func() {
-			if downErr := unmount(dir, p); err == nil {
-				err = downErr
-			}
-		}()
-		return do(ctx, dir)
+// sshfs mounts a tree.
+func (s *stage) sshfs(port, tree string) mounting {
+	return func(ctx context.Context) (string, func() error, error) {
+		return s.mount(ctx, "sshfs", func(dir string) []string {
+			return []string{"-f", "-o", "ro,directport=" + port, "127.0.0.1:" + tree, dir}
+		})
 	}
 }

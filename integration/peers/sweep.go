@@ -17,7 +17,7 @@ const sweepGap = 16 << 20
 
 // sweepNote says how the points were taken.
 var sweepNote = fmt.Sprintf("Sequential, cold. Lines: medians; bars: all rounds. Fetches: %d requests in flight, %s extents; plain reads: one reader.",
-	inFlight, spacedSize(extent))
+	inFlight, formatSize(extent))
 
 // sweptPath is one line of the plot. open mounts and returns what measures a
 // range of the file in requests of one size, in bytes a second.
@@ -69,7 +69,7 @@ func (b *bench) sweepPath(ctx context.Context, p sweptPath, points []sample) (er
 		return err
 	}
 	for i, request := range requestSizes {
-		off, length := sweepRange(int64(b.size), i)
+		off, length := sweepRange(b.size, i)
 		rate, err := take(ctx, off, length, request)
 		if err != nil {
 			return fmt.Errorf("requests of %s: %w", formatSize(request), err)

@@ -5,36 +5,36 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+
+	"hbmfs/integration/packages"
 )
 
-// tool is a program that a row needs and the Debian package that has it.
-type tool struct{ program, pkg string }
-
-var (
-	nbdkitTool  = tool{"nbdkit", "nbdkit"}
-	nbdcopyTool = tool{"nbdcopy", "libnbd-bin"}
-	nbdfuseTool = tool{"nbdfuse", "libnbd-bin"}
-	sshfsTool   = tool{"sshfs", "sshfs"}
-	sftpTool    = tool{"/usr/lib/openssh/sftp-server", "openssh-sftp-server"}
-	iperfTool   = tool{"iperf3", "iperf3"}
-	fioTool     = tool{"fio", "fio"}
-	findTool    = tool{"find", "findutils"}
+// Programs that rows need.
+const (
+	nbdkitTool  = "nbdkit"
+	nbdcopyTool = "nbdcopy"
+	nbdfuseTool = "nbdfuse"
+	sshfsTool   = "sshfs"
+	sftpTool    = "/usr/lib/openssh/sftp-server"
+	iperfTool   = "iperf3"
+	fioTool     = "fio"
+	findTool    = "find"
 )
 
 // missingTools says which programs are not installed and how to install them;
 // "" if none is missing.
-func missingTools(needs []tool) string {
+func missingTools(needs []string) string {
 	var programs []string
-	pkgs := map[string]bool{}
-	for _, t := range needs {
-		if _, err := exec.LookPath(t.program); err != nil {
-			programs = append(programs, t.program)
-			pkgs[t.pkg] = true
+	names := map[string]bool{}
+	for _, tool := range needs {
+		if _, err := exec.LookPath(tool); err != nil {
+			programs = append(programs, tool)
+			names[packages.With(tool)] = true
 		}
 	}
 	if len(programs) == 0 {
 		return ""
 	}
 	return strings.Join(programs, ", ") + " not installed: apt-get install " +
-		strings.Join(slices.Sorted(maps.Keys(pkgs)), " ")
+		strings.Join(slices.Sorted(maps.Keys(names)), " ")
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"hbmfs/integration/process"
 )
 
 // drive sets up a target and a mount, runs the checker beside them, and takes
@@ -26,55 +28,56 @@ func drive(ctx context.Context, hbmfs, src string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.Remove(place)) }()
 
-	target, err := start(hbmfs, "serve", "--listen", "127.0.0.1:0", "src="+src)
+	target, err := process.Start(process.Command(hbmfs, "serve", "--listen", "127.0.0.1:0", "src="+src))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, target.stop()) }()
-	line, err := target.line(ctx, "serving ")
+	defer func() { err = errors.Join(err, stop(target)) }()
+	line, err := target.AwaitLine(ctx, "serving ")
 	if err != nil {
 		return err
 	}
 	addr := line[strings.LastIndexByte(line, ' ')+1:]
-	fmt.Printf("target   pid %d serves %s on %s\n", target.pid(), src, addr)
+	fmt.Printf("target   pid %d serves %s on %s\n", target.PID(), src, addr)
 
-	mount, err := start(hbmfs, "mount", "--foreground", addr+"/src", place)
+	mount, err := process.Start(process.Command(hbmfs, "mount", "--foreground", addr+"/src", place))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, mount.stop(), checkGone(place)) }()
-	if _, err := mount.line(ctx, "mounted "); err != nil {
+	defer func() { err = errors.Join(err, stop(mount), checkGone(place)) }()
+	if _, err := mount.AwaitLine(ctx, "mounted "); err != nil {
 		return err
 	}
-	fmt.Printf("mount    pid %d shows it at %s\n", mount.pid(), place)
+	fmt.Printf("mount    pid %d shows it at %s\n", mount.PID(), place)
 	return runChecker(ctx, place, src)
 }
 
-func runChecker(ctx context.Context, place, src string) error {
-	checker := command("/proc/self/exe", checkCommand, place, src)
-	checker.Stdout, checker.Stderr = os.Stdout, os.Stderr
-	if err := checker.Start(); err != nil {
+// stop ends a process and expects it to succeed.
+func stop(p *process.Process) error {
+	if err := p.Stop(); err != nil {
 		return err
 	}
-	fmt.Printf("checker  pid %d\n", checker.Process.Pid)
-	defer context.AfterFunc(ctx, func() { _ = checker.Process.Signal(unix.SIGTERM) })()
-	err := checker.Wait()
-	switch {
-	case ctx.Err() != nil:
-		return errInterrupted
-	case err != nil:
-		return fmt.Errorf("checker: %w", err)
+	return p.Wait()
+}
+
+func runChecker(ctx context.Context, place, src string) error {
+	cmd := process.Command("/proc/self/exe", checkCommand, place, src)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	checker, err := process.Start(cmd)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("checker  pid %d\n", checker.PID())
+	defer context.AfterFunc(ctx, func() { checker.Signal(unix.SIGTERM) })()
+	if err := checker.Wait(); err != nil {
+		return errors.Join(context.Cause(ctx), err)
 	}
 	return nil
 }
 
 // checkGone returns an error if the mount is still there.
 func checkGone(place string) error {
-	table, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	if strings.Contains(string(table), " "+place+" ") {
+	if process.IsMounted(place) {
 		return errors.Join(fmt.Errorf("the mount at %s was left behind", place), unix.Unmount(place, unix.MNT_DETACH))
 	}
 	return nil

@@ -13,42 +13,21 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
-	"os"
-	"os/signal"
-	"runtime"
 
-	"golang.org/x/sys/unix"
+	"hbmfs/integration/process"
 )
 
 // checkCommand makes the driver be the client process.
 const checkCommand = "check"
 
-var (
-	// errMismatch: device memory does not hold what the original has.
-	errMismatch = errors.New("mismatch")
-	// errInterrupted: a signal came before the end.
-	errInterrupted = errors.New("interrupted")
-)
+// errMismatch: device memory does not hold what the original has.
+var errMismatch = errors.New("mismatch")
 
-func main() {
-	// Children are told to end when the thread that started them does.
-	runtime.LockOSThread()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "run:", err)
-		os.Exit(1)
-	}
-}
+func main() { process.Main("run", run) }
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 3 && args[0] == checkCommand {
-		err := check(ctx, args[1], args[2])
-		if ctx.Err() != nil {
-			return errInterrupted
-		}
-		return err
+		return check(ctx, args[1], args[2])
 	}
 	flags := flag.NewFlagSet("run", flag.ExitOnError)
 	hbmfs := flags.String("hbmfs", "bin/hbmfs", "the `program`")

@@ -256,10 +256,14 @@ func (x *OpenSessionReply) GetTransports() []string {
 }
 
 type Dataset struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          []byte                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Kind          Dataset_Kind           `protobuf:"varint,2,opt,name=kind,proto3,enum=hbmfs.control.v1.Dataset_Kind" json:"kind,omitempty"`
-	Base          []byte                 `protobuf:"bytes,3,opt,name=base,proto3" json:"base,omitempty"` // FILE and BLOCK_DEVICE: the name of its one file
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  []byte                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Kind  Dataset_Kind           `protobuf:"varint,2,opt,name=kind,proto3,enum=hbmfs.control.v1.Dataset_Kind" json:"kind,omitempty"`
+	Base  []byte                 `protobuf:"bytes,3,opt,name=base,proto3" json:"base,omitempty"` // FILE and BLOCK_DEVICE: the name of its one file
+	// 16 bytes that tell what the export's path leads to now from what it led to
+	// in another session, and will in the next: the session ends when that changes.
+	Root          []byte `protobuf:"bytes,4,opt,name=root,proto3" json:"root,omitempty"`
+	Gone          string `protobuf:"bytes,5,opt,name=gone,proto3" json:"gone,omitempty"` // why there is nothing to serve, with root empty; else empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -315,10 +319,25 @@ func (x *Dataset) GetBase() []byte {
 	return nil
 }
 
+func (x *Dataset) GetRoot() []byte {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *Dataset) GetGone() string {
+	if x != nil {
+		return x.Gone
+	}
+	return ""
+}
+
 type EventsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       []byte                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"` // in the first message only
-	Ack           uint64                 `protobuf:"varint,2,opt,name=ack,proto3" json:"ack,omitempty"`        // an event's id
+	Ack           uint64                 `protobuf:"varint,2,opt,name=ack,proto3" json:"ack,omitempty"`        // an event's id, or 0
+	Renew         uint64                 `protobuf:"varint,3,opt,name=renew,proto3" json:"renew,omitempty"`    // asks for a term, or 0; answered by an Event with this number
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -367,11 +386,21 @@ func (x *EventsRequest) GetAck() uint64 {
 	return 0
 }
 
+func (x *EventsRequest) GetRenew() uint64 {
+	if x != nil {
+		return x.Renew
+	}
+	return 0
+}
+
+// Event is about an open file that changed, or the answer to a renewal.
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Handle        uint64                 `protobuf:"varint,2,opt,name=handle,proto3" json:"handle,omitempty"` // the open file that changed
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`         // to be acknowledged, or 0
+	Handle        uint64                 `protobuf:"varint,2,opt,name=handle,proto3" json:"handle,omitempty"` // the open file that changed; 0: none, acknowledge it all the same
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Renewed       uint64                 `protobuf:"varint,4,opt,name=renewed,proto3" json:"renewed,omitempty"`             // the renewal that is answered, or 0
+	TermMs        uint32                 `protobuf:"varint,5,opt,name=term_ms,json=termMs,proto3" json:"term_ms,omitempty"` // the term that it grants; 0: only what was open when it was sent is vouched for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +456,20 @@ func (x *Event) GetReason() string {
 	return ""
 }
 
+func (x *Event) GetRenewed() uint64 {
+	if x != nil {
+		return x.Renewed
+	}
+	return 0
+}
+
+func (x *Event) GetTermMs() uint32 {
+	if x != nil {
+		return x.TermMs
+	}
+	return 0
+}
+
 type Attr struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ino           uint64                 `protobuf:"varint,1,opt,name=ino,proto3" json:"ino,omitempty"`
@@ -439,12 +482,16 @@ type Attr struct {
 	Blocks        uint64                 `protobuf:"varint,8,opt,name=blocks,proto3" json:"blocks,omitempty"` // 512-byte units
 	Blksize       uint32                 `protobuf:"varint,9,opt,name=blksize,proto3" json:"blksize,omitempty"`
 	Rdev          uint64                 `protobuf:"varint,10,opt,name=rdev,proto3" json:"rdev,omitempty"`
-	AtimeNs       int64                  `protobuf:"varint,11,opt,name=atime_ns,json=atimeNs,proto3" json:"atime_ns,omitempty"` // since the epoch
-	MtimeNs       int64                  `protobuf:"varint,12,opt,name=mtime_ns,json=mtimeNs,proto3" json:"mtime_ns,omitempty"`
-	CtimeNs       int64                  `protobuf:"varint,13,opt,name=ctime_ns,json=ctimeNs,proto3" json:"ctime_ns,omitempty"`
-	BtimeNs       int64                  `protobuf:"varint,14,opt,name=btime_ns,json=btimeNs,proto3" json:"btime_ns,omitempty"`
-	Version       []byte                 `protobuf:"bytes,15,opt,name=version,proto3" json:"version,omitempty"` // 16 bytes
-	Symlink       []byte                 `protobuf:"bytes,16,opt,name=symlink,proto3" json:"symlink,omitempty"` // the target of a symbolic link
+	Atime         int64                  `protobuf:"varint,11,opt,name=atime,proto3" json:"atime,omitempty"` // seconds since the epoch, negative before it
+	Mtime         int64                  `protobuf:"varint,12,opt,name=mtime,proto3" json:"mtime,omitempty"`
+	Ctime         int64                  `protobuf:"varint,13,opt,name=ctime,proto3" json:"ctime,omitempty"`
+	Btime         int64                  `protobuf:"varint,14,opt,name=btime,proto3" json:"btime,omitempty"`
+	Version       []byte                 `protobuf:"bytes,15,opt,name=version,proto3" json:"version,omitempty"`                       // 16 bytes
+	Symlink       []byte                 `protobuf:"bytes,16,opt,name=symlink,proto3" json:"symlink,omitempty"`                       // the target of a symbolic link
+	AtimeNsec     uint32                 `protobuf:"varint,17,opt,name=atime_nsec,json=atimeNsec,proto3" json:"atime_nsec,omitempty"` // nanoseconds after atime, less than a second
+	MtimeNsec     uint32                 `protobuf:"varint,18,opt,name=mtime_nsec,json=mtimeNsec,proto3" json:"mtime_nsec,omitempty"`
+	CtimeNsec     uint32                 `protobuf:"varint,19,opt,name=ctime_nsec,json=ctimeNsec,proto3" json:"ctime_nsec,omitempty"`
+	BtimeNsec     uint32                 `protobuf:"varint,20,opt,name=btime_nsec,json=btimeNsec,proto3" json:"btime_nsec,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -549,30 +596,30 @@ func (x *Attr) GetRdev() uint64 {
 	return 0
 }
 
-func (x *Attr) GetAtimeNs() int64 {
+func (x *Attr) GetAtime() int64 {
 	if x != nil {
-		return x.AtimeNs
+		return x.Atime
 	}
 	return 0
 }
 
-func (x *Attr) GetMtimeNs() int64 {
+func (x *Attr) GetMtime() int64 {
 	if x != nil {
-		return x.MtimeNs
+		return x.Mtime
 	}
 	return 0
 }
 
-func (x *Attr) GetCtimeNs() int64 {
+func (x *Attr) GetCtime() int64 {
 	if x != nil {
-		return x.CtimeNs
+		return x.Ctime
 	}
 	return 0
 }
 
-func (x *Attr) GetBtimeNs() int64 {
+func (x *Attr) GetBtime() int64 {
 	if x != nil {
-		return x.BtimeNs
+		return x.Btime
 	}
 	return 0
 }
@@ -591,18 +638,312 @@ func (x *Attr) GetSymlink() []byte {
 	return nil
 }
 
-type StatRequest struct {
+func (x *Attr) GetAtimeNsec() uint32 {
+	if x != nil {
+		return x.AtimeNsec
+	}
+	return 0
+}
+
+func (x *Attr) GetMtimeNsec() uint32 {
+	if x != nil {
+		return x.MtimeNsec
+	}
+	return 0
+}
+
+func (x *Attr) GetCtimeNsec() uint32 {
+	if x != nil {
+		return x.CtimeNsec
+	}
+	return 0
+}
+
+func (x *Attr) GetBtimeNsec() uint32 {
+	if x != nil {
+		return x.BtimeNsec
+	}
+	return 0
+}
+
+// Ask is what a mount asks of its session, mostly by the data plane
+// (transport.Call), which knows whose session it is.
+type Ask struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to What:
+	//
+	//	*Ask_Open
+	//	*Ask_Stat
+	//	*Ask_Close
+	What          isAsk_What `protobuf_oneof:"what"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ask) Reset() {
+	*x = Ask{}
+	mi := &file_control_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ask) ProtoMessage() {}
+
+func (x *Ask) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ask.ProtoReflect.Descriptor instead.
+func (*Ask) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Ask) GetWhat() isAsk_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *Ask) GetOpen() *OpenRequest {
+	if x != nil {
+		if x, ok := x.What.(*Ask_Open); ok {
+			return x.Open
+		}
+	}
+	return nil
+}
+
+func (x *Ask) GetStat() *StatRequest {
+	if x != nil {
+		if x, ok := x.What.(*Ask_Stat); ok {
+			return x.Stat
+		}
+	}
+	return nil
+}
+
+func (x *Ask) GetClose() *CloseRequest {
+	if x != nil {
+		if x, ok := x.What.(*Ask_Close); ok {
+			return x.Close
+		}
+	}
+	return nil
+}
+
+type isAsk_What interface {
+	isAsk_What()
+}
+
+type Ask_Open struct {
+	Open *OpenRequest `protobuf:"bytes,1,opt,name=open,proto3,oneof"`
+}
+
+type Ask_Stat struct {
+	Stat *StatRequest `protobuf:"bytes,2,opt,name=stat,proto3,oneof"`
+}
+
+type Ask_Close struct {
+	Close *CloseRequest `protobuf:"bytes,3,opt,name=close,proto3,oneof"`
+}
+
+func (*Ask_Open) isAsk_What() {}
+
+func (*Ask_Stat) isAsk_What() {}
+
+func (*Ask_Close) isAsk_What() {}
+
+// Answer is that to an Ask: of its kind, or why there is none.
+type Answer struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Status   []byte                 `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`                      // google.rpc.Status of what failed, with an Errno detail; empty: nothing did
+	TooLarge bool                   `protobuf:"varint,2,opt,name=too_large,json=tooLarge,proto3" json:"too_large,omitempty"` // for the data plane: the same is to be asked by Do
+	// Types that are valid to be assigned to What:
+	//
+	//	*Answer_Open
+	//	*Answer_Stat
+	//	*Answer_Close
+	What          isAnswer_What `protobuf_oneof:"what"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_control_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Answer) GetStatus() []byte {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *Answer) GetTooLarge() bool {
+	if x != nil {
+		return x.TooLarge
+	}
+	return false
+}
+
+func (x *Answer) GetWhat() isAnswer_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *Answer) GetOpen() *OpenReply {
+	if x != nil {
+		if x, ok := x.What.(*Answer_Open); ok {
+			return x.Open
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetStat() *StatReply {
+	if x != nil {
+		if x, ok := x.What.(*Answer_Stat); ok {
+			return x.Stat
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetClose() *CloseReply {
+	if x != nil {
+		if x, ok := x.What.(*Answer_Close); ok {
+			return x.Close
+		}
+	}
+	return nil
+}
+
+type isAnswer_What interface {
+	isAnswer_What()
+}
+
+type Answer_Open struct {
+	Open *OpenReply `protobuf:"bytes,3,opt,name=open,proto3,oneof"`
+}
+
+type Answer_Stat struct {
+	Stat *StatReply `protobuf:"bytes,4,opt,name=stat,proto3,oneof"`
+}
+
+type Answer_Close struct {
+	Close *CloseReply `protobuf:"bytes,5,opt,name=close,proto3,oneof"`
+}
+
+func (*Answer_Open) isAnswer_What() {}
+
+func (*Answer_Stat) isAnswer_What() {}
+
+func (*Answer_Close) isAnswer_What() {}
+
+type DoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       []byte                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	Dataset       []byte                 `protobuf:"bytes,2,opt,name=dataset,proto3" json:"dataset,omitempty"`
-	Path          []byte                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"` // below the export, no leading slash; empty: its root
+	Ask           *Ask                   `protobuf:"bytes,2,opt,name=ask,proto3" json:"ask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DoRequest) Reset() {
+	*x = DoRequest{}
+	mi := &file_control_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DoRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DoRequest) ProtoMessage() {}
+
+func (x *DoRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DoRequest.ProtoReflect.Descriptor instead.
+func (*DoRequest) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DoRequest) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *DoRequest) GetAsk() *Ask {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
+type StatRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dataset       []byte                 `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	Path          []byte                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"` // below the export, no leading slash; empty: its root
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatRequest) Reset() {
 	*x = StatRequest{}
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -614,7 +955,7 @@ func (x *StatRequest) String() string {
 func (*StatRequest) ProtoMessage() {}
 
 func (x *StatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -627,14 +968,7 @@ func (x *StatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatRequest.ProtoReflect.Descriptor instead.
 func (*StatRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{7}
-}
-
-func (x *StatRequest) GetSession() []byte {
-	if x != nil {
-		return x.Session
-	}
-	return nil
+	return file_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StatRequest) GetDataset() []byte {
@@ -652,15 +986,18 @@ func (x *StatRequest) GetPath() []byte {
 }
 
 type StatReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attr          *Attr                  `protobuf:"bytes,1,opt,name=attr,proto3" json:"attr,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Attr  *Attr                  `protobuf:"bytes,1,opt,name=attr,proto3" json:"attr,omitempty"`
+	// A term that the answer grants, in milliseconds, here as in other replies; 0
+	// while events are not acknowledged.
+	TermMs        uint32 `protobuf:"varint,2,opt,name=term_ms,json=termMs,proto3" json:"term_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatReply) Reset() {
 	*x = StatReply{}
-	mi := &file_control_proto_msgTypes[8]
+	mi := &file_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +1009,7 @@ func (x *StatReply) String() string {
 func (*StatReply) ProtoMessage() {}
 
 func (x *StatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[8]
+	mi := &file_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +1022,7 @@ func (x *StatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatReply.ProtoReflect.Descriptor instead.
 func (*StatReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{8}
+	return file_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StatReply) GetAttr() *Attr {
@@ -693,6 +1030,13 @@ func (x *StatReply) GetAttr() *Attr {
 		return x.Attr
 	}
 	return nil
+}
+
+func (x *StatReply) GetTermMs() uint32 {
+	if x != nil {
+		return x.TermMs
+	}
+	return 0
 }
 
 type ListRequest struct {
@@ -713,7 +1057,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_control_proto_msgTypes[9]
+	mi := &file_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +1069,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[9]
+	mi := &file_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +1082,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{9}
+	return file_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListRequest) GetSession() []byte {
@@ -779,13 +1123,14 @@ func (x *ListRequest) GetFurther() [][]byte {
 type ListPage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Listings      []*Listing             `protobuf:"bytes,1,rep,name=listings,proto3" json:"listings,omitempty"`
+	TermMs        uint32                 `protobuf:"varint,2,opt,name=term_ms,json=termMs,proto3" json:"term_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListPage) Reset() {
 	*x = ListPage{}
-	mi := &file_control_proto_msgTypes[10]
+	mi := &file_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -797,7 +1142,7 @@ func (x *ListPage) String() string {
 func (*ListPage) ProtoMessage() {}
 
 func (x *ListPage) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[10]
+	mi := &file_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -810,7 +1155,7 @@ func (x *ListPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPage.ProtoReflect.Descriptor instead.
 func (*ListPage) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{10}
+	return file_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListPage) GetListings() []*Listing {
@@ -818,6 +1163,13 @@ func (x *ListPage) GetListings() []*Listing {
 		return x.Listings
 	}
 	return nil
+}
+
+func (x *ListPage) GetTermMs() uint32 {
+	if x != nil {
+		return x.TermMs
+	}
+	return 0
 }
 
 // Listing is a directory, or a part of one. The parts of a directory follow one
@@ -833,7 +1185,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_control_proto_msgTypes[11]
+	mi := &file_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +1197,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[11]
+	mi := &file_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +1210,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{11}
+	return file_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Listing) GetPath() []byte {
@@ -892,7 +1244,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_control_proto_msgTypes[12]
+	mi := &file_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1256,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[12]
+	mi := &file_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1269,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{12}
+	return file_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Entry) GetName() []byte {
@@ -934,19 +1286,25 @@ func (x *Entry) GetAttr() *Attr {
 	return nil
 }
 
+// OpenRequest is for one version of a regular file (or block device).
 type OpenRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       []byte                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	Dataset       []byte                 `protobuf:"bytes,2,opt,name=dataset,proto3" json:"dataset,omitempty"`
-	Path          []byte                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
-	Version       []byte                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"` // empty: whichever is there; otherwise another one is FAILED_PRECONDITION, ESTALE
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Dataset []byte                 `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	Path    []byte                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Version []byte                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // empty: whichever is there; otherwise another one is FAILED_PRECONDITION, ESTALE
+	// The mount chooses it: not 0. What the session has open by it is closed first:
+	// that is an attempt whose answer was lost.
+	Handle uint64 `protobuf:"varint,4,opt,name=handle,proto3" json:"handle,omitempty"`
+	// Grows with each open of the handle. One that comes late, behind a later one,
+	// opens nothing, and leaves alone what that one opened.
+	Attempt       uint64 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_control_proto_msgTypes[13]
+	mi := &file_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1316,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[13]
+	mi := &file_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -971,14 +1329,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *OpenRequest) GetSession() []byte {
-	if x != nil {
-		return x.Session
-	}
-	return nil
+	return file_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OpenRequest) GetDataset() []byte {
@@ -1002,19 +1353,33 @@ func (x *OpenRequest) GetVersion() []byte {
 	return nil
 }
 
+func (x *OpenRequest) GetHandle() uint64 {
+	if x != nil {
+		return x.Handle
+	}
+	return 0
+}
+
+func (x *OpenRequest) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
 type OpenReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Handle        uint64                 `protobuf:"varint,1,opt,name=handle,proto3" json:"handle,omitempty"`
-	Attr          *Attr                  `protobuf:"bytes,2,opt,name=attr,proto3" json:"attr,omitempty"`
-	Settled       bool                   `protobuf:"varint,3,opt,name=settled,proto3" json:"settled,omitempty"` // a change would be noticed, mostly by a read lease
-	UnsettledWhy  string                 `protobuf:"bytes,4,opt,name=unsettled_why,json=unsettledWhy,proto3" json:"unsettled_why,omitempty"`
+	Attr          *Attr                  `protobuf:"bytes,1,opt,name=attr,proto3" json:"attr,omitempty"`
+	Settled       bool                   `protobuf:"varint,2,opt,name=settled,proto3" json:"settled,omitempty"` // a change would be noticed, mostly by a read lease
+	UnsettledWhy  string                 `protobuf:"bytes,3,opt,name=unsettled_why,json=unsettledWhy,proto3" json:"unsettled_why,omitempty"`
+	TermMs        uint32                 `protobuf:"varint,4,opt,name=term_ms,json=termMs,proto3" json:"term_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OpenReply) Reset() {
 	*x = OpenReply{}
-	mi := &file_control_proto_msgTypes[14]
+	mi := &file_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1391,7 @@ func (x *OpenReply) String() string {
 func (*OpenReply) ProtoMessage() {}
 
 func (x *OpenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[14]
+	mi := &file_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,14 +1404,7 @@ func (x *OpenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenReply.ProtoReflect.Descriptor instead.
 func (*OpenReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{14}
-}
-
-func (x *OpenReply) GetHandle() uint64 {
-	if x != nil {
-		return x.Handle
-	}
-	return 0
+	return file_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *OpenReply) GetAttr() *Attr {
@@ -1070,17 +1428,23 @@ func (x *OpenReply) GetUnsettledWhy() string {
 	return ""
 }
 
+func (x *OpenReply) GetTermMs() uint32 {
+	if x != nil {
+		return x.TermMs
+	}
+	return 0
+}
+
 type CloseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       []byte                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	Handles       []uint64               `protobuf:"varint,2,rep,packed,name=handles,proto3" json:"handles,omitempty"`
+	Handles       []uint64               `protobuf:"varint,1,rep,packed,name=handles,proto3" json:"handles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_control_proto_msgTypes[15]
+	mi := &file_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1456,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[15]
+	mi := &file_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,14 +1469,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{15}
-}
-
-func (x *CloseRequest) GetSession() []byte {
-	if x != nil {
-		return x.Session
-	}
-	return nil
+	return file_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CloseRequest) GetHandles() []uint64 {
@@ -1130,7 +1487,7 @@ type CloseReply struct {
 
 func (x *CloseReply) Reset() {
 	*x = CloseReply{}
-	mi := &file_control_proto_msgTypes[16]
+	mi := &file_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1499,7 @@ func (x *CloseReply) String() string {
 func (*CloseReply) ProtoMessage() {}
 
 func (x *CloseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[16]
+	mi := &file_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1512,7 @@ func (x *CloseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseReply.ProtoReflect.Descriptor instead.
 func (*CloseReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{16}
+	return file_control_proto_rawDescGZIP(), []int{19}
 }
 
 type StatfsRequest struct {
@@ -1168,7 +1525,7 @@ type StatfsRequest struct {
 
 func (x *StatfsRequest) Reset() {
 	*x = StatfsRequest{}
-	mi := &file_control_proto_msgTypes[17]
+	mi := &file_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1180,7 +1537,7 @@ func (x *StatfsRequest) String() string {
 func (*StatfsRequest) ProtoMessage() {}
 
 func (x *StatfsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[17]
+	mi := &file_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1193,7 +1550,7 @@ func (x *StatfsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatfsRequest.ProtoReflect.Descriptor instead.
 func (*StatfsRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{17}
+	return file_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StatfsRequest) GetSession() []byte {
@@ -1226,7 +1583,7 @@ type StatfsReply struct {
 
 func (x *StatfsReply) Reset() {
 	*x = StatfsReply{}
-	mi := &file_control_proto_msgTypes[18]
+	mi := &file_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1595,7 @@ func (x *StatfsReply) String() string {
 func (*StatfsReply) ProtoMessage() {}
 
 func (x *StatfsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[18]
+	mi := &file_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1608,7 @@ func (x *StatfsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatfsReply.ProtoReflect.Descriptor instead.
 func (*StatfsReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{18}
+	return file_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StatfsReply) GetBlocks() uint64 {
@@ -1323,7 +1680,7 @@ type DigestRequest struct {
 
 func (x *DigestRequest) Reset() {
 	*x = DigestRequest{}
-	mi := &file_control_proto_msgTypes[19]
+	mi := &file_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1692,7 @@ func (x *DigestRequest) String() string {
 func (*DigestRequest) ProtoMessage() {}
 
 func (x *DigestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[19]
+	mi := &file_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1348,7 +1705,7 @@ func (x *DigestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestRequest.ProtoReflect.Descriptor instead.
 func (*DigestRequest) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{19}
+	return file_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DigestRequest) GetSession() []byte {
@@ -1395,7 +1752,7 @@ type DigestReply struct {
 
 func (x *DigestReply) Reset() {
 	*x = DigestReply{}
-	mi := &file_control_proto_msgTypes[20]
+	mi := &file_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1764,7 @@ func (x *DigestReply) String() string {
 func (*DigestReply) ProtoMessage() {}
 
 func (x *DigestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[20]
+	mi := &file_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1777,7 @@ func (x *DigestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestReply.ProtoReflect.Descriptor instead.
 func (*DigestReply) Descriptor() ([]byte, []int) {
-	return file_control_proto_rawDescGZIP(), []int{20}
+	return file_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DigestReply) GetSha256() []byte {
@@ -1428,6 +1785,127 @@ func (x *DigestReply) GetSha256() []byte {
 		return x.Sha256
 	}
 	return nil
+}
+
+type SpansRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       []byte                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Handle        uint64                 `protobuf:"varint,2,opt,name=handle,proto3" json:"handle,omitempty"`
+	Version       []byte                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Offset        uint64                 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"` // where to begin
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpansRequest) Reset() {
+	*x = SpansRequest{}
+	mi := &file_control_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpansRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpansRequest) ProtoMessage() {}
+
+func (x *SpansRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpansRequest.ProtoReflect.Descriptor instead.
+func (*SpansRequest) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SpansRequest) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *SpansRequest) GetHandle() uint64 {
+	if x != nil {
+		return x.Handle
+	}
+	return 0
+}
+
+func (x *SpansRequest) GetVersion() []byte {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *SpansRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type SpansReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where each span of data begins and ends, in order; holes are between them.
+	Data          []uint64 `protobuf:"varint,1,rep,packed,name=data,proto3" json:"data,omitempty"`
+	End           uint64   `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"` // of what is told: the file's, or where to ask on
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpansReply) Reset() {
+	*x = SpansReply{}
+	mi := &file_control_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpansReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpansReply) ProtoMessage() {}
+
+func (x *SpansReply) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpansReply.ProtoReflect.Descriptor instead.
+func (*SpansReply) Descriptor() ([]byte, []int) {
+	return file_control_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *SpansReply) GetData() []uint64 {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *SpansReply) GetEnd() uint64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
 }
 
 var File_control_proto protoreflect.FileDescriptor
@@ -1448,22 +1926,27 @@ const file_control_proto_rawDesc = "" +
 	"\bdatasets\x18\x03 \x03(\v2\x19.hbmfs.control.v1.DatasetR\bdatasets\x12\x1e\n" +
 	"\n" +
 	"transports\x18\x04 \x03(\tR\n" +
-	"transports\"\x98\x01\n" +
+	"transports\"\xc0\x01\n" +
 	"\aDataset\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x122\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1e.hbmfs.control.v1.Dataset.KindR\x04kind\x12\x12\n" +
-	"\x04base\x18\x03 \x01(\fR\x04base\"1\n" +
+	"\x04base\x18\x03 \x01(\fR\x04base\x12\x12\n" +
+	"\x04root\x18\x04 \x01(\fR\x04root\x12\x12\n" +
+	"\x04gone\x18\x05 \x01(\tR\x04gone\"1\n" +
 	"\x04Kind\x12\r\n" +
 	"\tDIRECTORY\x10\x00\x12\b\n" +
 	"\x04FILE\x10\x01\x12\x10\n" +
-	"\fBLOCK_DEVICE\x10\x02\";\n" +
+	"\fBLOCK_DEVICE\x10\x02\"Q\n" +
 	"\rEventsRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\fR\asession\x12\x10\n" +
-	"\x03ack\x18\x02 \x01(\x04R\x03ack\"G\n" +
+	"\x03ack\x18\x02 \x01(\x04R\x03ack\x12\x14\n" +
+	"\x05renew\x18\x03 \x01(\x04R\x05renew\"z\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06handle\x18\x02 \x01(\x04R\x06handle\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xf2\x02\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\arenewed\x18\x04 \x01(\x04R\arenewed\x12\x17\n" +
+	"\aterm_ms\x18\x05 \x01(\rR\x06termMs\"\xda\x03\n" +
 	"\x04Attr\x12\x10\n" +
 	"\x03ino\x18\x01 \x01(\x04R\x03ino\x12\x10\n" +
 	"\x03dev\x18\x02 \x01(\x04R\x03dev\x12\x12\n" +
@@ -1475,47 +1958,71 @@ const file_control_proto_rawDesc = "" +
 	"\x06blocks\x18\b \x01(\x04R\x06blocks\x12\x18\n" +
 	"\ablksize\x18\t \x01(\rR\ablksize\x12\x12\n" +
 	"\x04rdev\x18\n" +
-	" \x01(\x04R\x04rdev\x12\x19\n" +
-	"\batime_ns\x18\v \x01(\x03R\aatimeNs\x12\x19\n" +
-	"\bmtime_ns\x18\f \x01(\x03R\amtimeNs\x12\x19\n" +
-	"\bctime_ns\x18\r \x01(\x03R\actimeNs\x12\x19\n" +
-	"\bbtime_ns\x18\x0e \x01(\x03R\abtimeNs\x12\x18\n" +
+	" \x01(\x04R\x04rdev\x12\x14\n" +
+	"\x05atime\x18\v \x01(\x03R\x05atime\x12\x14\n" +
+	"\x05mtime\x18\f \x01(\x03R\x05mtime\x12\x14\n" +
+	"\x05ctime\x18\r \x01(\x03R\x05ctime\x12\x14\n" +
+	"\x05btime\x18\x0e \x01(\x03R\x05btime\x12\x18\n" +
 	"\aversion\x18\x0f \x01(\fR\aversion\x12\x18\n" +
-	"\asymlink\x18\x10 \x01(\fR\asymlink\"U\n" +
+	"\asymlink\x18\x10 \x01(\fR\asymlink\x12\x1d\n" +
+	"\n" +
+	"atime_nsec\x18\x11 \x01(\rR\tatimeNsec\x12\x1d\n" +
+	"\n" +
+	"mtime_nsec\x18\x12 \x01(\rR\tmtimeNsec\x12\x1d\n" +
+	"\n" +
+	"ctime_nsec\x18\x13 \x01(\rR\tctimeNsec\x12\x1d\n" +
+	"\n" +
+	"btime_nsec\x18\x14 \x01(\rR\tbtimeNsec\"\xaf\x01\n" +
+	"\x03Ask\x123\n" +
+	"\x04open\x18\x01 \x01(\v2\x1d.hbmfs.control.v1.OpenRequestH\x00R\x04open\x123\n" +
+	"\x04stat\x18\x02 \x01(\v2\x1d.hbmfs.control.v1.StatRequestH\x00R\x04stat\x126\n" +
+	"\x05close\x18\x03 \x01(\v2\x1e.hbmfs.control.v1.CloseRequestH\x00R\x05closeB\x06\n" +
+	"\x04what\"\xe1\x01\n" +
+	"\x06Answer\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\fR\x06status\x12\x1b\n" +
+	"\ttoo_large\x18\x02 \x01(\bR\btooLarge\x121\n" +
+	"\x04open\x18\x03 \x01(\v2\x1b.hbmfs.control.v1.OpenReplyH\x00R\x04open\x121\n" +
+	"\x04stat\x18\x04 \x01(\v2\x1b.hbmfs.control.v1.StatReplyH\x00R\x04stat\x124\n" +
+	"\x05close\x18\x05 \x01(\v2\x1c.hbmfs.control.v1.CloseReplyH\x00R\x05closeB\x06\n" +
+	"\x04what\"N\n" +
+	"\tDoRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\fR\asession\x12'\n" +
+	"\x03ask\x18\x02 \x01(\v2\x15.hbmfs.control.v1.AskR\x03ask\";\n" +
 	"\vStatRequest\x12\x18\n" +
-	"\asession\x18\x01 \x01(\fR\asession\x12\x18\n" +
-	"\adataset\x18\x02 \x01(\fR\adataset\x12\x12\n" +
-	"\x04path\x18\x03 \x01(\fR\x04path\"7\n" +
+	"\adataset\x18\x01 \x01(\fR\adataset\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\fR\x04path\"P\n" +
 	"\tStatReply\x12*\n" +
-	"\x04attr\x18\x01 \x01(\v2\x16.hbmfs.control.v1.AttrR\x04attr\"\x85\x01\n" +
+	"\x04attr\x18\x01 \x01(\v2\x16.hbmfs.control.v1.AttrR\x04attr\x12\x17\n" +
+	"\aterm_ms\x18\x02 \x01(\rR\x06termMs\"\x85\x01\n" +
 	"\vListRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\fR\asession\x12\x18\n" +
 	"\adataset\x18\x02 \x01(\fR\adataset\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\fR\x04path\x12\x14\n" +
 	"\x05ahead\x18\x04 \x01(\rR\x05ahead\x12\x18\n" +
-	"\afurther\x18\x05 \x03(\fR\afurther\"A\n" +
+	"\afurther\x18\x05 \x03(\fR\afurther\"Z\n" +
 	"\bListPage\x125\n" +
-	"\blistings\x18\x01 \x03(\v2\x19.hbmfs.control.v1.ListingR\blistings\"d\n" +
+	"\blistings\x18\x01 \x03(\v2\x19.hbmfs.control.v1.ListingR\blistings\x12\x17\n" +
+	"\aterm_ms\x18\x02 \x01(\rR\x06termMs\"d\n" +
 	"\aListing\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x121\n" +
 	"\aentries\x18\x02 \x03(\v2\x17.hbmfs.control.v1.EntryR\aentries\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\bR\x04last\"G\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x12*\n" +
-	"\x04attr\x18\x02 \x01(\v2\x16.hbmfs.control.v1.AttrR\x04attr\"o\n" +
+	"\x04attr\x18\x02 \x01(\v2\x16.hbmfs.control.v1.AttrR\x04attr\"\x87\x01\n" +
 	"\vOpenRequest\x12\x18\n" +
-	"\asession\x18\x01 \x01(\fR\asession\x12\x18\n" +
-	"\adataset\x18\x02 \x01(\fR\adataset\x12\x12\n" +
-	"\x04path\x18\x03 \x01(\fR\x04path\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\fR\aversion\"\x8e\x01\n" +
-	"\tOpenReply\x12\x16\n" +
-	"\x06handle\x18\x01 \x01(\x04R\x06handle\x12*\n" +
-	"\x04attr\x18\x02 \x01(\v2\x16.hbmfs.control.v1.AttrR\x04attr\x12\x18\n" +
-	"\asettled\x18\x03 \x01(\bR\asettled\x12#\n" +
-	"\runsettled_why\x18\x04 \x01(\tR\funsettledWhy\"B\n" +
+	"\adataset\x18\x01 \x01(\fR\adataset\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\fR\x04path\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\fR\aversion\x12\x16\n" +
+	"\x06handle\x18\x04 \x01(\x04R\x06handle\x12\x18\n" +
+	"\aattempt\x18\x05 \x01(\x04R\aattempt\"\x8f\x01\n" +
+	"\tOpenReply\x12*\n" +
+	"\x04attr\x18\x01 \x01(\v2\x16.hbmfs.control.v1.AttrR\x04attr\x12\x18\n" +
+	"\asettled\x18\x02 \x01(\bR\asettled\x12#\n" +
+	"\runsettled_why\x18\x03 \x01(\tR\funsettledWhy\x12\x17\n" +
+	"\aterm_ms\x18\x04 \x01(\rR\x06termMs\"(\n" +
 	"\fCloseRequest\x12\x18\n" +
-	"\asession\x18\x01 \x01(\fR\asession\x12\x18\n" +
-	"\ahandles\x18\x02 \x03(\x04R\ahandles\"\f\n" +
+	"\ahandles\x18\x01 \x03(\x04R\ahandles\"\f\n" +
 	"\n" +
 	"CloseReply\"C\n" +
 	"\rStatfsRequest\x12\x18\n" +
@@ -1537,16 +2044,24 @@ const file_control_proto_rawDesc = "" +
 	"\x06offset\x18\x04 \x01(\x04R\x06offset\x12\x16\n" +
 	"\x06length\x18\x05 \x01(\x04R\x06length\"%\n" +
 	"\vDigestReply\x12\x16\n" +
-	"\x06sha256\x18\x01 \x01(\fR\x06sha2562\xd2\x04\n" +
+	"\x06sha256\x18\x01 \x01(\fR\x06sha256\"r\n" +
+	"\fSpansRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\fR\asession\x12\x16\n" +
+	"\x06handle\x18\x02 \x01(\x04R\x06handle\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\fR\aversion\x12\x16\n" +
+	"\x06offset\x18\x04 \x01(\x04R\x06offset\"2\n" +
+	"\n" +
+	"SpansReply\x12\x12\n" +
+	"\x04data\x18\x01 \x03(\x04R\x04data\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\x04R\x03end2\x87\x04\n" +
 	"\aControl\x12W\n" +
 	"\vOpenSession\x12$.hbmfs.control.v1.OpenSessionRequest\x1a\".hbmfs.control.v1.OpenSessionReply\x12F\n" +
-	"\x06Events\x12\x1f.hbmfs.control.v1.EventsRequest\x1a\x17.hbmfs.control.v1.Event(\x010\x01\x12B\n" +
-	"\x04Stat\x12\x1d.hbmfs.control.v1.StatRequest\x1a\x1b.hbmfs.control.v1.StatReply\x12C\n" +
-	"\x04List\x12\x1d.hbmfs.control.v1.ListRequest\x1a\x1a.hbmfs.control.v1.ListPage0\x01\x12B\n" +
-	"\x04Open\x12\x1d.hbmfs.control.v1.OpenRequest\x1a\x1b.hbmfs.control.v1.OpenReply\x12E\n" +
-	"\x05Close\x12\x1e.hbmfs.control.v1.CloseRequest\x1a\x1c.hbmfs.control.v1.CloseReply\x12H\n" +
+	"\x06Events\x12\x1f.hbmfs.control.v1.EventsRequest\x1a\x17.hbmfs.control.v1.Event(\x010\x01\x12;\n" +
+	"\x02Do\x12\x1b.hbmfs.control.v1.DoRequest\x1a\x18.hbmfs.control.v1.Answer\x12C\n" +
+	"\x04List\x12\x1d.hbmfs.control.v1.ListRequest\x1a\x1a.hbmfs.control.v1.ListPage0\x01\x12H\n" +
 	"\x06Statfs\x12\x1f.hbmfs.control.v1.StatfsRequest\x1a\x1d.hbmfs.control.v1.StatfsReply\x12H\n" +
-	"\x06Digest\x12\x1f.hbmfs.control.v1.DigestRequest\x1a\x1d.hbmfs.control.v1.DigestReplyB\x13Z\x11hbmfs/remote/wireb\x06proto3"
+	"\x06Digest\x12\x1f.hbmfs.control.v1.DigestRequest\x1a\x1d.hbmfs.control.v1.DigestReply\x12E\n" +
+	"\x05Spans\x12\x1e.hbmfs.control.v1.SpansRequest\x1a\x1c.hbmfs.control.v1.SpansReplyB\x13Z\x11hbmfs/remote/wireb\x06proto3"
 
 var (
 	file_control_proto_rawDescOnce sync.Once
@@ -1561,7 +2076,7 @@ func file_control_proto_rawDescGZIP() []byte {
 }
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_control_proto_goTypes = []any{
 	(Dataset_Kind)(0),          // 0: hbmfs.control.v1.Dataset.Kind
 	(*Errno)(nil),              // 1: hbmfs.control.v1.Errno
@@ -1571,50 +2086,60 @@ var file_control_proto_goTypes = []any{
 	(*EventsRequest)(nil),      // 5: hbmfs.control.v1.EventsRequest
 	(*Event)(nil),              // 6: hbmfs.control.v1.Event
 	(*Attr)(nil),               // 7: hbmfs.control.v1.Attr
-	(*StatRequest)(nil),        // 8: hbmfs.control.v1.StatRequest
-	(*StatReply)(nil),          // 9: hbmfs.control.v1.StatReply
-	(*ListRequest)(nil),        // 10: hbmfs.control.v1.ListRequest
-	(*ListPage)(nil),           // 11: hbmfs.control.v1.ListPage
-	(*Listing)(nil),            // 12: hbmfs.control.v1.Listing
-	(*Entry)(nil),              // 13: hbmfs.control.v1.Entry
-	(*OpenRequest)(nil),        // 14: hbmfs.control.v1.OpenRequest
-	(*OpenReply)(nil),          // 15: hbmfs.control.v1.OpenReply
-	(*CloseRequest)(nil),       // 16: hbmfs.control.v1.CloseRequest
-	(*CloseReply)(nil),         // 17: hbmfs.control.v1.CloseReply
-	(*StatfsRequest)(nil),      // 18: hbmfs.control.v1.StatfsRequest
-	(*StatfsReply)(nil),        // 19: hbmfs.control.v1.StatfsReply
-	(*DigestRequest)(nil),      // 20: hbmfs.control.v1.DigestRequest
-	(*DigestReply)(nil),        // 21: hbmfs.control.v1.DigestReply
+	(*Ask)(nil),                // 8: hbmfs.control.v1.Ask
+	(*Answer)(nil),             // 9: hbmfs.control.v1.Answer
+	(*DoRequest)(nil),          // 10: hbmfs.control.v1.DoRequest
+	(*StatRequest)(nil),        // 11: hbmfs.control.v1.StatRequest
+	(*StatReply)(nil),          // 12: hbmfs.control.v1.StatReply
+	(*ListRequest)(nil),        // 13: hbmfs.control.v1.ListRequest
+	(*ListPage)(nil),           // 14: hbmfs.control.v1.ListPage
+	(*Listing)(nil),            // 15: hbmfs.control.v1.Listing
+	(*Entry)(nil),              // 16: hbmfs.control.v1.Entry
+	(*OpenRequest)(nil),        // 17: hbmfs.control.v1.OpenRequest
+	(*OpenReply)(nil),          // 18: hbmfs.control.v1.OpenReply
+	(*CloseRequest)(nil),       // 19: hbmfs.control.v1.CloseRequest
+	(*CloseReply)(nil),         // 20: hbmfs.control.v1.CloseReply
+	(*StatfsRequest)(nil),      // 21: hbmfs.control.v1.StatfsRequest
+	(*StatfsReply)(nil),        // 22: hbmfs.control.v1.StatfsReply
+	(*DigestRequest)(nil),      // 23: hbmfs.control.v1.DigestRequest
+	(*DigestReply)(nil),        // 24: hbmfs.control.v1.DigestReply
+	(*SpansRequest)(nil),       // 25: hbmfs.control.v1.SpansRequest
+	(*SpansReply)(nil),         // 26: hbmfs.control.v1.SpansReply
 }
 var file_control_proto_depIdxs = []int32{
 	4,  // 0: hbmfs.control.v1.OpenSessionReply.datasets:type_name -> hbmfs.control.v1.Dataset
 	0,  // 1: hbmfs.control.v1.Dataset.kind:type_name -> hbmfs.control.v1.Dataset.Kind
-	7,  // 2: hbmfs.control.v1.StatReply.attr:type_name -> hbmfs.control.v1.Attr
-	12, // 3: hbmfs.control.v1.ListPage.listings:type_name -> hbmfs.control.v1.Listing
-	13, // 4: hbmfs.control.v1.Listing.entries:type_name -> hbmfs.control.v1.Entry
-	7,  // 5: hbmfs.control.v1.Entry.attr:type_name -> hbmfs.control.v1.Attr
-	7,  // 6: hbmfs.control.v1.OpenReply.attr:type_name -> hbmfs.control.v1.Attr
-	2,  // 7: hbmfs.control.v1.Control.OpenSession:input_type -> hbmfs.control.v1.OpenSessionRequest
-	5,  // 8: hbmfs.control.v1.Control.Events:input_type -> hbmfs.control.v1.EventsRequest
-	8,  // 9: hbmfs.control.v1.Control.Stat:input_type -> hbmfs.control.v1.StatRequest
-	10, // 10: hbmfs.control.v1.Control.List:input_type -> hbmfs.control.v1.ListRequest
-	14, // 11: hbmfs.control.v1.Control.Open:input_type -> hbmfs.control.v1.OpenRequest
-	16, // 12: hbmfs.control.v1.Control.Close:input_type -> hbmfs.control.v1.CloseRequest
-	18, // 13: hbmfs.control.v1.Control.Statfs:input_type -> hbmfs.control.v1.StatfsRequest
-	20, // 14: hbmfs.control.v1.Control.Digest:input_type -> hbmfs.control.v1.DigestRequest
-	3,  // 15: hbmfs.control.v1.Control.OpenSession:output_type -> hbmfs.control.v1.OpenSessionReply
-	6,  // 16: hbmfs.control.v1.Control.Events:output_type -> hbmfs.control.v1.Event
-	9,  // 17: hbmfs.control.v1.Control.Stat:output_type -> hbmfs.control.v1.StatReply
-	11, // 18: hbmfs.control.v1.Control.List:output_type -> hbmfs.control.v1.ListPage
-	15, // 19: hbmfs.control.v1.Control.Open:output_type -> hbmfs.control.v1.OpenReply
-	17, // 20: hbmfs.control.v1.Control.Close:output_type -> hbmfs.control.v1.CloseReply
-	19, // 21: hbmfs.control.v1.Control.Statfs:output_type -> hbmfs.control.v1.StatfsReply
-	21, // 22: hbmfs.control.v1.Control.Digest:output_type -> hbmfs.control.v1.DigestReply
-	15, // [15:23] is the sub-list for method output_type
-	7,  // [7:15] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	17, // 2: hbmfs.control.v1.Ask.open:type_name -> hbmfs.control.v1.OpenRequest
+	11, // 3: hbmfs.control.v1.Ask.stat:type_name -> hbmfs.control.v1.StatRequest
+	19, // 4: hbmfs.control.v1.Ask.close:type_name -> hbmfs.control.v1.CloseRequest
+	18, // 5: hbmfs.control.v1.Answer.open:type_name -> hbmfs.control.v1.OpenReply
+	12, // 6: hbmfs.control.v1.Answer.stat:type_name -> hbmfs.control.v1.StatReply
+	20, // 7: hbmfs.control.v1.Answer.close:type_name -> hbmfs.control.v1.CloseReply
+	8,  // 8: hbmfs.control.v1.DoRequest.ask:type_name -> hbmfs.control.v1.Ask
+	7,  // 9: hbmfs.control.v1.StatReply.attr:type_name -> hbmfs.control.v1.Attr
+	15, // 10: hbmfs.control.v1.ListPage.listings:type_name -> hbmfs.control.v1.Listing
+	16, // 11: hbmfs.control.v1.Listing.entries:type_name -> hbmfs.control.v1.Entry
+	7,  // 12: hbmfs.control.v1.Entry.attr:type_name -> hbmfs.control.v1.Attr
+	7,  // 13: hbmfs.control.v1.OpenReply.attr:type_name -> hbmfs.control.v1.Attr
+	2,  // 14: hbmfs.control.v1.Control.OpenSession:input_type -> hbmfs.control.v1.OpenSessionRequest
+	5,  // 15: hbmfs.control.v1.Control.Events:input_type -> hbmfs.control.v1.EventsRequest
+	10, // 16: hbmfs.control.v1.Control.Do:input_type -> hbmfs.control.v1.DoRequest
+	13, // 17: hbmfs.control.v1.Control.List:input_type -> hbmfs.control.v1.ListRequest
+	21, // 18: hbmfs.control.v1.Control.Statfs:input_type -> hbmfs.control.v1.StatfsRequest
+	23, // 19: hbmfs.control.v1.Control.Digest:input_type -> hbmfs.control.v1.DigestRequest
+	25, // 20: hbmfs.control.v1.Control.Spans:input_type -> hbmfs.control.v1.SpansRequest
+	3,  // 21: hbmfs.control.v1.Control.OpenSession:output_type -> hbmfs.control.v1.OpenSessionReply
+	6,  // 22: hbmfs.control.v1.Control.Events:output_type -> hbmfs.control.v1.Event
+	9,  // 23: hbmfs.control.v1.Control.Do:output_type -> hbmfs.control.v1.Answer
+	14, // 24: hbmfs.control.v1.Control.List:output_type -> hbmfs.control.v1.ListPage
+	22, // 25: hbmfs.control.v1.Control.Statfs:output_type -> hbmfs.control.v1.StatfsReply
+	24, // 26: hbmfs.control.v1.Control.Digest:output_type -> hbmfs.control.v1.DigestReply
+	26, // 27: hbmfs.control.v1.Control.Spans:output_type -> hbmfs.control.v1.SpansReply
+	21, // [21:28] is the sub-list for method output_type
+	14, // [14:21] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -1622,13 +2147,23 @@ func file_control_proto_init() {
 	if File_control_proto != nil {
 		return
 	}
+	file_control_proto_msgTypes[7].OneofWrappers = []any{
+		(*Ask_Open)(nil),
+		(*Ask_Stat)(nil),
+		(*Ask_Close)(nil),
+	}
+	file_control_proto_msgTypes[8].OneofWrappers = []any{
+		(*Answer_Open)(nil),
+		(*Answer_Stat)(nil),
+		(*Answer_Close)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,12 +25,11 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Control_OpenSession_FullMethodName = "/hbmfs.control.v1.Control/OpenSession"
 	Control_Events_FullMethodName      = "/hbmfs.control.v1.Control/Events"
-	Control_Stat_FullMethodName        = "/hbmfs.control.v1.Control/Stat"
+	Control_Do_FullMethodName          = "/hbmfs.control.v1.Control/Do"
 	Control_List_FullMethodName        = "/hbmfs.control.v1.Control/List"
-	Control_Open_FullMethodName        = "/hbmfs.control.v1.Control/Open"
-	Control_Close_FullMethodName       = "/hbmfs.control.v1.Control/Close"
 	Control_Statfs_FullMethodName      = "/hbmfs.control.v1.Control/Statfs"
 	Control_Digest_FullMethodName      = "/hbmfs.control.v1.Control/Digest"
+	Control_Spans_FullMethodName       = "/hbmfs.control.v1.Control/Spans"
 )
 
 // ControlClient is the client API for Control service.
@@ -44,19 +43,22 @@ type ControlClient interface {
 	// which must begin soon: the target has little room for sessions without.
 	OpenSession(ctx context.Context, in *OpenSessionRequest, opts ...grpc.CallOption) (*OpenSessionReply, error)
 	// Events tells the mount of files that changed while it had them open. The
-	// mount answers each event; the writer waits for that (bounded), and a mount
-	// that does not answer in time loses its session.
+	// mount acknowledges each; the writer waits for that, or until the mount's term
+	// has passed (package term), and a mount that let it pass loses its session.
+	// Events and answers to renewals come in order: a mount that has an answer has
+	// had the events of all that changed before it was given.
 	Events(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[EventsRequest, Event], error)
-	Stat(ctx context.Context, in *StatRequest, opts ...grpc.CallOption) (*StatReply, error)
+	// Do answers an ask that the data plane can't carry: it, or its answer, is larger
+	// than that takes. All others go by the data plane, in messages of many.
+	Do(ctx context.Context, in *DoRequest, opts ...grpc.CallOption) (*Answer, error)
 	// List streams a directory in pages, in no order, without "." and "..", and
 	// then others that a walk will want next, if it is asked to run ahead.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListPage], error)
-	// Open opens one version of a regular file (or block device).
-	Open(ctx context.Context, in *OpenRequest, opts ...grpc.CallOption) (*OpenReply, error)
-	Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseReply, error)
 	Statfs(ctx context.Context, in *StatfsRequest, opts ...grpc.CallOption) (*StatfsReply, error)
 	// Digest computes the SHA-256 of a range of an open file from its source.
 	Digest(ctx context.Context, in *DigestRequest, opts ...grpc.CallOption) (*DigestReply, error)
+	// Spans tells where an open file has data, and where it has holes.
+	Spans(ctx context.Context, in *SpansRequest, opts ...grpc.CallOption) (*SpansReply, error)
 }
 
 type controlClient struct {
@@ -90,10 +92,10 @@ func (c *controlClient) Events(ctx context.Context, opts ...grpc.CallOption) (gr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_EventsClient = grpc.BidiStreamingClient[EventsRequest, Event]
 
-func (c *controlClient) Stat(ctx context.Context, in *StatRequest, opts ...grpc.CallOption) (*StatReply, error) {
+func (c *controlClient) Do(ctx context.Context, in *DoRequest, opts ...grpc.CallOption) (*Answer, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(StatReply)
-	err := c.cc.Invoke(ctx, Control_Stat_FullMethodName, in, out, cOpts...)
+	out := new(Answer)
+	err := c.cc.Invoke(ctx, Control_Do_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -119,26 +121,6 @@ func (c *controlClient) List(ctx context.Context, in *ListRequest, opts ...grpc.
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_ListClient = grpc.ServerStreamingClient[ListPage]
 
-func (c *controlClient) Open(ctx context.Context, in *OpenRequest, opts ...grpc.CallOption) (*OpenReply, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(OpenReply)
-	err := c.cc.Invoke(ctx, Control_Open_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *controlClient) Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseReply, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(CloseReply)
-	err := c.cc.Invoke(ctx, Control_Close_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 func (c *controlClient) Statfs(ctx context.Context, in *StatfsRequest, opts ...grpc.CallOption) (*StatfsReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StatfsReply)
@@ -159,6 +141,16 @@ func (c *controlClient) Digest(ctx context.Context, in *DigestRequest, opts ...g
 	return out, nil
 }
 
+func (c *controlClient) Spans(ctx context.Context, in *SpansRequest, opts ...grpc.CallOption) (*SpansReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SpansReply)
+	err := c.cc.Invoke(ctx, Control_Spans_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ControlServer is the server API for Control service.
 // All implementations must embed UnimplementedControlServer
 // for forward compatibility.
@@ -170,19 +162,22 @@ type ControlServer interface {
 	// which must begin soon: the target has little room for sessions without.
 	OpenSession(context.Context, *OpenSessionRequest) (*OpenSessionReply, error)
 	// Events tells the mount of files that changed while it had them open. The
-	// mount answers each event; the writer waits for that (bounded), and a mount
-	// that does not answer in time loses its session.
+	// mount acknowledges each; the writer waits for that, or until the mount's term
+	// has passed (package term), and a mount that let it pass loses its session.
+	// Events and answers to renewals come in order: a mount that has an answer has
+	// had the events of all that changed before it was given.
 	Events(grpc.BidiStreamingServer[EventsRequest, Event]) error
-	Stat(context.Context, *StatRequest) (*StatReply, error)
+	// Do answers an ask that the data plane can't carry: it, or its answer, is larger
+	// than that takes. All others go by the data plane, in messages of many.
+	Do(context.Context, *DoRequest) (*Answer, error)
 	// List streams a directory in pages, in no order, without "." and "..", and
 	// then others that a walk will want next, if it is asked to run ahead.
 	List(*ListRequest, grpc.ServerStreamingServer[ListPage]) error
-	// Open opens one version of a regular file (or block device).
-	Open(context.Context, *OpenRequest) (*OpenReply, error)
-	Close(context.Context, *CloseRequest) (*CloseReply, error)
 	Statfs(context.Context, *StatfsRequest) (*StatfsReply, error)
 	// Digest computes the SHA-256 of a range of an open file from its source.
 	Digest(context.Context, *DigestRequest) (*DigestReply, error)
+	// Spans tells where an open file has data, and where it has holes.
+	Spans(context.Context, *SpansRequest) (*SpansReply, error)
 	mustEmbedUnimplementedControlServer()
 }
 
@@ -199,23 +194,20 @@ func (UnimplementedControlServer) OpenSession(context.Context, *OpenSessionReque
 func (UnimplementedControlServer) Events(grpc.BidiStreamingServer[EventsRequest, Event]) error {
 	return status.Error(codes.Unimplemented, "method Events not implemented")
 }
-func (UnimplementedControlServer) Stat(context.Context, *StatRequest) (*StatReply, error) {
-	return nil, status.Error(codes.Unimplemented, "method Stat not implemented")
+func (UnimplementedControlServer) Do(context.Context, *DoRequest) (*Answer, error) {
+	return nil, status.Error(codes.Unimplemented, "method Do not implemented")
 }
 func (UnimplementedControlServer) List(*ListRequest, grpc.ServerStreamingServer[ListPage]) error {
 	return status.Error(codes.Unimplemented, "method List not implemented")
-}
-func (UnimplementedControlServer) Open(context.Context, *OpenRequest) (*OpenReply, error) {
-	return nil, status.Error(codes.Unimplemented, "method Open not implemented")
-}
-func (UnimplementedControlServer) Close(context.Context, *CloseRequest) (*CloseReply, error) {
-	return nil, status.Error(codes.Unimplemented, "method Close not implemented")
 }
 func (UnimplementedControlServer) Statfs(context.Context, *StatfsRequest) (*StatfsReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Statfs not implemented")
 }
 func (UnimplementedControlServer) Digest(context.Context, *DigestRequest) (*DigestReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Digest not implemented")
+}
+func (UnimplementedControlServer) Spans(context.Context, *SpansRequest) (*SpansReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Spans not implemented")
 }
 func (UnimplementedControlServer) mustEmbedUnimplementedControlServer() {}
 func (UnimplementedControlServer) testEmbeddedByValue()                 {}
@@ -263,20 +255,20 @@ func _Control_Events_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_EventsServer = grpc.BidiStreamingServer[EventsRequest, Event]
 
-func _Control_Stat_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(StatRequest)
+func _Control_Do_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DoRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(ControlServer).Stat(ctx, in)
+		return srv.(ControlServer).Do(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: Control_Stat_FullMethodName,
+		FullMethod: Control_Do_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).Stat(ctx, req.(*StatRequest))
+		return srv.(ControlServer).Do(ctx, req.(*DoRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -291,42 +283,6 @@ func _Control_List_Handler(srv interface{}, stream grpc.ServerStream) error {
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_ListServer = grpc.ServerStreamingServer[ListPage]
-
-func _Control_Open_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(OpenRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(ControlServer).Open(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_Open_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).Open(ctx, req.(*OpenRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _Control_Close_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(CloseRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(ControlServer).Close(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_Close_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).Close(ctx, req.(*CloseRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
 
 func _Control_Statfs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StatfsRequest)
@@ -364,6 +320,24 @@ func _Control_Digest_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_Spans_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SpansRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).Spans(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_Spans_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).Spans(ctx, req.(*SpansRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Control_ServiceDesc is the grpc.ServiceDesc for Control service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -376,16 +350,8 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Control_OpenSession_Handler,
 		},
 		{
-			MethodName: "Stat",
-			Handler:    _Control_Stat_Handler,
-		},
-		{
-			MethodName: "Open",
-			Handler:    _Control_Open_Handler,
-		},
-		{
-			MethodName: "Close",
-			Handler:    _Control_Close_Handler,
+			MethodName: "Do",
+			Handler:    _Control_Do_Handler,
 		},
 		{
 			MethodName: "Statfs",
@@ -394,6 +360,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Digest",
 			Handler:    _Control_Digest_Handler,
+		},
+		{
+			MethodName: "Spans",
+			Handler:    _Control_Spans_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

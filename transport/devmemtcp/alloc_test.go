@@ -4,25 +4,28 @@ import (
 	"hash/crc32"
 	"net"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"hbmfs/transport"
+	"hbmfs/transport/devmemtcp/internal/receive"
 	"hbmfs/transport/internal/frame"
+	"hbmfs/transport/internal/landing"
 	"hbmfs/transport/internal/lanes"
+	"hbmfs/transport/transporttest"
 )
 
 // pagesSocket brings payload page by page, for ever, as a NIC at its best does.
 type pagesSocket struct {
 	token uint32
 	freed int
+	ended bool
 }
 
 const pagesSocketPool = 4 << 20
 
 func (s *pagesSocket) Receive(host, control []byte) (n, controls int, err error) {
-	for n < len(host) && controls+controlSize <= len(control) {
+	for !s.ended && n < len(host) && controls+controlSize <= len(control) {
 		size := min(loopPage, len(host)-n)
 		s.token++
 		off := uint64(s.token%(pagesSocketPool/loopPage)) * loopPage
@@ -37,9 +40,9 @@ func pageAt(off uint64, size, token uint32) control {
 	return control{off: off, size: size, token: token, id: loopBinding}
 }
 
-func (s *pagesSocket) DontNeed(ranges []tokenRange) (freed int, err error) {
+func (s *pagesSocket) DontNeed(ranges []receive.TokenRange) (freed int, err error) {
 	for _, r := range ranges {
-		freed += int(r.count)
+		freed += int(r.Count)
 	}
 	s.freed += freed
 	return freed, nil
@@ -48,45 +51,52 @@ func (s *pagesSocket) DontNeed(ranges []tokenRange) (freed int, err error) {
 func (s *pagesSocket) Await(int) error      { return nil }
 func (s *pagesSocket) Hurry()               {}
 func (s *pagesSocket) Unread() (int, error) { return 0, nil }
-func (s *pagesSocket) Shutdown()            {}
+func (s *pagesSocket) Shutdown()            { s.ended = true }
 func (s *pagesSocket) Close() error         { return nil }
+
+// testPair is one of a link without a target.
+func testPair(l *link, rx *receiver, head net.Conn, data receive.Socket) *receive.Pair {
+	return receive.New(receive.Config{
+		Session: l.Session, Queue: rx.nextQueue(), Head: head, Data: data,
+		Messages: fragmentsPerGather, Counters: &l.counters, Held: &l.tokens,
+	})
+}
 
 // TestHotPathAllocatesNothing takes requests, their headers and their payload
 // through a pair.
 func TestHotPathAllocatesNothing(t *testing.T) {
-	pool := &loopPool{HostMemory: make(transport.HostMemory, pagesSocketPool)}
-	rx := &receiver{pool: pool, binding: loopBound{pool: pool}}
+	pool := &loopPool{Mapped: make(transporttest.Mapped, pagesSocketPool)}
+	rx := &receiver{pool: pool, binding: loopBound{pool: pool}, queues: []int{1}}
 	l := &link{owner: &devmem{rx: rx}}
-	l.Init(lanes.Config{Name: Name, Session: transport.Session{Checksums: true}, MaxLen: MaxLen})
+	l.Init(lanes.Config{Name: Name, Session: transport.Session{Checksums: true}, Plan: plan})
 	head, peer := net.Pipe()
 	defer peer.Close()
 	data := &pagesSocket{}
-	c := newConn(l, rx, head, data, nil)
+	c := newConn(l, rx, testPair(l, rx, head, data))
 	defer func() {
-		c.Retire(transport.ErrClosed)
+		c.End(transport.ErrClosed)
 		l.Close()
 	}()
-	dst := make(transport.HostMemory, extent)
+	dst := transporttest.NewMapped(extent)
 	done := 0
-	r := &transport.Request{Dst: transport.Span{Mem: dst, Len: extent}, Done: func(r transport.Result) {
+	r := &transport.Request{Dst: transport.Span{Mem: dst, Len: extent}, To: transporttest.Done(func(r transport.Result) {
 		if r.Err != nil {
 			t.Error(r.Err)
 		}
 		done++
-	}}
-	crc := crc32.Checksum(make([]byte, extent), castagnoli)
+	})}
+	crc := crc32.Checksum(make([]byte, extent), crc32.MakeTable(crc32.Castagnoli))
 	fetch := func() {
-		if a := c.Add(r); a != lanes.Added {
+		if a := c.Add(landing.Request{Request: r}); a != lanes.Added {
 			t.Fatal(a)
 		}
-		req, err := frame.ParseRequest(c.pending)
+		req, err := frame.ParseRequest(c.out[0].Bytes)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.pending = c.pending[:0]
-		frame.Reply{ID: req.ID, Length: extent, CRC: crc, Checksum: true}.Put(c.in)
-		c.r, c.w = 0, frame.ReplySize
-		if err := c.answer(); err != nil {
+		c.out[0].Reset()
+		c.out[0].first = false
+		if err := c.answer(frame.Reply{ID: req.ID, Length: extent, CRC: crc, Checksum: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -101,60 +111,4 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 	if s.Recvmsgs > 4*int64(done) || s.TokenCalls > 4*int64(done) {
 		t.Errorf("too many system calls: %+v for %d", s, done)
 	}
-}
-
-// TestKernelSocketAllocatesNothing receives over an ordinary connection: what
-// comes is host bytes then.
-func TestKernelSocketAllocatesNothing(t *testing.T) {
-	client, server := tcpPair(t)
-	s, err := newKernelSocket(client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, control, b := make([]byte, 100), make([]byte, 4*controlSize), []byte("x")
-	if n, err := s.Unread(); n != 0 || err != nil {
-		t.Errorf("unread: %d, %v", n, err)
-	}
-	if n := testing.AllocsPerRun(100, func() {
-		server.Write(b)
-		n, controls, err := s.Receive(host, control)
-		if n != 1 || controls != 0 || err != nil || host[0] != 'x' {
-			t.Error(n, controls, err)
-		}
-		if n, err := s.Unread(); n != 0 || err != nil {
-			t.Errorf("unread: %d, %v", n, err)
-		}
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-	time.AfterFunc(10*time.Millisecond, s.Shutdown)
-	if n, _, err := s.Receive(host, control); n != 0 || err != nil {
-		t.Errorf("after shutdown: %d, %v", n, err)
-	}
-	s.Close()
-	if _, _, err := s.Receive(host, control); err == nil {
-		t.Error("received after Close")
-	}
-}
-
-func tcpPair(t *testing.T) (client, server *net.TCPConn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	c, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		c.Close()
-		s.Close()
-	})
-	return c.(*net.TCPConn), s.(*net.TCPConn)
 }

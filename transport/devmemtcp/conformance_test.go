@@ -1,6 +1,7 @@
 package devmemtcp
 
 import (
+	"net"
 	"testing"
 
 	"hbmfs/transport"
@@ -17,7 +18,15 @@ func TestConformance(t *testing.T) {
 		c.LendQueues, c.Reserve = 1, l.reserve
 		return opened(t, c)
 	}
-	runSuite(t, loopback, open, lends)
+	h := harness(loopback, open, lends)
+	h.Counted = func(t *testing.T, source transport.Source) (transport.Transport, transport.Session, func() int) {
+		var segments transporttest.Segments
+		s := startTarget(t, source, func(t testing.TB, serve func(net.Conn)) string {
+			return loopback(t, func(c net.Conn) { serve(segments.Wrap(c)) })
+		}).session
+		return open(t), s, func() int { return segments.Count(t) }
+	}
+	transporttest.Run(t, h)
 }
 
 // TestConformanceNIC does over a NIC, which one transport at a time can use.
@@ -27,11 +36,11 @@ func TestConformanceNIC(t *testing.T) {
 	c.LendQueues, c.Reserve = 1, reserveUDMABuf
 	tr := opened(t, c)
 	open := func(*testing.T) transport.Transport { return tr }
-	runSuite(t, n.listen, open, open)
+	transporttest.Run(t, harness(n.listen, open, open))
 }
 
-func runSuite(t *testing.T, listen listener, open, lends func(*testing.T) transport.Transport) {
-	transporttest.Run(t, transporttest.Harness{
+func harness(listen listener, open, lends func(*testing.T) transport.Transport) transporttest.Harness {
+	return transporttest.Harness{
 		Start: func(t *testing.T, source transport.Source) (transport.Transport, transport.Session) {
 			return open(t), startTarget(t, source, listen).session
 		},
@@ -47,5 +56,5 @@ func runSuite(t *testing.T, listen listener, open, lends func(*testing.T) transp
 			return lends(t), s
 		},
 		Checksums: true,
-	})
+	}
 }

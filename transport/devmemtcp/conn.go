@@ -1,10 +1,9 @@
 package devmemtcp
 
 import (
-	"fmt"
-	"net"
+	"sync/atomic"
 
-	"hbmfs/transport"
+	"hbmfs/transport/devmemtcp/internal/receive"
 	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/internal/landing"
 	"hbmfs/transport/internal/lanes"
@@ -13,55 +12,38 @@ import (
 // depth is the credits of one pair: how many requests may be under way on it.
 const depth = 32
 
-// scratchSize is the most that one recvmsg asks for, in bytes. It is touched
-// only by payload that did not land in device memory.
-const scratchSize = 1 << 20
-
-// errSurplus: the stream of payloads is not where the headers say.
-var errSurplus = fmt.Errorf("%w: payload that was not announced", transport.ErrProtocol)
-
 // conn is the client's side of one pair.
 type conn struct {
 	lanes.Conn
+	pair  *receive.Pair
 	link  *link
 	rx    *receiver
-	head  net.Conn
-	data  socket
-	rule  nicRule
 	ended chan struct{} // closed once the pair is of no more use
-
-	// The reader's own:
-	in      []byte // of the head
-	r, w    int    // what is unread in in
-	scratch *landing.Buffer
-	control []byte
 
 	gathers [gathersPerConn]gather
 	idle    chan *gather // those of gathers that hold nothing
 
-	// Guarded by Mu:
-	slots   [depth]slot
-	owed    int    // slots that wait for the peer
-	pending []byte // encoded requests to write
-	spare   []byte // the other buffer for pending
-	writing bool   // someone writes, and will write what is pending
-	probe   bool   // look for surplus payload before that
+	slots [depth]slot
+	owed  atomic.Int32 // slots that wait for payload
+	out   [2]half
 }
 
-func newConn(l *link, rx *receiver, head net.Conn, data socket, rule nicRule) *conn {
+// half is one of the two of what is to be sent.
+type half struct {
+	frame.Requests
+	first bool // the peer owes no payload before them
+}
+
+func newConn(l *link, rx *receiver, p *receive.Pair) *conn {
 	c := &conn{
-		link:    l,
-		rx:      rx,
-		head:    head,
-		data:    data,
-		rule:    rule,
-		ended:   make(chan struct{}),
-		in:      make([]byte, 2*depth*frame.ReplySize),
-		scratch: landing.GetBuffer(scratchSize),
-		control: make([]byte, fragmentsPerGather*controlSize),
-		idle:    make(chan *gather, gathersPerConn),
-		pending: make([]byte, 0, depth*frame.RequestSize),
-		spare:   make([]byte, 0, depth*frame.RequestSize),
+		pair:  p,
+		link:  l,
+		rx:    rx,
+		ended: make(chan struct{}),
+		idle:  make(chan *gather, gathersPerConn),
+	}
+	for i := range c.out {
+		c.out[i].Requests = frame.NewRequests(depth)
 	}
 	c.Init(&l.Link, c, depth)
 	for i := range c.slots {
@@ -74,98 +56,43 @@ func newConn(l *link, rx *receiver, head net.Conn, data socket, rule nicRule) *c
 	return c
 }
 
-// Add implements [lanes.Carrier].
-func (c *conn) Add(r *transport.Request) lanes.Addition {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
-	i, a := c.Next()
-	if a != lanes.Added {
-		return a
-	}
-	c.Issue(r)
-	s := &c.slots[i]
+// Place implements [lanes.Carrier].
+func (c *conn) Place(slot, half int, r landing.Request) bool {
+	s, out := &c.slots[slot], &c.out[half]
 	s.begin(r)
-	if c.owed == 0 {
-		c.probe = true
+	if r.Call == nil {
+		out.first = c.owed.Add(1) == 1 || out.first
 	}
-	c.owed++
-	c.pending = frame.Request{
-		ID: s.id(), File: r.File, Off: r.Off, Length: uint32(r.Dst.Len), Checksum: c.link.Session.Checksums,
-	}.Append(c.pending)
-	return a
+	out.Add(s.id(), r, c.link.Session.Checksums)
+	return true
 }
 
-// Flush writes what is pending, unless someone is at it already: then that one
-// does, so that requests which come together leave together.
-func (c *conn) Flush() {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
-	if c.writing {
-		return
-	}
-	c.writing = true
-	for len(c.pending) > 0 && c.Broken() == nil {
-		out, probe := c.pending, c.probe
-		c.pending, c.probe = c.spare[:0], false
-		c.Mu.Unlock()
-		err := c.send(out, probe)
-		c.Mu.Lock()
-		c.spare = out
-		if err != nil {
-			c.breakLocked(lanes.Lost(err))
-		}
-	}
-	c.writing = false
-}
-
-// send writes requests. If the peer owed nothing before them, no payload may lie
-// there.
-func (c *conn) send(out []byte, probe bool) error {
-	if probe {
-		switch n, err := c.data.Unread(); {
-		case err != nil:
-			return err
-		case n > 0:
-			return errSurplus
-		}
-	}
-	_, err := c.head.Write(out)
+// Send implements [lanes.Carrier].
+func (c *conn) Send(half int) error {
+	out := &c.out[half]
+	err := c.pair.Send(out.Bytes, out.first)
+	out.Reset()
+	out.first = false
 	return err
 }
 
-// Kill implements [lanes.Carrier].
-func (c *conn) Kill(err error) {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
-	c.breakLocked(err)
-}
-
-// breakLocked ends both streams. The data socket stays open as long as
-// fragments that it holds are being gathered: its end would let the NIC write
-// to them.
-func (c *conn) breakLocked(err error) {
-	if c.Break(err) {
-		close(c.ended)
-		c.head.Close()
-		c.data.Shutdown()
-	}
+// Shutdown implements [lanes.Carrier].
+func (c *conn) Shutdown() {
+	close(c.ended)
+	c.pair.Shutdown()
 }
 
 // answered ends the wait for the peer's answer to s.
 func (c *conn) answered(s *slot) {
+	if s.req.Call == nil {
+		c.owed.Add(-1)
+	}
 	c.Answered(s.index)
-	c.Mu.Lock()
-	c.owed--
-	c.Mu.Unlock()
 }
 
 // Retire implements [lanes.Carrier]. Requests whose bytes are still being
 // gathered end once they no longer are, and the sockets are closed after that.
 func (c *conn) Retire(err error) {
-	c.Kill(err)
-	c.Mu.Lock()
-	err = c.Broken()
-	c.Mu.Unlock()
 	for i := range c.Unanswered() {
 		s := &c.slots[i]
 		c.answered(s)
@@ -181,10 +108,7 @@ func (c *conn) close() {
 	for range c.gathers {
 		<-c.idle
 	}
-	c.scratch.Put()
-	_ = c.data.Close() // what it brought is where it belongs
-	if c.rule != nil {
-		_ = c.rule.Close() // the NIC puts back what is left when it is closed
-	}
+	c.pair.Retire()
+	c.pair.Close()
 	c.link.owner.quit(c)
 }

@@ -7,19 +7,22 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/devmemtcp/internal/receive"
+	"hbmfs/transport/internal/liveness"
 )
 
 // dialled is what a pair is made of.
 type dialled struct {
 	rx     *receiver
-	queue  int
+	queue  receive.Queue
 	head   net.Conn
 	ticket ticket
 	data   *net.TCPConn
-	rule   nicRule
+	rule   io.Closer
 }
 
 func (d *dialled) close() {
@@ -54,18 +57,19 @@ func (l *link) open(ctx context.Context) (*conn, error) {
 		d = dialled{}
 	}
 	d.rx, d.queue = rx, rx.nextQueue()
-	s, err := l.assemble(ctx, &d)
+	p, err := l.assemble(ctx, &d, fragmentsPerGather, &l.tokens)
 	if err != nil {
 		l.owner.leave(rx)
 		return nil, err
 	}
-	c := newConn(l, d.rx, d.head, s, d.rule)
+	c := newConn(l, rx, p)
 	l.owner.enlist(c)
 	return c, nil
 }
 
-// assemble connects a pair whose payload comes to d's queue, or leaves nothing.
-func (l *link) assemble(ctx context.Context, d *dialled) (s socket, err error) {
+// assemble connects a pair whose payload comes to d's queue, or leaves nothing. It
+// has room for that many control messages, and held counts its tokens.
+func (l *link) assemble(ctx context.Context, d *dialled, messages int, held *atomic.Int64) (*receive.Pair, error) {
 	if d.head == nil {
 		if err := d.within(ctx, func(ctx context.Context) error { return l.greet(ctx, d) }); err != nil {
 			return nil, err
@@ -75,16 +79,21 @@ func (l *link) assemble(ctx context.Context, d *dialled) (s socket, err error) {
 		return nil, err
 	}
 	tuneHead(d.head)
-	if s, err = l.owner.cfg.newSocket(*d); err != nil {
+	s, err := l.owner.cfg.newSocket(*d)
+	if err != nil {
 		d.close()
+		return nil, err
 	}
-	return s, err
+	return receive.New(receive.Config{
+		Session: l.Session, Queue: d.queue, Head: d.head, Data: s, Rule: d.rule,
+		Messages: messages, Counters: &l.counters, Held: held,
+	}), nil
 }
 
-// within does a step of a pair's making in handshakeTimeout, or leaves nothing of
+// within does a step of a pair's making in liveness.Handshake, or leaves nothing of
 // the pair.
 func (d *dialled) within(ctx context.Context, step func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, liveness.Handshake)
 	defer cancel()
 	err := step(ctx)
 	if err != nil {
@@ -106,7 +115,7 @@ func (d *dialled) interruptibly(ctx context.Context, do func() error) error {
 
 // greet connects a head, proves it, and takes its ticket.
 func (l *link) greet(ctx context.Context, d *dialled) (err error) {
-	dialer := net.Dialer{KeepAliveConfig: keepAlive}
+	dialer := net.Dialer{KeepAliveConfig: liveness.KeepAlive}
 	if d.head, err = dialer.DialContext(ctx, "tcp", l.Session.Addr); err != nil {
 		return err
 	}
@@ -153,7 +162,7 @@ func (l *link) dialData(ctx context.Context, d *dialled) (err error) {
 		if d.rule != nil { // of a socket that was given up for this one
 			_ = d.rule.Close() // the NIC puts back what is left when it is closed
 		}
-		d.rule, err = d.rx.nic.Steer(local, remote, d.queue)
+		d.rule, err = d.rx.nic.Steer(local, remote, d.queue.Number)
 		return err
 	})
 	return err
@@ -169,4 +178,4 @@ func addrPort(a net.Addr) netip.AddrPort {
 }
 
 // steeredSocket is the data connection as what the NIC makes of it.
-func steeredSocket(d dialled) (socket, error) { return newKernelSocket(d.data) }
+func steeredSocket(d dialled) (receive.Socket, error) { return receive.NewKernelSocket(d.data) }

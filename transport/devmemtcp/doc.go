@@ -14,14 +14,16 @@
 // A link is pairs of connections to the target's one port. All that arrives on a
 // connection whose packets are steered lands in device memory, framing too. So
 // the data connection of a pair carries nothing but payload, from target to
-// mount, and the head connection all the rest: requests up, reply headers down.
+// mount, and the head connection all the rest: requests and what calls ask up, reply
+// headers and answers down.
 // Each side of a head proves that it knows the session's secret, as package
 // frame has it. Then the server sends a ticket, good for once and for a few
 // seconds. The client binds a socket to a port, has the NIC steer what comes for
 // it, connects it, and sends the one greeting of the data connection: ticket,
 // session and an HMAC over both. What becomes of it is said on the head.
 //
-// Frames are those of package frame. Reply headers come in any order, and
+// Frames are those of package frame. Reply headers come in any order, but for
+// requests that are linked, an answer lies right behind its header, and
 // payloads lie on the data connection in the order of their headers. A payload
 // is read and checked whole before its header is sent; after that, whatever
 // fails ends the pair. So does a wrong checksum: in a stream without marks, one
@@ -32,7 +34,7 @@
 //
 // The reader of a pair takes a header, and then that payload by recvmsg, never
 // more: so no fragment belongs to two. Control messages say where the bytes are
-// ([control]): in the pool, each fragment with a token, or in the buffer that
+// (package internal/receive): in the pool, each fragment with a token, or in the buffer that
 // was given, with a message (the NIC did not split the packet) or with none (it
 // came by another queue, or before the queue was bound). Fragments are gathered
 // to the destination on the device, in groups; when that is done, their tokens
@@ -52,38 +54,16 @@
 // # Loans
 //
 // A link lends payload where the NIC put it, if the transport was given queues
-// for that. Each of them is one user's at a time and receives into memory that
-// only his payload comes to, since he may map all of it. A loan has a pair to
-// itself until its payload is here: it asks in several requests, all sent at
-// once, and is woken for each, not for each packet. Its fragments keep their
-// tokens until they are returned, and the pair's data socket stays open until
-// then, whatever becomes of the pair, the link and the NIC's settings. What is
-// not lent of a payload (more segments than asked for, or than the budget allows)
-// goes back to the kernel at once. Payload of which some came to host memory is
-// not lent at all.
-//
-// What a loan gives back is ordered by where it lies, so that neighbouring pages
-// are received into together again: a loan then has fewer segments, and more of a
-// range fits one FETCH. Up to as many pages as a queue's page pool caches (with
-// most drivers, those of a full ring) go straight to the next packets; all beyond
-// that cost the kernel a search of the dma-buf's memory each. So a larger ring
-// (ethtool -G) speeds loans up. It also makes pools larger, by the pages of a
-// packet for each descriptor; for udmabuf, size_limit_mb must allow that.
-//
-// A user may have [PoolSize.Lent] bytes of pages, which is what [NewLoanSize] has
-// beside rings, windows and what is being received: so the NIC finds memory
-// however long loans are kept, and a user who keeps all he may have is refused
-// more. Nobody else's payload comes by his queue. Another user gets the queue
-// when nothing is lent or under way on it; see [lending].
+// for that: see package internal/loans. What it shares with fetches, a pair as who
+// is sent payload on it has it, is package internal/receive.
 //
 // # Locking
 //
-// lanes.Conn.Mu guards a pair's slots and what is to be written. devmem.mu guards
-// the NIC and the pool, and is held while the NIC is set up, checked or given
-// back. lending.mu guards who has which queue for loans, lendPair.mu the end of a
-// pair for loans; devmem.mu is taken before them, and they are not held over
-// waiting. None is held while Done or a method of a destination is called. One
-// goroutine a pair, its lane's, reads; a gather is ended by whoever does the
+// The rules of packages lanes, serving and internal/loans hold. slot.mu guards why
+// a request fails. devmem.mu guards the NIC and the pool, and is held while the NIC
+// is set up, checked or given back; the locks of package internal/loans may be
+// taken under it. None is held while a completer or a method of a destination is called.
+// One goroutine a pair, its lane's, reads; a gather is ended by whoever does the
 // device's last copy of it.
 //
 // # What a NIC must do

@@ -17,21 +17,21 @@ var (
 	DataMagic = [4]byte{'H', 'B', 'D', 'P'}
 )
 
-const protocolVersion = 1
+const protocolVersion = 2
 
 var headShake = frame.Handshake{
 	Magic:   HeadMagic,
 	Version: protocolVersion,
 	What:    "devmem-tcp head connection",
-	Client:  "hbmfs devmem-tcp client 1",
-	Server:  "hbmfs devmem-tcp server 1",
+	Client:  "hbmfs devmem-tcp client 2",
+	Server:  "hbmfs devmem-tcp server 2",
 }
 
 var dataShake = frame.Handshake{
 	Magic:   DataMagic,
 	Version: protocolVersion,
 	What:    "devmem-tcp data connection",
-	Client:  "hbmfs devmem-tcp data client 1",
+	Client:  "hbmfs devmem-tcp data client 2",
 }
 
 const (
@@ -90,17 +90,13 @@ const (
 	paired pairing = iota + 1
 	pairedLate
 	pairedUnproven
-	pairedCrowd
 	pairingEnd
 )
-
-var errCrowd = errors.New("the session has too many connections")
 
 var pairingErrors = [pairingEnd]error{
 	pairedLate: errors.New("no data connection came in time: its packets may be lost on the way to the target," +
 		" or a proxy stands before it, which device memory TCP can't pass"),
 	pairedUnproven: fmt.Errorf("%w: the data connection did not prove that it knows the secret", transport.ErrSession),
-	pairedCrowd:    errCrowd,
 }
 
 func (p pairing) encode() []byte { return binary.LittleEndian.AppendUint32(nil, uint32(p)) }

@@ -1,6 +1,7 @@
 package devmemtcp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"hbmfs/cache/device"
 	"hbmfs/transport"
 	"hbmfs/transport/devmemtcp/internal/nic"
+	"hbmfs/transport/devmemtcp/internal/receive"
 	"hbmfs/transport/transporttest"
 )
 
@@ -93,11 +95,11 @@ func TestLoanSpoiled(t *testing.T) {
 		spoil func(*loopReceived)
 		want  error
 	}{
-		"outside of the region": {func(r *loopReceived) { putOffset(first(r), 1<<40) }, errControl},
-		"wrong binding":         {func(r *loopReceived) { first(r)[32]++ }, errControl},
-		"cut message":           {func(r *loopReceived) { r.controls -= 8 }, errControl},
-		"cut by the kernel":     {func(r *loopReceived) { r.err = errCut }, errControl},
-		"other bytes":           {func(r *loopReceived) { r.socket.pool.HostMemory[wordAt(first(r))] ^= 1 }, transport.ErrChecksum},
+		"outside of the region": {func(r *loopReceived) { putOffset(first(r), 1<<40) }, receive.ErrControl},
+		"wrong binding":         {func(r *loopReceived) { first(r)[32]++ }, receive.ErrControl},
+		"cut message":           {func(r *loopReceived) { r.controls -= 8 }, receive.ErrControl},
+		"cut by the kernel":     {func(r *loopReceived) { r.err = receive.ErrControl }, receive.ErrControl},
+		"other bytes":           {func(r *loopReceived) { r.socket.pool.Mapped[readControl(first(r)).off] ^= 1 }, transport.ErrChecksum},
 	} {
 		t.Run(what, func(t *testing.T) {
 			b := newLendBench(t, 1)
@@ -113,12 +115,6 @@ func TestLoanSpoiled(t *testing.T) {
 			held.Return()
 		})
 	}
-}
-
-// wordAt is the offset that a control message names.
-func wordAt(b []byte) uint64 {
-	c, _, _ := parseControl(b)
-	return c.off
 }
 
 // TestLoanTwoQueues: two users have a queue each, and a third none until one has
@@ -145,6 +141,7 @@ func TestLoanTwoQueues(t *testing.T) {
 
 // TestLoanManyUsers: memory is kept for few of those who come and go.
 func TestLoanManyUsers(t *testing.T) {
+	const spareRegions = 4
 	b := newLendBench(t, 1)
 	for range 2 {
 		for uid := range uint32(3 * spareRegions) {
@@ -265,4 +262,29 @@ func TestLoanNICIsSetUpAnew(t *testing.T) {
 	}
 	held.Return()
 	other.Return()
+}
+
+// TestLoanSlowHandOver: a kernel that takes longer to unbind a queue than a target
+// may be silent delays the next user, who gets his loan. One who won't wait is let go
+// at once, and the queue is handed over without him.
+func TestLoanSlowHandOver(t *testing.T) {
+	const slow = 600 * time.Millisecond
+	b := newLendBench(t, 1, func(s *transport.Session) { s.Timeout = slow / 3 })
+	b.lent(alice, 4096).Return()
+	b.unbind = slow
+	b.lent(bob, 4096).Return()
+
+	ctx, cancel := context.WithTimeout(t.Context(), slow/6)
+	defer cancel()
+	begin := time.Now()
+	if _, err := b.link.(transport.Lender).Borrow(ctx, alice, b.file, 8, 4096, 1000); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("who won't wait: %v", err)
+	}
+	if took := time.Since(begin); took >= slow {
+		t.Errorf("who won't wait is let go after %v", took)
+	}
+	b.lent(alice, 4096).Return()
+	if n := b.bindings(); n != 4 {
+		t.Errorf("%d bindings, of the pool, of alice twice and of bob", n)
+	}
 }

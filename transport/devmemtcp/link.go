@@ -5,39 +5,28 @@ import (
 	"sync/atomic"
 
 	"hbmfs/transport"
+	"hbmfs/transport/devmemtcp/internal/receive"
 	"hbmfs/transport/internal/lanes"
 )
 
 // link is the pairs to one target.
 type link struct {
 	lanes.Link
-	owner *devmem
-	counters
-}
-
-// counters are what DevmemStats is made of.
-type counters struct {
-	deviceBytes, hostBytes, linearBytes, fragments, recvmsgs, tokenCalls, tokens atomic.Int64
+	owner    *devmem
+	counters receive.Counters
+	tokens   atomic.Int64 // of fetches that are held
 }
 
 func newLink(t *devmem, s transport.Session) *link {
 	l := &link{owner: t}
-	l.Init(lanes.Config{Name: Name, Session: s, MaxLen: MaxLen, Dial: l.dial, Ended: l.endLoans})
+	l.Init(lanes.Config{Name: Name, Session: s, Plan: plan, Dial: l.dial, Ended: l.endLoans})
 	return l
 }
 
 // Stats implements [transport.Link].
 func (l *link) Stats() transport.LinkStats {
 	s := l.Link.Stats()
-	s.Devmem = transport.DevmemStats{
-		DeviceBytes: l.deviceBytes.Load(),
-		HostBytes:   l.hostBytes.Load(),
-		LinearBytes: l.linearBytes.Load(),
-		Fragments:   l.fragments.Load(),
-		Recvmsgs:    l.recvmsgs.Load(),
-		TokenCalls:  l.tokenCalls.Load(),
-		Tokens:      l.tokens.Load() + l.owner.lent.Load(),
-	}
+	s.Devmem = l.counters.Stats(l.tokens.Load() + l.owner.lent.Load())
 	return s
 }
 

@@ -11,8 +11,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 	"hbmfs/transport/devmemtcp/internal/nic"
+	"hbmfs/transport/devmemtcp/internal/receive"
 	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/transporttest"
 )
@@ -51,7 +53,7 @@ func (b *bench) start(tr transport.Transport, listen listener, change []func(*tr
 	b.t.Helper()
 	b.target = startTarget(b.t, b.source, listen)
 	s := b.target.session
-	s.Checksums, s.Why = true, transport.WhyRequested
+	s.Checksums = true
 	for _, c := range change {
 		c(&s)
 	}
@@ -102,7 +104,7 @@ func attach(t testing.TB, l transport.Link, mem transport.Memory) {
 func submit(t testing.TB, l transport.Link, file transport.FileRef, off int64, dst transport.Span) <-chan transport.Result {
 	t.Helper()
 	ended := make(chan transport.Result, 2)
-	r := &transport.Request{File: file, Off: off, Dst: dst, Done: func(r transport.Result) { ended <- r }}
+	r := &transport.Request{File: file, Off: off, Dst: dst, To: transporttest.Done(func(r transport.Result) { ended <- r })}
 	for until := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		n, err := l.Submit([]*transport.Request{r})
 		if n == 1 {
@@ -133,7 +135,7 @@ func (b *bench) healthy() {
 		if err := errors.Join(r.Err, transporttest.Check(dev.Read(0, extent), b.file, 4096)); err != nil {
 			b.t.Fatal(err)
 		}
-		if r.Path != transport.PathDevmemTCP || r.Why != transport.WhyRequested || r.HostCopies != 0 || r.DeviceCopies != 1 || !r.HasCRC {
+		if r.Path != uapi.PathDevmemTCP || r.Why != uapi.WhyBest || r.HostCopies != 0 || r.DeviceCopies != 1 || !r.HasCRC {
 			b.t.Errorf("%+v", r)
 		}
 		return
@@ -148,15 +150,15 @@ func TestSpoiledReceives(t *testing.T) {
 		spoil func(*loopReceived)
 		want  error
 	}{
-		"outside of the pool": {func(r *loopReceived) { putOffset(first(r), 1<<40) }, errControl},
-		"unknown type":        {func(r *loopReceived) { first(r)[12] = unix.SCM_RIGHTS }, errControl},
-		"wrong binding":       {func(r *loopReceived) { first(r)[32]++ }, errControl},
-		"message missing":     {func(r *loopReceived) { r.controls -= controlSize; r.n += 0 }, errControl},
-		"cut message":         {func(r *loopReceived) { r.controls -= 8 }, errControl},
-		"cut by the kernel":   {func(r *loopReceived) { r.err = errCut }, errControl},
+		"outside of the pool": {func(r *loopReceived) { putOffset(first(r), 1<<40) }, receive.ErrControl},
+		"unknown type":        {func(r *loopReceived) { first(r)[12] = unix.SCM_RIGHTS }, receive.ErrControl},
+		"wrong binding":       {func(r *loopReceived) { first(r)[32]++ }, receive.ErrControl},
+		"message missing":     {func(r *loopReceived) { r.controls -= controlSize; r.n += 0 }, receive.ErrControl},
+		"cut message":         {func(r *loopReceived) { r.controls -= 8 }, receive.ErrControl},
+		"cut by the kernel":   {func(r *loopReceived) { r.err = receive.ErrControl }, receive.ErrControl},
 		"no memory":           {func(r *loopReceived) { r.err = unix.ENOMEM }, unix.ENOMEM},
-		"a token twice":       {func(r *loopReceived) { copy(r.control[controlSize+28:][:4], r.control[28:32]) }, errTokens},
-		"a token not ours":    {func(r *loopReceived) { r.control[31] ^= 0x40 }, errTokens},
+		"a token twice":       {func(r *loopReceived) { copy(r.control[controlSize+28:][:4], r.control[28:32]) }, receive.ErrTokens},
+		"a token not ours":    {func(r *loopReceived) { r.control[31] ^= 0x40 }, receive.ErrTokens},
 	} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t)
@@ -168,7 +170,7 @@ func TestSpoiledReceives(t *testing.T) {
 				c.spoil(r)
 			})
 			dev, r := b.fetch(0, extent)
-			if errors.Is(c.want, errTokens) && r.Err == nil {
+			if errors.Is(c.want, receive.ErrTokens) && r.Err == nil {
 				b.healthy() // the bytes were in place before their tokens were seen to be wrong
 			} else if !errors.Is(r.Err, transport.ErrConnLost) || !errors.Is(r.Err, c.want) {
 				t.Errorf("ended with %v", r.Err)
@@ -204,7 +206,7 @@ func TestNotSteered(t *testing.T) {
 			if err := errors.Join(r.Err, transporttest.Check(dev.Read(0, 4*extent), b.file, 8)); err != nil {
 				t.Fatal(err)
 			}
-			if r.Path != transport.PathStaged || r.Why != transport.WhyNotSteered || r.HostCopies != 1 || r.DeviceCopies != 1 {
+			if r.Path != uapi.PathStaged || r.Why != uapi.WhyNotSteered || r.HostCopies != 1 || r.DeviceCopies != 1 {
 				t.Errorf("%+v", r)
 			}
 			if s := b.link.Stats().Devmem; c.count(s) == 0 || s.DeviceBytes+s.HostBytes+s.LinearBytes != 4*extent {
@@ -224,18 +226,21 @@ func TestRequireDirect(t *testing.T) {
 	b := newBench(t, func(s *transport.Session) { s.RequireDirect = true })
 	b.spoil(func(r *loopReceived) { r.linear(false) })
 	dev, r := b.fetch(0, extent)
-	if !errors.Is(r.Err, transport.ErrNotDirect) || errors.Is(r.Err, transport.ErrConnLost) || r.Path != transport.PathNone {
+	if !errors.Is(r.Err, transport.ErrNotDirect) || errors.Is(r.Err, transport.ErrConnLost) || r.Path != uapi.PathNone {
 		t.Errorf("%+v", r)
 	}
 	if !transporttest.Scribbled(dev.Read(0, extent)) {
 		t.Error("the device sees what failed")
 	}
 	b.spoil(func(r *loopReceived) { r.linear(false) })
-	mem := make(transport.HostMemory, extent)
-	r = <-submit(t, b.link, b.file, 0, transport.Span{Mem: mem, Len: extent})
-	if err := errors.Join(r.Err, transporttest.Check(mem, b.file, 0)); err != nil || r.Why != transport.WhyPlainRead {
-		t.Errorf("plain read: %+v, %v", r, err)
+	buf, r := b.link.Read(t.Context(), b.file, 0, extent)
+	if r.Err != nil || r.Why != uapi.WhyPlainRead {
+		t.Fatalf("plain read: %+v", r)
 	}
+	if err := transporttest.Check(buf.Bytes(), b.file, 0); err != nil {
+		t.Error(err)
+	}
+	buf.Release()
 	b.healthy()
 }
 
@@ -372,7 +377,7 @@ func TestNICIsSetUpAnew(t *testing.T) {
 		b.mu.Unlock()
 		b.spoil(func(r *loopReceived) { r.linear(false) })
 		_, r := b.fetch(0, extent)
-		if direct && !errors.Is(r.Err, transport.ErrNotDirect) || !direct && (r.Err != nil || r.Why != transport.WhyNotSteered) {
+		if direct && !errors.Is(r.Err, transport.ErrNotDirect) || !direct && (r.Err != nil || r.Why != uapi.WhyNotSteered) {
 			t.Errorf("direct %t: %+v", direct, r)
 		}
 		for until := time.Now().Add(20 * time.Second); b.link.Stats().Reconnects < 2 && time.Now().Before(until); {
@@ -503,9 +508,10 @@ func TestNICGoesAndReturns(t *testing.T) {
 	}
 	set(fmt.Errorf("loop: %w", nic.ErrNoNIC))
 	b.target.drop()
-	mem := make(transport.HostMemory, 1)
+	mem := transporttest.NewMapped(1)
+	attach(t, b.link, mem)
 	for until := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		r := &transport.Request{File: b.file, Dst: transport.Span{Mem: mem, Len: 1}, Done: func(transport.Result) {}}
+		r := &transport.Request{File: b.file, Dst: transport.Span{Mem: mem, Len: 1}, To: transporttest.Done(func(transport.Result) {})}
 		_, err := b.link.Submit([]*transport.Request{r})
 		if err != nil && strings.Contains(err.Error(), nic.ErrNoNIC.Error()) {
 			if !errors.Is(err, transport.ErrConnLost) {

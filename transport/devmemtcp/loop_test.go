@@ -3,22 +3,35 @@ package devmemtcp
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"hbmfs/transport"
+	"hbmfs/transport/devmemtcp/internal/receive"
 	"hbmfs/transport/transporttest"
 )
 
 const (
 	loopPage    = 4096
 	loopBinding = 7
+	// dmabufCmsgSize is what struct dmabuf_cmsg takes.
+	dmabufCmsgSize = 24
 )
+
+var controlSize = unix.CmsgSpace(dmabufCmsgSize)
+
+// control is a control message, as the kernel makes them.
+type control struct {
+	off             uint64
+	size, token, id uint32
+}
 
 // loop is a NIC that there is not: what comes over ordinary connections is put
 // into pages of a pool, in fragments of all sizes, and said by control messages
@@ -37,6 +50,8 @@ type loop struct {
 	sound  error // what Check says
 	gone   error // what opening the NIC says
 	opened int
+	binds  int           // all that were made
+	unbind time.Duration // what the kernel takes to end one; set while nothing is under way
 }
 
 // loopReceived is what one Receive of the loop is about to return.
@@ -96,6 +111,12 @@ func (l *loop) check() error {
 	return l.sound
 }
 
+func (l *loop) bindings() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.binds
+}
+
 func (l *loop) use(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -104,7 +125,7 @@ func (l *loop) use(n int) {
 
 func (l *loop) alloc(size int64) (PoolMemory, error) {
 	p := l.newPool(transport.Domain{}, size)
-	transporttest.Scribble(p.HostMemory)
+	transporttest.Scribble(p.Mapped)
 	return p, nil
 }
 
@@ -113,7 +134,7 @@ func (l *loop) reserve(dom transport.Domain, size int64) (transport.LoanMemory, 
 }
 
 func (l *loop) newPool(dom transport.Domain, size int64) *loopPool {
-	p := &loopPool{HostMemory: make(transport.HostMemory, size), loop: l, dom: dom, free: rand.Perm(int(size / loopPage))}
+	p := &loopPool{Mapped: make(transporttest.Mapped, size), loop: l, dom: dom, free: rand.Perm(int(size / loopPage))}
 	l.use(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -142,13 +163,13 @@ func (p *loopPool) giveBack(n int) {
 	if p.closed {
 		p.loop.tb.Error("a page of memory that was closed is given back")
 	}
-	transporttest.Scribble(p.HostMemory[n*loopPage:][:loopPage])
+	transporttest.Scribble(p.Mapped[n*loopPage:][:loopPage])
 	p.free = append(p.free, n)
 }
 
 // loopPool is memory that the loop puts payload into.
 type loopPool struct {
-	transport.HostMemory
+	transporttest.Mapped
 	loop   *loop
 	number int
 	dom    transport.Domain
@@ -180,10 +201,11 @@ func (loopNIC) MTU() int               { return 1500 }
 func (n loopNIC) Check() error         { return n.check() }
 func (n loopNIC) Close() error         { n.use(-1); return nil }
 
-func (n loopNIC) Bind(fd int, queues ...int) (nicBinding, error) {
+func (n loopNIC) Bind(fd int, queues ...int) (receive.Binding, error) {
 	n.use(1)
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.binds++
 	b := loopBound{n.loop, n.pools[fd], queues}
 	for _, q := range queues {
 		if n.bound[q] != nil || n.rules[q] != 0 || len(b.pool.free) != int(b.pool.Size()/loopPage) {
@@ -194,7 +216,7 @@ func (n loopNIC) Bind(fd int, queues ...int) (nicBinding, error) {
 	return b, nil
 }
 
-func (n loopNIC) Steer(local, remote netip.AddrPort, queue int) (nicRule, error) {
+func (n loopNIC) Steer(local, remote netip.AddrPort, queue int) (io.Closer, error) {
 	n.use(1)
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -228,6 +250,7 @@ type loopBound struct {
 func (b loopBound) ID() uint32 { return loopBinding + uint32(b.pool.number) }
 
 func (b loopBound) Close() error {
+	time.Sleep(b.unbind)
 	b.use(-1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -239,7 +262,8 @@ func (b loopBound) Close() error {
 
 // loopSocket is a connection whose payload lands in the loop's pool.
 type loopSocket struct {
-	*kernelSocket
+	*receive.KernelSocket
+	rc   syscall.RawConn
 	loop *loop
 	pool *loopPool
 
@@ -248,14 +272,15 @@ type loopSocket struct {
 	last   uint32
 }
 
-func (l *loop) socket(d dialled) (socket, error) {
-	k, err := newKernelSocket(d.data)
-	s := &loopSocket{kernelSocket: k, loop: l, tokens: make(map[uint32]int)}
+func (l *loop) socket(d dialled) (receive.Socket, error) {
+	k, err := receive.NewKernelSocket(d.data)
+	rc, rerr := d.data.SyscallConn()
+	s := &loopSocket{KernelSocket: k, rc: rc, loop: l, tokens: make(map[uint32]int)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.pool = l.bound[l.steers[addrPort(d.data.LocalAddr()).Port()]]
 	l.live[s] = struct{}{}
-	return s, err
+	return s, errors.Join(err, rerr)
 }
 
 func (s *loopSocket) Receive(host, control []byte) (n, controls int, err error) {
@@ -299,7 +324,7 @@ func (s *loopSocket) peel(most int) (b []byte, err error) {
 func (s *loopSocket) place(data []byte) control {
 	page := s.pool.page()
 	off := page*loopPage + rand.IntN(loopPage-len(data)+1)
-	copy(s.pool.HostMemory[off:], data)
+	copy(s.pool.Mapped[off:], data)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last += 1 + rand.Uint32N(10)/9
@@ -314,7 +339,7 @@ func (r *loopReceived) say(kind int32, c control) {
 }
 
 func putControl(b []byte, level, kind int32, c control) {
-	binary.NativeEndian.PutUint64(b, uint64(controlLen))
+	binary.NativeEndian.PutUint64(b, uint64(unix.CmsgLen(dmabufCmsgSize)))
 	binary.NativeEndian.PutUint32(b[8:], uint32(level))
 	binary.NativeEndian.PutUint32(b[12:], uint32(kind))
 	binary.NativeEndian.PutUint64(b[16:], c.off)
@@ -324,18 +349,22 @@ func putControl(b []byte, level, kind int32, c control) {
 	binary.NativeEndian.PutUint32(b[36:], 0)
 }
 
+func readControl(b []byte) control {
+	return control{
+		off:  binary.NativeEndian.Uint64(b[16:]),
+		size: binary.NativeEndian.Uint32(b[24:]), token: binary.NativeEndian.Uint32(b[28:]), id: binary.NativeEndian.Uint32(b[32:]),
+	}
+}
+
 // linear moves what was received to host memory, of which messages tell if told
 // is set.
 func (r *loopReceived) linear(told bool) {
 	at := 0
 	for rest := r.control[:r.controls]; len(rest) > 0; {
-		c, next, err := parseControl(rest)
-		if err != nil {
-			r.socket.loop.tb.Error(err)
-		}
-		at += copy(r.host[at:], r.socket.pool.HostMemory[c.off:][:c.size])
-		r.socket.DontNeed([]tokenRange{{start: c.token, count: 1}})
-		rest = next
+		c := readControl(rest)
+		at += copy(r.host[at:], r.socket.pool.Mapped[c.off:][:c.size])
+		r.socket.DontNeed([]receive.TokenRange{{Start: c.token, Count: 1}})
+		rest = rest[controlSize:]
 	}
 	r.controls = 0
 	if told {
@@ -343,12 +372,12 @@ func (r *loopReceived) linear(told bool) {
 	}
 }
 
-func (s *loopSocket) DontNeed(ranges []tokenRange) (freed int, err error) {
-	if len(ranges) > maxRanges {
+func (s *loopSocket) DontNeed(ranges []receive.TokenRange) (freed int, err error) {
+	if len(ranges) > 128 { // MAX_DONTNEED_TOKENS
 		return 0, syscall.EINVAL
 	}
 	for _, r := range ranges {
-		for t := r.start; t != r.start+r.count; t++ {
+		for t := r.Start; t != r.Start+r.Count; t++ {
 			s.mu.Lock()
 			page, ok := s.tokens[t]
 			delete(s.tokens, t)
@@ -372,5 +401,5 @@ func (s *loopSocket) Close() error {
 	s.loop.mu.Lock()
 	defer s.loop.mu.Unlock()
 	delete(s.loop.live, s)
-	return s.kernelSocket.Close()
+	return s.KernelSocket.Close()
 }

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"hbmfs/cache/device"
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
+	"hbmfs/transport/internal/lanes"
 	"hbmfs/transport/tcp"
 	"hbmfs/transport/transporttest"
 )
@@ -28,7 +30,7 @@ func TestNICDirect(t *testing.T) {
 		begin := time.Now()
 		for off := int64(0); off < 8*extent; off += extent {
 			r := <-submit(t, b.link, b.file, off, transport.Span{Mem: dev, Off: off, Len: extent})
-			if r.Err != nil || r.Path != transport.PathDevmemTCP || r.Why != transport.WhyRequested || r.HostCopies != 0 || r.DeviceCopies != 1 || !r.HasCRC {
+			if r.Err != nil || r.Path != uapi.PathDevmemTCP || r.Why != uapi.WhyBest || r.HostCopies != 0 || r.DeviceCopies != 1 || !r.HasCRC {
 				t.Fatalf("%s: %+v", what, r)
 			}
 		}
@@ -83,7 +85,7 @@ func TestNICRuleGone(t *testing.T) {
 			if err := errors.Join(r.Err, transporttest.Check(dev.Read(0, extent), b.file, 0)); err != nil {
 				t.Error(err)
 			}
-			if r.Path != transport.PathStaged || r.Why != transport.WhyNotSteered || r.HostCopies != 1 {
+			if r.Path != uapi.PathStaged || r.Why != uapi.WhyNotSteered || r.HostCopies != 1 {
 				t.Errorf("%+v", r)
 			}
 		}
@@ -174,7 +176,7 @@ func TestNICRefusals(t *testing.T) {
 		t.Logf("%s: %v", what, err)
 	}
 	p, err := New(n.config(t)).Plan(mem)
-	if want := (transport.Plan{Path: transport.PathDevmemTCP, MaxLen: MaxLen, Align: 1}); err != nil || p != want {
+	if want := (transport.Plan{Path: uapi.PathDevmemTCP, MaxLen: MaxLen, Align: 1, Batch: lanes.Batch}); err != nil || p != want {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
@@ -193,7 +195,7 @@ func TestNICBesideTCP(t *testing.T) {
 	n := needNIC(t)
 	b := newNICBench(t, n, n.listen, func(s *transport.Session) { s.Connections = 2 })
 	g := newTarget(t, b.source)
-	server := tcp.NewServer(g.sessions, slog.New(slog.DiscardHandler))
+	server := tcp.NewServer(g.sessions, transporttest.Ample(), slog.New(slog.DiscardHandler))
 	g.session.Addr = n.listen(t, func(c net.Conn) { server.ServeConn(t.Context(), c, nil) })
 	t.Cleanup(func() { server.Close() })
 	g.session.Connections, g.session.Checksums = 2, true

@@ -6,11 +6,17 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
+	"hbmfs/transport"
 	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/internal/status"
 	"hbmfs/transport/transporttest"
 )
+
+// serverSays is how many bytes a target sends in a whole handshake: a challenge
+// and a verdict.
+const serverSays = 40 + 4 + frame.ProofSize
 
 // proxy stands between a client and a target, and makes the target seem to
 // misbehave once, at the first reply with payload.
@@ -66,10 +72,25 @@ func (p *proxy) serve(client net.Conn) {
 		return
 	}
 	g, _ := parseGreeting(&b)
+	if !p.meet(g.ticket, c) {
+		c.close()
+		return
+	}
 	target.Write(b[:])
+}
+
+// meet hands a data connection to the head that has its ticket, and reports
+// whether there still is one.
+func (p *proxy) meet(t ticket, c proxied) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.heads[g.ticket] <- c
+	got := p.heads[t]
+	if got == nil {
+		return false
+	}
+	delete(p.heads, t)
+	got <- c // has room for one
+	return true
 }
 
 // head carries one pair, the handshakes untouched.
@@ -81,24 +102,47 @@ func (p *proxy) head(head proxied) {
 		head.target.(*net.TCPConn).CloseWrite()
 	})
 	defer head.close() // ends up, if the target went first
-	if _, err := io.CopyN(head.client, head.target, frame.ServerSays); err != nil {
+	if _, err := io.CopyN(head.client, head.target, serverSays); err != nil {
 		return
 	}
 	var t ticket
 	if _, err := io.ReadFull(head.target, t[:]); err != nil {
 		return
 	}
-	got := make(chan proxied, 1)
-	p.mu.Lock()
-	p.heads[t] = got
-	p.mu.Unlock()
+	got := p.await(t)
+	defer p.forget(t, got)
 	head.client.Write(t[:])
-	if _, err := io.CopyN(head.client, head.target, pairingSize); err != nil {
+	var verdict [pairingSize]byte
+	if _, err := io.ReadFull(head.target, verdict[:]); err != nil {
 		return
 	}
-	data := <-got
+	if _, err := head.client.Write(verdict[:]); err != nil || parsePairing(&verdict) != nil {
+		return // no data connection came, or not in time
+	}
+	data := <-got // came before it was accepted
 	defer data.close()
 	for p.reply(head, data) {
+	}
+}
+
+// await is where the data connection with a ticket will be.
+func (p *proxy) await(t ticket) chan proxied {
+	got := make(chan proxied, 1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.heads[t] = got
+	return got
+}
+
+// forget closes a data connection that nobody took, also one that comes later.
+func (p *proxy) forget(t ticket, got chan proxied) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.heads, t)
+	select {
+	case c := <-got:
+		c.close()
+	default:
 	}
 }
 
@@ -111,6 +155,9 @@ func (p *proxy) reply(head, data proxied) bool {
 	h, err := frame.ParseReply(b)
 	if err != nil {
 		return false
+	}
+	if h.Answer { // which lies on the head
+		data = head
 	}
 	payload := make([]byte, h.Length)
 	if _, err := io.ReadFull(data.target, payload); err != nil {
@@ -140,6 +187,10 @@ func (p *proxy) spoil(b, payload []byte, head, data net.Conn) ([]byte, []byte, b
 		<-p.healed
 		return nil, payload[half:], true
 	case transporttest.FaultLength:
+		if head == data { // an answer
+			half = transport.MaxCall + 1
+			payload = make([]byte, half)
+		}
 		payload = payload[:half]
 		binary.LittleEndian.PutUint32(b[8:], uint32(half))
 	case transporttest.FaultStatus:
@@ -152,4 +203,19 @@ func (p *proxy) spoil(b, payload []byte, head, data net.Conn) ([]byte, []byte, b
 		return b, payload[:half], false
 	}
 	return b, payload, true
+}
+
+// TestProxyWithoutData: the proxy does not wait for a data connection that comes
+// too late, or with a ticket of nobody.
+func TestProxyWithoutData(t *testing.T) {
+	g := startTarget(t, transporttest.NewSource(), loopback)
+	g.server.patience = 10 * time.Millisecond
+	_, g.session.Addr = startProxy(t, g.session.Addr, transporttest.FaultLength, loopback)
+	c := admitted(t, g)
+	if err := c.pairing(); err == nil {
+		t.Error("paired without a data connection")
+	}
+	ended(t, "its head", c.head)
+	ended(t, "a data connection that is late", c.greet(newGreeting(g.session, c.tick)))
+	ended(t, "a ticket of nobody", c.greet(newGreeting(g.session, ticket{1})))
 }

@@ -1,9 +1,11 @@
 package devmemtcp
 
 import (
+	"io"
 	"net/netip"
 
 	"hbmfs/transport/devmemtcp/internal/nic"
+	"hbmfs/transport/devmemtcp/internal/receive"
 )
 
 // hostNIC is a NIC of this host.
@@ -18,7 +20,7 @@ func openNIC(cfg Config) (nicPort, error) {
 	return hostNIC{n}, nil
 }
 
-func (n hostNIC) Bind(dmabuf int, queues ...int) (nicBinding, error) {
+func (n hostNIC) Bind(dmabuf int, queues ...int) (receive.Binding, error) {
 	b, err := n.NIC.Bind(dmabuf, queues...)
 	if err != nil {
 		return nil, err
@@ -26,7 +28,7 @@ func (n hostNIC) Bind(dmabuf int, queues ...int) (nicBinding, error) {
 	return b, nil
 }
 
-func (n hostNIC) Steer(local, remote netip.AddrPort, queue int) (nicRule, error) {
+func (n hostNIC) Steer(local, remote netip.AddrPort, queue int) (io.Closer, error) {
 	r, err := n.NIC.Steer(local, remote, queue)
 	if err != nil {
 		return nil, err

@@ -6,22 +6,19 @@ import (
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/devmemtcp/internal/receive"
 	"hbmfs/transport/internal/frame"
-	"hbmfs/transport/internal/landing"
 	"hbmfs/transport/internal/lanes"
 	"hbmfs/transport/internal/status"
 )
 
-// errNotSteered says what to look at.
-var errNotSteered = fmt.Errorf("%w: payload came by another interface or queue than those taken, or was not split from its headers;"+
-	" see whether the target is reached by the NIC, and its flow rules and tcp-data-split", transport.ErrNotDirect)
-
 // Receive implements [lanes.Carrier].
 func (c *conn) Receive() error {
 	for {
-		err := c.fillHead()
+		h, err := c.pair.Reply()
 		if err == nil {
-			err = c.answer()
+			c.Progressed(frame.ReplySize)
+			err = c.answer(h)
 		}
 		if err != nil {
 			return lanes.Lost(err)
@@ -29,28 +26,8 @@ func (c *conn) Receive() error {
 	}
 }
 
-// fillHead reads until there is a whole header.
-func (c *conn) fillHead() error {
-	for c.w-c.r < frame.ReplySize {
-		c.w = copy(c.in, c.in[c.r:c.w])
-		c.r = 0
-		n, err := c.head.Read(c.in[c.w:])
-		c.w += n
-		c.Progressed(n)
-		if n == 0 && err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// answer takes one reply, whose header has come.
-func (c *conn) answer() error {
-	h, err := frame.ParseReply(c.in[c.r:c.w])
-	if err != nil {
-		return err
-	}
-	c.r += frame.ReplySize
+// answer takes the reply that h announces.
+func (c *conn) answer(h frame.Reply) error {
 	s, err := c.find(h)
 	if err != nil {
 		return err
@@ -60,21 +37,35 @@ func (c *conn) answer() error {
 		c.settle(s, fmt.Errorf("target: %w", h.Status.Err()))
 		return nil
 	}
-	if err := h.Expect(s.req.Dst.Len, c.link.Session.Checksums); err != nil {
+	if err := h.ExpectFor(s.req.Request, c.link.Session.Checksums); err != nil {
 		c.Kill(lanes.Lost(err))
 		c.settle(s, err)
 		return err
+	}
+	if s.req.Call != nil {
+		return c.takeAnswer(s)
 	}
 	if err := c.payload(s); err != nil {
 		return err
 	}
 	// A stream without marks that has the wrong bytes may be anywhere.
-	err, hosts := s.verify(), s.hosts
+	err, hosts := c.pair.Verify(h, s.crc), s.hosts
 	c.settle(s, err)
 	if hosts {
 		c.link.suspect(c.rx)
 	}
 	return err
+}
+
+// takeAnswer takes the answer to a call, which lies on the head.
+func (c *conn) takeAnswer(s *slot) error {
+	b, err := c.pair.Answer(s.reply)
+	if err != nil {
+		return err
+	}
+	c.Progressed(len(b))
+	c.settle(s, s.reply.Take(s.req.Call, b))
+	return nil
 }
 
 // settle ends the wait for s's answer: all of it is here, or err is why not.
@@ -89,8 +80,6 @@ func (c *conn) settle(s *slot, err error) {
 // find returns the slot that a reply is for. It stays waiting: if the pair is
 // lost while its payload comes in, it fails with the others.
 func (c *conn) find(h frame.Reply) (*slot, error) {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
 	i := int(uint16(h.ID))
 	if i >= depth || !c.Waiting(i) || c.slots[i].id() != h.ID {
 		return nil, fmt.Errorf("%w: reply to a request %#x that is not under way", transport.ErrProtocol, h.ID)
@@ -108,9 +97,7 @@ func (c *conn) payload(s *slot) error {
 		}
 		g.begin(s)
 		s.hold()
-		err = c.fill(g)
-		g.count()
-		if err != nil {
+		if err := c.fill(g); err != nil {
 			c.Kill(lanes.Lost(err)) // what the tokens' end says comes second
 			g.end()
 			return err
@@ -156,17 +143,7 @@ const excuse = 128 << 10
 func (c *conn) fill(g *gather) error {
 	rest := g.slot.req.Dst.Len - g.slot.at
 	for g.n < rest && g.room() > fragmentsPerGather/2 && !g.hosts {
-		host := c.scratch.B[:min(rest-g.n, int64(len(c.scratch.B)))]
-		n, controls, err := c.data.Receive(host, c.control[:g.room()*controlSize])
-		c.link.recvmsgs.Add(1)
-		switch {
-		case err != nil:
-			return err
-		case n == 0:
-			return io.ErrUnexpectedEOF
-		}
-		c.Progressed(n)
-		if err := g.add(n, c.control[:controls]); err != nil {
+		if err := g.receive(rest - g.n); err != nil {
 			return err
 		}
 	}
@@ -177,23 +154,21 @@ func (c *conn) fill(g *gather) error {
 // failed.
 func (c *conn) accept(g *gather) {
 	s := g.slot
-	if c.link.Session.Checksums && c.rx.readable() {
-		s.crc = g.checksum(s.crc, c.scratch.B)
-	}
+	s.crc = c.pair.Checksum(s.crc, g.parts)
 	s.at += g.n
 	s.hosts = s.hosts || g.hosts
 	switch {
-	case landing.Revoked(s.req.Dst.Mem):
+	case s.req.Revoked():
 		s.fail(transport.ErrRevoked)
-	case s.hosts && c.link.Session.RequireDirect && !isHost(s.req.Dst.Mem):
-		s.fail(errNotSteered)
+	case s.hosts && c.link.Session.RequireDirect && !s.req.Plain():
+		s.fail(receive.ErrNotSteered)
 	}
 	if s.failed() != nil {
 		g.end()
 		return
 	}
 	if g.hosts {
-		g.host, c.scratch = c.scratch, landing.GetBuffer(scratchSize)
+		g.host = c.pair.TakeScratch()
 	}
 	g.start()
 }

@@ -3,12 +3,15 @@ package devmemtcp
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"hbmfs/transport/devmemtcp/internal/loans"
+	"hbmfs/transport/devmemtcp/internal/receive"
 	"hbmfs/transport/internal/lanes"
 )
 
@@ -17,28 +20,21 @@ type nicPort interface {
 	Queues() []int
 	MTU() int
 	RingSize() (int, error)
-	Bind(dmabuf int, queues ...int) (nicBinding, error)
-	Steer(local, remote netip.AddrPort, queue int) (nicRule, error)
+	Bind(dmabuf int, queues ...int) (receive.Binding, error)
+	Steer(local, remote netip.AddrPort, queue int) (io.Closer, error)
 	Check() error
 	Close() error
 }
-
-type nicBinding interface {
-	ID() uint32
-	Close() error
-}
-
-type nicRule interface{ Close() error }
 
 // receiver is a NIC whose taken queues are bound to a pool. Pairs share it.
 type receiver struct {
 	nic      nicPort
 	pool     PoolMemory
-	binding  nicBinding
+	binding  receive.Binding
 	size     PoolSize
 	queues   []int         // bound to the pool
 	next     atomic.Uint32 // of them
-	lending  lending
+	lender   *loans.Lender
 	nextLook atomic.Int64 // when to look at the NIC, since began
 
 	// Guarded by devmem.mu:
@@ -98,7 +94,9 @@ func (r *receiver) bind(cfg Config) error {
 	}
 	taken := r.nic.Queues()
 	r.queues = taken[:len(taken)-cfg.LendQueues]
-	r.lending.init(r, cfg.Reserve, taken[len(r.queues):], NewLoanSize(ring, r.nic.MTU()))
+	r.lender = loans.New(loans.Config{
+		Queues: taken[len(r.queues):], Bind: r.nic.Bind, Reserve: cfg.Reserve, Size: NewLoanSize(ring, r.nic.MTU()),
+	})
 	r.size = NewPoolSize(len(r.queues), ring, r.nic.MTU(), cfg.Pairs)
 	if r.pool, err = cfg.Pool(r.size.Total()); err != nil {
 		return fmt.Errorf("receive pool of %d bytes: %w", r.size.Total(), err)
@@ -112,13 +110,17 @@ func (r *receiver) bind(cfg Config) error {
 }
 
 // nextQueue is the queue for a new pair.
-func (r *receiver) nextQueue() int {
-	return r.queues[int(r.next.Add(1)-1)%len(r.queues)]
+func (r *receiver) nextQueue() receive.Queue {
+	n := r.queues[int(r.next.Add(1)-1)%len(r.queues)]
+	return receive.Queue{Number: n, Memory: r.pool, Binding: r.binding}
 }
 
 // close gives back all there is, the NIC's access to the pool first.
 func (r *receiver) close() error {
-	errs := []error{r.lending.close()}
+	var errs []error
+	if r.lender != nil {
+		errs = append(errs, r.lender.Close())
+	}
 	if r.binding != nil {
 		errs = append(errs, r.binding.Close())
 	}
@@ -126,9 +128,8 @@ func (r *receiver) close() error {
 	if r.pool != nil {
 		errs = append(errs, r.pool.Close())
 	}
-	errs = append(errs, r.lending.free())
+	if r.lender != nil {
+		errs = append(errs, r.lender.Free())
+	}
 	return errors.Join(errs...)
 }
-
-// readable reports whether the CPU can read what the NIC put into the pool.
-func (r *receiver) readable() bool { return r.pool.Bytes() != nil }

@@ -13,19 +13,15 @@ import (
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/frame"
+	"hbmfs/transport/internal/liveness"
 	"hbmfs/transport/internal/serving"
+	"hbmfs/transport/limits"
 )
 
 const (
-	// handshakeTimeout bounds connecting and proving, and then pairing, on both
-	// sides.
-	handshakeTimeout = 10 * time.Second
 	// pairTimeout is how long a ticket is good. It leaves the target time to tell
 	// a client, before that gives up, that nobody came with it.
-	pairTimeout = handshakeTimeout / 2
-	// pairsPerSession is for the lanes of the largest link, and as many that are
-	// being replaced or lend.
-	pairsPerSession = 2 * MaxConnections
+	pairTimeout = liveness.Handshake / 2
 )
 
 var errNoHead = errors.New("its ticket is unknown, used or expired")
@@ -34,8 +30,9 @@ var errNoHead = errors.New("its ticket is unknown, used or expired")
 // target needs no device memory and no special NIC.
 type Server struct {
 	sessions transport.Sessions
-	serving  *serving.Server // whose limit is of pairs
-	patience time.Duration   // with data connections; pairTimeout
+	bounds   limits.Data
+	serving  *serving.Server
+	patience time.Duration // with data connections; pairTimeout
 
 	mu      sync.Mutex // guards waiting
 	waiting map[ticket]*opening
@@ -54,12 +51,14 @@ type arrival struct {
 	proven bool
 }
 
-// NewServer returns a server for the sessions that it is asked for. Connections
-// that break the protocol or are refused are logged to log.
-func NewServer(sessions transport.Sessions, log *slog.Logger) *Server {
+// NewServer returns a server for the sessions that it is asked for, whose clients
+// are bounded by bounds. Connections that break the protocol or are refused are
+// logged to log.
+func NewServer(sessions transport.Sessions, bounds limits.Data, log *slog.Logger) *Server {
 	return &Server{
 		sessions: sessions,
-		serving:  serving.NewServer(log, "devmem-tcp connection", pairsPerSession),
+		bounds:   bounds,
+		serving:  serving.NewServer(log, "devmem-tcp connection"),
 		patience: pairTimeout,
 		waiting:  make(map[ticket]*opening),
 	}
@@ -74,7 +73,7 @@ func NewServer(sessions transport.Sessions, log *slog.Logger) *Server {
 // connections have not is the owner's to bound.
 //
 // It takes one goroutine, 25 seconds at most, until the pair is made, and after
-// that up to 18, and 32 MiB of staging.
+// that up to 34, and [serving.MaxStaged] of staging.
 func (s *Server) ServeHead(ctx context.Context, head net.Conn, admitted func()) {
 	s.serving.Serve(ctx, head, admitted, func(ctx context.Context, admitted func()) error {
 		return s.head(ctx, head, admitted)
@@ -92,8 +91,15 @@ func (s *Server) ServeData(ctx context.Context, data net.Conn, admitted func()) 
 
 func (s *Server) head(ctx context.Context, head net.Conn, admitted func()) error {
 	tuneHead(head)
-	head.SetDeadline(time.Now().Add(handshakeTimeout))
-	who, err := headShake.Admit(head, s.sessions)
+	head.SetDeadline(time.Now().Add(liveness.Handshake))
+	var place *limits.Share
+	who, err := headShake.Admit(head, s.sessions, func(a transport.Admission) (err error) {
+		place, err = s.bounds.Connections.Take(a.Client, 2) // the pair
+		return err
+	})
+	if place != nil {
+		defer place.Leave()
+	}
 	if err != nil {
 		return fmt.Errorf("head connection: %w", err)
 	}
@@ -104,14 +110,12 @@ func (s *Server) head(ctx context.Context, head net.Conn, admitted func()) error
 	if err != nil {
 		return fmt.Errorf("pairing: %w", err)
 	}
-	defer s.serving.Leave(who.Source)
 	head.SetDeadline(time.Time{})
-	return serve(head, data, who.Source)
+	return s.serve(ctx, head, data, who.Admission)
 }
 
 // pair gives o's client a ticket, waits for the connection that shows it, and
-// tells the client what became of it. Without an error, the session has one pair
-// more.
+// tells the client what became of it.
 func (s *Server) pair(ctx context.Context, head net.Conn, o *opening) (net.Conn, error) {
 	t := s.expect(o)
 	defer s.withdraw(t)
@@ -119,9 +123,8 @@ func (s *Server) pair(ctx context.Context, head net.Conn, o *opening) (net.Conn,
 		return nil, err
 	}
 	data, verdict := s.meet(ctx, o)
-	head.SetDeadline(time.Now().Add(handshakeTimeout))
+	head.SetDeadline(time.Now().Add(liveness.Handshake))
 	if _, err := head.Write(verdict.encode()); err != nil && verdict == paired {
-		s.serving.Leave(o.Source)
 		return nil, err
 	}
 	return data, pairingErrors[verdict]
@@ -147,11 +150,8 @@ func (s *Server) meet(ctx context.Context, o *opening) (net.Conn, pairing) {
 	defer late.Stop()
 	select {
 	case a := <-o.data:
-		switch {
-		case !a.proven:
+		if !a.proven {
 			return nil, pairedUnproven
-		case !s.serving.Enter(o.Source):
-			return nil, pairedCrowd
 		}
 		return a.conn, paired
 	case <-late.C:
@@ -162,7 +162,7 @@ func (s *Server) meet(ctx context.Context, o *opening) (net.Conn, pairing) {
 
 func (s *Server) data(data net.Conn, admitted func()) error {
 	tuneData(data)
-	data.SetDeadline(time.Now().Add(handshakeTimeout))
+	data.SetDeadline(time.Now().Add(liveness.Handshake))
 	var b [greetingSize]byte
 	if _, err := io.ReadFull(data, b[:]); err != nil {
 		return fmt.Errorf("data connection: %w", err)

@@ -156,20 +156,28 @@ func TestAdmitted(t *testing.T) {
 	}
 }
 
+// TestPairsAreLimited: a client's pairs count while they are, and one more is told
+// why not.
 func TestPairsAreLimited(t *testing.T) {
 	g := startTarget(t, transporttest.NewSource(), loopback)
-	for range pairsPerSession {
-		c := admitted(t, g)
-		c.greet(newGreeting(g.session, c.tick))
-		if err := c.pairing(); err != nil {
+	g.server.bounds = transporttest.Bounds(8, 1<<30) // of which a client may have half
+	var last *client
+	for range 2 {
+		last = admitted(t, g)
+		last.greet(newGreeting(g.session, last.tick))
+		if err := last.pairing(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c := admitted(t, g)
-	c.greet(newGreeting(g.session, c.tick))
-	if err := c.pairing(); !errors.Is(err, errCrowd) {
+	err := headShake.Authenticate(connect(t, g.session.Addr), g.session)
+	if !errors.Is(err, transport.ErrConnLost) || !strings.Contains(err.Error(), "too many data connections") {
 		t.Errorf("one pair too many: %v", err)
 	}
+	last.head.Close()
+	for g.server.bounds.Connections.Used() == 4 {
+		time.Sleep(time.Millisecond)
+	}
+	admitted(t, g)
 }
 
 // TestServerCloses with connections in all stages.
@@ -225,7 +233,7 @@ func TestPayloadsInOrder(t *testing.T) {
 		if _, err := io.ReadFull(data, payload); err != nil {
 			t.Fatal(err)
 		}
-		if h.Length > 0 && (transporttest.Check(payload, files[h.ID], int64(8*h.ID)) != nil || h.CRC != crc32.Checksum(payload, castagnoli)) {
+		if h.Length > 0 && (transporttest.Check(payload, files[h.ID], int64(8*h.ID)) != nil || h.CRC != crc32.Checksum(payload, crc32.MakeTable(crc32.Castagnoli))) {
 			t.Errorf("reply %d has the wrong payload", h.ID)
 		}
 		if order = append(order, h.ID); len(order) == 3 {
@@ -248,7 +256,7 @@ func fakePeer(t *testing.T, script func(head, data net.Conn)) transport.Session 
 			g.server.ServeData(t.Context(), c, nil)
 			return
 		}
-		who, err := headShake.Admit(c, g.sessions)
+		who, err := headShake.Admit(c, g.sessions, func(transport.Admission) error { return nil })
 		if err != nil {
 			return
 		}
@@ -294,7 +302,8 @@ func TestSurplus(t *testing.T) {
 		}
 	})
 	l := dial(t, New(newLoop(t).config()), s)
-	mem := make(transport.HostMemory, 100)
+	mem := transporttest.NewMapped(100)
+	attach(t, l, mem)
 	dst := transport.Span{Mem: mem, Len: 100}
 	if r := <-submit(t, l, transport.FileRef{}, 0, dst); r.Err != nil {
 		t.Fatal(r.Err)
@@ -321,13 +330,14 @@ func TestDeficit(t *testing.T) {
 		})
 		s.Timeout = 100 * time.Millisecond
 		l := dial(t, New(newLoop(t).config()), s)
-		mem := make(transport.HostMemory, 100)
+		mem := transporttest.NewMapped(100)
+		attach(t, l, mem)
 		r := <-submit(t, l, transport.FileRef{}, 0, transport.Span{Mem: mem, Len: 100})
 		if !errors.Is(r.Err, transport.ErrConnLost) || errors.Is(r.Err, transport.ErrStalled) != stays {
 			t.Errorf("stays %t: %+v", stays, r)
 		}
-		transporttest.Scribble(mem)
-		if l.Close(); !transporttest.Scribbled(mem) {
+		transporttest.Scribble(*mem)
+		if l.Close(); !transporttest.Scribbled(*mem) {
 			t.Error("written to after Done")
 		}
 	}

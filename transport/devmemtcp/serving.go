@@ -1,6 +1,7 @@
 package devmemtcp
 
 import (
+	"context"
 	"errors"
 	"net"
 	"sync"
@@ -8,6 +9,7 @@ import (
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/frame"
+	"hbmfs/transport/internal/liveness"
 	"hbmfs/transport/internal/serving"
 )
 
@@ -15,8 +17,8 @@ var errTalkative = errors.New("the client sent something on a data connection af
 
 // serve answers a pair's requests until one of its connections ends and returns
 // why it did: [io.EOF] if the client closed the head between two requests.
-func serve(head, data net.Conn, source transport.Source) error {
-	c := serving.NewConn(head, &carrier{head: head, data: data}, source)
+func (s *Server) serve(ctx context.Context, head, data net.Conn, who transport.Admission) error {
+	c := serving.NewConn(ctx, head, &carrier{head: head, data: data}, who, s.bounds.Staging)
 	var listener sync.WaitGroup
 	defer listener.Wait()
 	listener.Go(func() { c.Fail(listen(data)) })
@@ -40,17 +42,17 @@ type carrier struct {
 	buffer     net.Buffers
 }
 
-// Write implements [serving.Carrier]: it sends the headers and then the payloads,
-// in one system call each where it can. The client has at most its credits under
-// way, so the headers always fit the head's buffer, and it reads payloads whatever
-// becomes of headers behind theirs.
+// Write implements [serving.Carrier]: it sends the headers, with answers to calls,
+// and then the payloads, in one system call each where it can. The client has at most
+// its credits under way, so the headers always fit the head's buffer, and it reads
+// payloads whatever becomes of headers behind theirs.
 func (c *carrier) Write(replies [][]byte) error {
 	c.headers, c.payloads = c.headers[:0], c.payloads[:0]
 	for _, b := range replies {
 		c.split(b)
 	}
 	defer clear(c.payloads) // none is kept
-	deadline := time.Now().Add(serving.WriteTimeout)
+	deadline := time.Now().Add(liveness.Unaccepted)
 	c.head.SetWriteDeadline(deadline)
 	if _, err := c.head.Write(c.headers); err != nil || len(c.payloads) == 0 {
 		return err
@@ -65,14 +67,18 @@ func (c *carrier) Write(replies [][]byte) error {
 	return err
 }
 
-// split adds the headers and the payloads of the replies in b to what is sent.
+// split adds the headers with answers, and the payloads, of the replies in b to what is sent.
 func (c *carrier) split(b []byte) {
 	for len(b) > 0 {
 		h, _ := frame.ParseReply(b) // this side encoded it
 		end := frame.ReplySize + int(h.Length)
-		c.headers = append(c.headers, b[:frame.ReplySize]...)
-		if h.Length > 0 {
-			c.payloads = append(c.payloads, b[frame.ReplySize:end])
+		n := frame.ReplySize // of it go by the head
+		if h.Answer {
+			n = end
+		}
+		c.headers = append(c.headers, b[:n]...)
+		if n < end {
+			c.payloads = append(c.payloads, b[n:end])
 		}
 		b = b[end:]
 	}

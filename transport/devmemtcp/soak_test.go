@@ -12,8 +12,8 @@ import (
 	"hbmfs/transport/transporttest"
 )
 
-// TestNothingWritesAfterDone fetches at random while pairs are lost. What is
-// Done is right, and stays what its owner makes of it.
+// TestNothingWritesAfterDone fetches at random while pairs are lost. What has
+// completed is right, and stays what its owner makes of it.
 func TestNothingWritesAfterDone(t *testing.T) {
 	b := newBench(t, func(s *transport.Session) { s.Connections = 2 })
 	b.soak(time.Second)
@@ -25,29 +25,29 @@ func (b *bench) soak(d time.Duration) {
 	end := time.Now().Add(d)
 	var good, lost atomic.Int64
 	for i := range 4 {
-		dev := &mapped{HostMemory: make(transport.HostMemory, 2*extent), revoked: make(chan struct{})}
+		dev := &mapped{Mapped: make(transporttest.Mapped, 2*extent), revoked: make(chan struct{})}
 		attach(b.t, b.link, dev)
 		rng := rand.New(rand.NewPCG(2, uint64(i)))
 		wg.Go(func() {
 			for time.Now().Before(end) {
 				n := 1 + rng.Int64N(2*extent)
 				off := rng.Int64N(16*extent - n)
-				transporttest.Scribble(dev.HostMemory)
+				transporttest.Scribble(dev.Mapped)
 				r := <-submit(b.t, b.link, b.file, off, transport.Span{Mem: dev, Len: n})
 				err := r.Err
 				if err == nil {
-					err = transporttest.Check(dev.HostMemory[:n], b.file, off)
+					err = transporttest.Check(dev.Mapped[:n], b.file, off)
 					good.Add(1)
 				} else if errors.Is(err, transport.ErrConnLost) {
 					err = nil
 					lost.Add(1)
 				}
-				if !transporttest.Scribbled(dev.HostMemory[n:]) {
+				if !transporttest.Scribbled(dev.Mapped[n:]) {
 					err = errors.New("written outside of the destination")
 				}
-				transporttest.Scribble(dev.HostMemory)
+				transporttest.Scribble(dev.Mapped)
 				time.Sleep(time.Duration(rng.Int64N(3e6)))
-				if !transporttest.Scribbled(dev.HostMemory) {
+				if !transporttest.Scribbled(dev.Mapped) {
 					err = errors.New("written to after Done")
 				}
 				if err != nil {
@@ -71,10 +71,10 @@ func (b *bench) soak(d time.Duration) {
 
 // mapped is device memory that the CPU can address.
 type mapped struct {
-	transport.HostMemory
+	transporttest.Mapped
 	revoked chan struct{}
 }
 
 func (m *mapped) Revoked() <-chan struct{} { return m.revoked }
 
-func (m *mapped) CopyIn(dst int64, src []byte, done func(error)) { m.HostMemory.CopyIn(dst, src, done) }
+func (m *mapped) CopyIn(dst int64, src []byte, done func(error)) { m.Mapped.CopyIn(dst, src, done) }

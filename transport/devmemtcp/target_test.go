@@ -39,7 +39,7 @@ func newTarget(t testing.TB, source transport.Source) *target {
 	g := &target{sessions: transporttest.NewSessions()}
 	g.session = g.sessions.Open(source)
 	g.session.Connections, g.session.Timeout = 1, 20*time.Second
-	g.server = NewServer(g.sessions, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
+	g.server = NewServer(g.sessions, transporttest.Ample(), slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 	t.Cleanup(func() { g.server.Close() })
 	return g
 }

@@ -7,8 +7,10 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 	"hbmfs/transport/devmemtcp/internal/nic"
+	"hbmfs/transport/devmemtcp/internal/receive"
 	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/internal/landing"
 	"hbmfs/transport/internal/lanes"
@@ -47,7 +49,7 @@ type Config struct {
 
 	// What tests replace:
 	openNIC   func(Config) (nicPort, error)
-	newSocket func(dialled) (socket, error)
+	newSocket func(dialled) (receive.Socket, error)
 }
 
 const defaultPairs = 4
@@ -232,32 +234,16 @@ func (t *devmem) Plan(mem transport.Memory) (transport.Plan, error) {
 	if err := t.setUp(); err != nil {
 		return transport.Plan{}, err
 	}
-	p, err := t.rx.plan(mem)
 	if !held {
-		err = errors.Join(err, t.drop())
+		if err := t.drop(); err != nil {
+			return transport.Plan{}, err
+		}
 	}
-	if err != nil {
-		return transport.Plan{}, err
-	}
-	return p, nil
+	return plan, nil
 }
 
-func (r *receiver) plan(mem transport.Memory) (transport.Plan, error) {
-	p := transport.Plan{Path: transport.PathDevmemTCP, MaxLen: MaxLen, Align: 1}
-	if !isHost(mem) {
-		return p, nil
-	}
-	p.Path, p.Why = transport.PathStaged, transport.WhyPlainRead
-	if !r.readable() {
-		return p, fmt.Errorf("devmem-tcp: %w: the CPU can't read the receive pool", transport.ErrUnavailable)
-	}
-	return p, nil
-}
-
-func isHost(mem transport.Memory) bool {
-	_, host := mem.(transport.HostMemory)
-	return host
-}
+// plan is for all memory.
+var plan = transport.Plan{Path: uapi.PathDevmemTCP, MaxLen: MaxLen, Align: 1, Batch: lanes.Batch}
 
 // Dial connects as many pairs as the session says, and fails if one can't. The
 // connections are never under TLS. Besides the errors of the interface, it

@@ -1,6 +1,7 @@
 package inproc
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"sync"
@@ -18,10 +19,16 @@ const benchFileSize = 1 << 30
 // fileSource serves one file, which lies in the page cache.
 type fileSource struct{ f *os.File }
 
-func (s fileSource) Read(_ transport.FileRef, off int64, dst []byte, _ bool) error {
+func (s fileSource) TryRead(_ transport.FileRef, off int64, dst []byte) error {
 	_, err := s.f.ReadAt(dst, off)
 	return err
 }
+
+func (s fileSource) Read(_ context.Context, file transport.FileRef, off int64, dst []byte) error {
+	return s.TryRead(file, off, dst)
+}
+
+func (fileSource) Call(_ context.Context, ask, dst []byte) (int, error) { return copy(dst, ask), nil }
 
 func benchFile(b *testing.B) *os.File {
 	b.Helper()
@@ -40,7 +47,7 @@ func benchFile(b *testing.B) *os.File {
 }
 
 // mapping is a memfd mapped into this process, as device memory is.
-func mapping(b *testing.B, size int) transport.HostMemory {
+func mapping(b *testing.B, size int) *transporttest.Mapped {
 	b.Helper()
 	fd, err := unix.MemfdCreate("bench", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -55,7 +62,7 @@ func mapping(b *testing.B, size int) transport.HostMemory {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { unix.Munmap(m) })
-	return m
+	return (*transporttest.Mapped)(&m)
 }
 
 // BenchmarkFetch compares the link with as many goroutines that pread as it has
@@ -68,14 +75,14 @@ func BenchmarkFetch(b *testing.B) {
 	}
 }
 
-func benchPread(b *testing.B, f *os.File, mem transport.HostMemory, size int) {
+func benchPread(b *testing.B, f *os.File, mem *transporttest.Mapped, size int) {
 	b.SetBytes(int64(size))
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for i := range workers() {
 		wg.Go(func() {
 			for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-				if _, err := f.ReadAt(mem[i*size:][:size], n*int64(size)%benchFileSize); err != nil {
+				if _, err := f.ReadAt((*mem)[i*size:][:size], n*int64(size)%benchFileSize); err != nil {
 					b.Error(err)
 				}
 			}
@@ -84,23 +91,26 @@ func benchPread(b *testing.B, f *os.File, mem transport.HostMemory, size int) {
 	wg.Wait()
 }
 
-func benchLink(b *testing.B, f *os.File, mem transport.HostMemory, size int) {
+func benchLink(b *testing.B, f *os.File, mem *transporttest.Mapped, size int) {
 	sessions := transporttest.NewSessions()
 	link, err := New(sessions).Dial(b.Context(), sessions.Open(fileSource{f}))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer link.Close()
+	if _, err := link.Attach(b.Context(), mem); err != nil {
+		b.Fatal(err)
+	}
 	const under = 16
 	ended := make(chan *transport.Request, under)
 	for i := range under {
 		r := &transport.Request{Dst: transport.Span{Mem: mem, Off: int64(i * size), Len: int64(size)}}
-		r.Done = func(res transport.Result) {
+		r.To = transporttest.Done(func(res transport.Result) {
 			if res.Err != nil {
 				b.Error(res.Err)
 			}
 			ended <- r
-		}
+		})
 		ended <- r
 	}
 	b.SetBytes(int64(size))

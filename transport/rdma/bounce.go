@@ -5,17 +5,24 @@ import (
 	"sync"
 
 	"hbmfs/transport/rdma/internal/verbs"
+	"hbmfs/transport/rdma/internal/wire"
 )
 
-// bounceSize is how much payload of a link may be in bounce memory at a time, in
-// bytes: two of the largest requests.
-const bounceSize = 2 * MaxLen
+const (
+	// bounceSize is how much payload of a link may be in bounce memory at a time,
+	// in bytes: two of the largest requests.
+	bounceSize = 2 * wire.MaxLen
+	// readSize is how much of its plain reads may be on its way, or with their
+	// callers, at a time, in bytes.
+	readSize = wire.MaxLen
+)
 
 // bouncePage is what bounce memory is handed out in, in bytes.
 const bouncePage = 4096
 
 // bounce is memory of a link that payload passes through on its way to where
-// the device can't write. It outlives devices: each registers it anew.
+// the device can't write, or, of another one, that plain reads end in. It outlives
+// devices: each registers it anew.
 type bounce struct {
 	mem []byte
 
@@ -27,6 +34,8 @@ type bounce struct {
 	// refused is the pages of the largest piece that there was no room for. No
 	// smaller one is taken before it, as long as others are to be given back.
 	refused int
+	freed   chan struct{} // closed with the next piece that is given back; nil if nobody waits
+	closed  bool          // the memory goes with the last piece
 }
 
 func newBounce(size int) (*bounce, error) {
@@ -40,10 +49,14 @@ func newBounce(size int) (*bounce, error) {
 // take returns n bytes, 1 to MaxLen, or nil while there is no such piece, or a
 // larger one was asked for before.
 func (b *bounce) take(n int) []byte {
-	want := (n + bouncePage - 1) / bouncePage
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.used > 0 && want < b.refused {
+	return b.takeLocked(n)
+}
+
+func (b *bounce) takeLocked(n int) []byte {
+	want := (n + bouncePage - 1) / bouncePage
+	if b.closed || b.used > 0 && want < b.refused {
 		return nil
 	}
 	first := b.find(want)
@@ -73,6 +86,17 @@ func (b *bounce) find(want int) int {
 	return -1
 }
 
+// tryTake is take that, without a piece, returns what is closed when there may be
+// one.
+func (b *bounce) tryTake(n int) (piece []byte, freed <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if piece = b.takeLocked(n); piece == nil && b.freed == nil {
+		b.freed = make(chan struct{})
+	}
+	return piece, b.freed
+}
+
 // give takes back what take returned.
 func (b *bounce) give(piece []byte) {
 	at := verbs.Addr(piece) - verbs.Addr(b.mem)
@@ -80,7 +104,22 @@ func (b *bounce) give(piece []byte) {
 	defer b.mu.Unlock()
 	b.runs[at/bouncePage] = 0
 	b.used--
+	if b.freed != nil {
+		close(b.freed)
+		b.freed = nil
+	}
+	if b.closed && b.used == 0 {
+		_ = verbs.Free(b.mem)
+	}
 }
 
-// close gives the memory back; no piece may be in use.
-func (b *bounce) close() error { return verbs.Free(b.mem) }
+// close gives the memory back once no piece is in use; no more is taken.
+func (b *bounce) close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	if b.used > 0 {
+		return nil
+	}
+	return verbs.Free(b.mem)
+}

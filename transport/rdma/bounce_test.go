@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"hbmfs/transport/rdma/internal/verbs"
+	"hbmfs/transport/rdma/internal/wire"
 )
 
 func testBounce(t *testing.T, size int) *bounce {
@@ -19,12 +20,12 @@ func testBounce(t *testing.T, size int) *bounce {
 
 func TestBounceHoldsTwoOfTheLargest(t *testing.T) {
 	b := testBounce(t, bounceSize)
-	one, two := b.take(MaxLen), b.take(MaxLen)
-	if len(one) != MaxLen || len(two) != MaxLen || b.take(1) != nil {
+	one, two := b.take(wire.MaxLen), b.take(wire.MaxLen)
+	if len(one) != wire.MaxLen || len(two) != wire.MaxLen || b.take(1) != nil {
 		t.Fatalf("%d, %d, and more", len(one), len(two))
 	}
 	b.give(one)
-	if small := b.take(1); len(small) != 1 || cap(small) != 1 || b.take(MaxLen) != nil {
+	if small := b.take(1); len(small) != 1 || cap(small) != 1 || b.take(wire.MaxLen) != nil {
 		t.Errorf("%d of %d bytes", len(small), cap(small))
 	}
 }
@@ -100,4 +101,38 @@ func TestBounceDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { b.give(b.take(100 << 10)) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// TestBounceTellsWhoWaits has two wait for what a third gives back.
+func TestBounceTellsWhoWaits(t *testing.T) {
+	b := testBounce(t, bouncePage)
+	piece, _ := b.tryTake(1)
+	none, freed := b.tryTake(1)
+	_, again := b.tryTake(1)
+	if piece == nil || none != nil || freed == nil || again != freed {
+		t.Fatal("a piece in use was given away, or who waits is not told")
+	}
+	b.give(piece)
+	<-freed
+	if piece, _ = b.tryTake(1); piece == nil {
+		t.Error("what was given back is not to be had")
+	}
+	b.give(piece)
+}
+
+// TestBounceOutlivesItsLink has a piece in use when the memory is closed.
+func TestBounceOutlivesItsLink(t *testing.T) {
+	b, err := newBounce(2 * bouncePage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	piece := b.take(100)
+	if err := b.close(); err != nil {
+		t.Fatal(err)
+	}
+	if b.take(1) != nil {
+		t.Error("a piece of memory that is closed")
+	}
+	piece[99] = 1 // it is still there
+	b.give(piece)
 }

@@ -7,7 +7,9 @@ import (
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/lanes"
+	"hbmfs/transport/rdma/internal/hca"
 	"hbmfs/transport/rdma/internal/verbs"
+	"hbmfs/transport/rdma/internal/wire"
 )
 
 // drainLimit is how long the work of a failed queue pair may take to flush. What
@@ -31,9 +33,11 @@ func workID(w work, slot int) uint64 { return uint64(w)<<8 | uint64(slot) }
 func (c *conn) Receive() error {
 	for {
 		n, err := c.poll()
+		c.Hold()
 		for i := 0; i < n && err == nil; i++ {
 			err = c.completed(&c.wc[i])
 		}
+		c.Deliver()
 		if err != nil {
 			return lanes.Lost(err)
 		}
@@ -69,14 +73,19 @@ func (c *conn) completed(w *verbs.Completion) error {
 	return nil
 }
 
+// batchMax is the largest payload, in bytes, whose completion waits for others.
+const batchMax = 32 << 10
+
 // paid lands the slot's payload if what completed was the last that it owed.
-func (c *conn) paid(s *slot, what owed) {
-	c.Mu.Lock()
-	s.owes &^= what
-	whole := s.owes == 0
-	c.Mu.Unlock()
-	if whole {
-		s.land()
+func (c *conn) paid(s *slot, what uint32) {
+	if s.owes.And(^what) != what {
+		return
+	}
+	large := s.req.Dst.Len > batchMax
+	s.land()
+	if large {
+		c.Deliver()
+		c.Hold()
 	}
 }
 
@@ -85,7 +94,7 @@ func (c *conn) recorded(w *verbs.Completion) error {
 	if w.Op != verbs.OpRecvWithImm {
 		return fmt.Errorf("%w: a message of %d bytes without a record", transport.ErrProtocol, w.Bytes)
 	}
-	s, err := c.take(tag(w.Imm))
+	s, err := c.take(wire.Tag(w.Imm))
 	if err != nil {
 		return err
 	}
@@ -94,24 +103,22 @@ func (c *conn) recorded(w *verbs.Completion) error {
 }
 
 // take checks the record of t against its slot.
-func (c *conn) take(t tag) (*slot, error) {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
-	if t.slot() >= depth {
-		return nil, fmt.Errorf("%w: record of slot %d", transport.ErrProtocol, t.slot())
+func (c *conn) take(t wire.Tag) (*slot, error) {
+	if t.Slot() >= wire.Depth {
+		return nil, fmt.Errorf("%w: record of slot %d", transport.ErrProtocol, t.Slot())
 	}
-	s := &c.slots[t.slot()]
-	if !c.Waiting(t.slot()) || s.owes&owesRecord == 0 || s.tag() != t {
+	s := &c.slots[t.Slot()]
+	if !c.Waiting(t.Slot()) || s.owes.Load()&owesRecord == 0 || s.tag() != t {
 		return nil, fmt.Errorf("%w: record of request %#x, which is not under way", transport.ErrProtocol, t)
 	}
-	rec, err := parseRecord(c.control.mailbox(t.slot()))
+	rec, err := wire.ParseRecord(c.control.mailbox(t.Slot()))
 	if err != nil {
 		return nil, err
 	}
 	if err := s.accept(rec); err != nil {
 		return nil, err
 	}
-	c.Progressed(int(rec.length) + recordSize)
+	c.Progressed(int(rec.Length) + wire.RecordSize)
 	return s, nil
 }
 
@@ -121,26 +128,11 @@ func (c *conn) take(t tag) (*slot, error) {
 func (c *conn) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
 	defer cancel()
-	stop := onEnd(ctx, c.cq.Interrupt)
+	stop := hca.OnEnd(ctx, c.cq.Interrupt)
 	defer stop()
 	for c.outstanding.Load() > 0 {
 		if _, err := c.poll(); err != nil {
 			return
-		}
-	}
-}
-
-// onEnd calls f when ctx ends, unless stop was called before. Once stop has
-// returned, f does not run.
-func onEnd(ctx context.Context, f func()) (stop func()) {
-	ran := make(chan struct{})
-	undo := context.AfterFunc(ctx, func() {
-		defer close(ran)
-		f()
-	})
-	return func() {
-		if !undo() {
-			<-ran
 		}
 	}
 }

@@ -3,20 +3,23 @@ package rdma
 import (
 	"errors"
 
+	"hbmfs/transport"
 	"hbmfs/transport/rdma/internal/verbs"
+	"hbmfs/transport/rdma/internal/wire"
 )
 
 // Where things are in a connection's control memory, in bytes. Peers may write
 // to all before sendsAt.
 const (
 	proofAt     = 4096 // behind the mailbox
-	sendsAt     = proofAt + proofSize
-	helloAt     = sendsAt + depth*slotSize
-	controlSize = helloAt + helloSize
+	answersAt   = proofAt + wire.ProofSize
+	sendsAt     = answersAt + wire.Depth*transport.MaxCall
+	helloAt     = sendsAt + wire.Depth*wire.MessageSize
+	controlSize = helloAt + wire.HelloSize
 )
 
-// control is the memory of a connection that is not payload: its mailbox, and
-// the messages it sends.
+// control is the memory of a connection that is not payload: its mailbox, the
+// answers of calls, and the messages it sends.
 type control struct {
 	mem     []byte
 	in, out *verbs.MR
@@ -34,16 +37,23 @@ func (m *control) init(pd *verbs.PD) (err error) {
 }
 
 // mailbox is where the peer writes the record of a slot.
-func (m *control) mailbox(slot int) []byte { return m.mem[slot*slotSize:][:slotSize] }
+func (m *control) mailbox(slot int) []byte { return m.mem[slot*wire.SlotSize:][:wire.SlotSize] }
 
 // proof is where the peer shows that large messages pass.
-func (m *control) proof() []byte { return m.mem[proofAt:][:proofSize] }
+func (m *control) proof() []byte { return m.mem[proofAt:][:wire.ProofSize] }
 
-// outgoing is where the request of a slot is sent from.
-func (m *control) outgoing(slot int) []byte { return m.mem[sendsAt+slot*slotSize:][:0:slotSize] }
+// answer is where the peer writes what a slot's call is answered.
+func (m *control) answer(slot int) []byte {
+	return m.mem[answersAt+slot*transport.MaxCall:][:transport.MaxCall:transport.MaxCall]
+}
+
+// outgoing is where a message is sent from whose first request is a slot's.
+func (m *control) outgoing(slot int) []byte {
+	return m.mem[sendsAt+slot*wire.MessageSize:][:0:wire.MessageSize]
+}
 
 // hello is where the first message is sent from.
-func (m *control) hello() []byte { return m.mem[helloAt:][:0:helloSize] }
+func (m *control) hello() []byte { return m.mem[helloAt:][:0:wire.HelloSize] }
 
 // send is the work that sends message, which is in outgoing memory.
 func (m *control) send(id uint64, message []byte) verbs.Work {

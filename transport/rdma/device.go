@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"hbmfs/transport"
+	"hbmfs/transport/rdma/internal/hca"
 	"hbmfs/transport/rdma/internal/verbs"
 )
 
@@ -29,52 +30,35 @@ type device struct {
 	hits, misses, evictions atomic.Int64
 }
 
-// opened is an open device.
+// opened is the open device of a link.
 type opened struct {
-	lifetime
-	name   string
-	ctx    *verbs.Context
-	pd     *verbs.PD
+	hca.Device
 	refs   int  // connections, being set up ones included; guarded by device.change
-	ready  bool // bounce and regions are registered; guarded by device.change
+	ready  bool // bounce, reads and regions are registered; guarded by device.change
 	bounce *verbs.MR
+	reads  *verbs.MR
 }
 
 // region is an attached memory: mr is nil while it isn't registered.
 type region struct{ mr *verbs.MR }
-
-var errRemoved = fmt.Errorf("%w: the RDMA device is being removed", transport.ErrConnLost)
 
 // acquire opens the device called name, or shares it.
 func (d *device) acquire(name string) (*opened, error) {
 	d.change.Lock()
 	defer d.change.Unlock()
 	if o := d.open; o != nil {
-		if o.removed.Err() != nil || o.name != name {
-			return nil, fmt.Errorf("%s: %w", o.name, errRemoved)
+		if o.Removed.Err() != nil || o.Name != name {
+			return nil, fmt.Errorf("%s: %w", o.Name, hca.ErrRemoved)
 		}
 		o.refs++
 		return o, nil
 	}
-	o, err := openDevice(name)
+	o, err := hca.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	d.open = o
-	return o, nil
-}
-
-func openDevice(name string) (*opened, error) {
-	ctx, err := verbs.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	pd, err := ctx.AllocPD()
-	if err != nil {
-		ctx.Close()
-		return nil, err
-	}
-	return &opened{lifetime: newLifetime(), name: name, ctx: ctx, pd: pd, refs: 1}, nil
+	d.open = &opened{Device: o, refs: 1}
+	return d.open, nil
 }
 
 // prepare registers what requests need, once.
@@ -84,11 +68,16 @@ func (d *device) prepare(o *opened) error {
 	if o.ready {
 		return nil
 	}
-	mr, err := o.pd.Register(d.link.bounce.mem, remoteWrite)
+	bounce, err := o.PD.Register(d.link.bounce.mem, remoteWrite)
 	if err != nil {
 		return fmt.Errorf("register %d bytes of bounce memory (see ulimit -l): %w", len(d.link.bounce.mem), err)
 	}
-	o.bounce, o.ready = mr, true
+	reads, err := o.PD.Register(d.link.reads.mem, remoteWrite)
+	if err != nil {
+		_ = bounce.Close()
+		return fmt.Errorf("register %d bytes for plain reads (see ulimit -l): %w", len(d.link.reads.mem), err)
+	}
+	o.bounce, o.reads, o.ready = bounce, reads, true
 	for _, mem := range d.attached() {
 		d.register(o, mem)
 	}
@@ -106,12 +95,11 @@ func (d *device) release(o *opened) {
 	for _, mem := range d.attached() {
 		_ = d.evict(mem)
 	}
-	if o.bounce != nil {
+	if o.ready {
 		_ = o.bounce.Close()
+		_ = o.reads.Close()
 	}
-	_ = o.pd.Close()
-	_ = o.ctx.Close()
-	close(o.closed)
+	_ = o.Close()
 	d.open = nil
 }
 
@@ -135,10 +123,19 @@ func (d *device) detach(mem transport.Memory) error {
 	return err
 }
 
+// refused reports whether the device that is open can't register mem.
+func (d *device) refused(mem transport.Memory) bool {
+	d.change.Lock()
+	defer d.change.Unlock()
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.open != nil && d.open.ready && d.regions[mem].mr == nil
+}
+
 // register leaves mem unregistered where the device can't: its payload is then
 // staged, and each result says so.
 func (d *device) register(o *opened, mem transport.Memory) {
-	mr, how, err := register(o.pd, mem)
+	mr, how, err := register(o.PD, mem)
 	if err != nil {
 		return
 	}

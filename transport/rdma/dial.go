@@ -10,21 +10,24 @@ import (
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/lanes"
+	"hbmfs/transport/rdma/internal/hca"
 	"hbmfs/transport/rdma/internal/verbs"
+	"hbmfs/transport/rdma/internal/wire"
 )
 
-// Limits of a connection's set-up.
-const (
-	dialTimeout    = 5 * time.Second
-	resolveTimeout = 2 * time.Second
-)
+// resolveTimeout bounds each step of finding the target's device and route.
+const resolveTimeout = 2 * time.Second
+
+// maxDeferred is how many connections may have to tell their peers that they
+// ended, before a client dials no more. A target counts them as connections.
+const maxDeferred = 1024
 
 // refusedByPeer is the reason of a rejection that the peer's program made.
 const refusedByPeer = 28
 
 // dial opens one connection and proves the session on it: see [lanes.Config].
 func (l *link) dial(ctx context.Context) (*lanes.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, wire.SetUpTimeout)
 	defer cancel()
 	addrs, err := resolve(ctx, l.Session.Addr)
 	for _, a := range addrs {
@@ -32,7 +35,7 @@ func (l *link) dial(ctx context.Context) (*lanes.Conn, error) {
 		if err = c.open(ctx, a); err == nil {
 			return &c.Conn, nil
 		}
-		c.Retire(err)
+		c.End(err)
 		if errors.Is(err, transport.ErrSession) || errors.Is(err, transport.ErrProtocol) {
 			break
 		}
@@ -66,18 +69,18 @@ func (c *conn) open(ctx context.Context, to netip.AddrPort) (err error) {
 	if c.events, err = verbs.NewEvents(); err != nil {
 		return err
 	}
-	stop := onEnd(ctx, c.events.Interrupt)
+	stop := hca.OnEnd(ctx, c.events.Interrupt)
 	err = c.connect(to)
 	stop()
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) && c.port != (port{}) {
-		return c.port.unheard()
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && c.port != (hca.Port{}) {
+		return c.port.NoAnswer()
 	}
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
 	c.heed()
-	c.released = onEnd(c.device.removed, func() { c.Kill(errRemoved) })
-	stop = onEnd(ctx, c.cq.Interrupt)
+	c.released = hca.OnEnd(c.device.Removed, func() { c.Kill(hca.ErrRemoved) })
+	stop = hca.OnEnd(ctx, c.cq.Interrupt)
 	err = c.prove()
 	stop()
 	if err == nil && ctx.Err() == nil {
@@ -88,15 +91,13 @@ func (c *conn) open(ctx context.Context, to netip.AddrPort) (err error) {
 
 // unproven says why a connection was set up and is of no use.
 func (c *conn) unproven(ctx context.Context, err error) error {
-	c.Mu.Lock()
 	broken := c.Broken()
-	c.Mu.Unlock()
 	switch {
 	case broken != nil:
 		return broken
 	case errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, errUnanswered):
 		return fmt.Errorf("%w: connected, but messages of %d bytes do not pass with an MTU of %d: check the MTU of all links between",
-			transport.ErrConnLost, helloSize, c.mtu)
+			transport.ErrConnLost, wire.HelloSize, c.mtu)
 	}
 	return errors.Join(err, ctx.Err())
 }
@@ -107,32 +108,32 @@ func (c *conn) connect(to netip.AddrPort) error {
 	if err := c.reach(to); err != nil {
 		return err
 	}
-	through := newPort(c.id)
-	if !through.active() {
-		return through.down()
+	through := hca.NewPort(c.id)
+	if !through.Active() {
+		return through.Down()
 	}
-	if n := parting.waiting.Load(); n >= maxPartings {
+	if n := hca.Disconnects.Waiting(); n >= maxDeferred {
 		return fmt.Errorf("%d connections have ended whose peers are yet to be told: see why the network link of RDMA device %s does not stay up",
-			n, through.device)
+			n, through.Device)
 	}
-	mtu, err := c.build()
+	mtu, err := c.build(through)
 	if err != nil {
 		return err
 	}
 	c.port = through
-	r := connectRequest{mtu: uint16(mtu), session: c.link.Session.ID, nonce: newNonce()}
-	if err := c.id.Connect(c.qp.Number(), appendConnect(nil, r, c.link.Session.Secret)); err != nil {
+	r := wire.ConnectRequest{MTU: uint16(mtu), Session: c.link.Session.ID, Nonce: wire.NewNonce()}
+	if err := c.id.Connect(c.qp.Number(), wire.AppendConnect(nil, r, c.link.Session.Secret)); err != nil {
 		return err
 	}
 	ev, err := c.expect(verbs.ConnectResponse)
 	if err != nil {
 		return err
 	}
-	a, err := parseAccept(ev.Private, r, c.link.Session.Secret)
+	agreed, err := wire.ParseAccept(ev.Private, r, c.link.Session.Secret)
 	if err != nil {
 		return err
 	}
-	if c.mtu = int(a.mtu); c.mtu > mtu || !validMTU(c.mtu) {
+	if c.mtu = int(agreed); c.mtu > mtu || !hca.ValidMTU(c.mtu) {
 		return fmt.Errorf("%w: the target wants an MTU of %d, this side has %d", transport.ErrProtocol, c.mtu, mtu)
 	}
 	return c.raise()
@@ -166,10 +167,10 @@ func (c *conn) expect(kind verbs.EventKind) (verbs.Event, error) {
 	case ev.Kind == kind:
 		return ev, nil
 	}
-	c.port = port{} // the connection is over: closing it sends nothing
+	c.port = hca.Port{} // the connection is over: closing it sends nothing
 	switch {
 	case ev.Kind == verbs.Rejected && ev.Status == refusedByPeer:
-		return ev, parseReject(ev.Private)
+		return ev, wire.ParseReject(ev.Private)
 	case ev.Kind == verbs.Rejected:
 		return ev, fmt.Errorf("%w: refused (reason %d): nothing listens for RDMA there; start the target with RDMA", transport.ErrConnLost, ev.Status)
 	case ev.Kind == verbs.DeviceRemoval:
@@ -179,22 +180,21 @@ func (c *conn) expect(kind verbs.EventKind) (verbs.Event, error) {
 }
 
 // build makes what the connection needs of its device, and returns the MTU of
-// the device's port.
-func (c *conn) build() (mtu int, err error) {
-	name, number := c.id.Device()
-	if c.device, err = c.link.device.acquire(name); err != nil {
+// the port that leads to the target.
+func (c *conn) build(through hca.Port) (mtu int, err error) {
+	if c.device, err = c.link.device.acquire(through.Device); err != nil {
 		return 0, err
 	}
-	if mtu, err = portMTU(c.device.ctx, number); err != nil {
+	if mtu, err = through.MTU(c.device.Ctx); err != nil {
 		return 0, err
 	}
-	if err := c.control.init(c.device.pd); err != nil {
+	if err := c.control.init(c.device.PD); err != nil {
 		return 0, err
 	}
-	if c.cq, err = c.device.ctx.NewCQ(sendDepth + recvDepth); err != nil {
+	if c.cq, err = c.device.Ctx.NewCQ(sendDepth + recvDepth); err != nil {
 		return 0, err
 	}
-	c.qp, err = c.device.pd.NewQP(c.cq, c.cq, verbs.QPConfig{SendDepth: sendDepth, RecvDepth: recvDepth})
+	c.qp, err = c.device.PD.NewQP(c.cq, c.cq, verbs.QPConfig{SendDepth: sendDepth, RecvDepth: recvDepth})
 	if err != nil {
 		return 0, err
 	}
@@ -218,55 +218,4 @@ func (c *conn) raise() error {
 		return err
 	}
 	return c.id.Establish()
-}
-
-var errUnanswered = errors.New("no acknowledgement")
-
-// prove sends a message as large as the MTU allows, and returns once the target
-// has seen it and sent one back.
-func (c *conn) prove() error {
-	message := appendHello(c.control.hello(), hello{
-		depth: depth, mailbox: c.control.in.Addr, proof: c.control.in.Addr + proofAt, rkey: c.control.in.RKey,
-	})
-	if err := c.post([]verbs.Work{c.control.send(workID(workHello, 0), message)}, nil); err != nil {
-		return err
-	}
-	for owes := owesRecord | owesSend; owes != 0; {
-		n, err := c.poll()
-		if err != nil {
-			return err
-		}
-		for i := range c.wc[:n] {
-			paid, err := c.proving(&c.wc[i])
-			if err != nil {
-				return err
-			}
-			if owes&paid == 0 {
-				return fmt.Errorf("%w: the set-up ended twice", transport.ErrProtocol)
-			}
-			owes &^= paid
-		}
-	}
-	return nil
-}
-
-// proving checks a completion of the set-up, and says what is no longer owed.
-func (c *conn) proving(w *verbs.Completion) (owed, error) {
-	kind := work(w.ID >> 8)
-	switch {
-	case w.Status == verbs.StatusRetryExceeded:
-		return 0, errUnanswered
-	case w.Status != verbs.StatusOK:
-		return 0, fmt.Errorf("%w: %s: %v", transport.ErrConnLost, workNames[kind], w.Status)
-	case kind == workHello:
-		return owesSend, nil
-	}
-	rec, err := parseRecord(c.control.mailbox(depth))
-	if err != nil {
-		return 0, err
-	}
-	if done := newTag(depth, 0); w.Op != verbs.OpRecvWithImm || tag(w.Imm) != done || rec != (record{tag: done}) {
-		return 0, fmt.Errorf("%w: the set-up ended with %+v", transport.ErrProtocol, rec)
-	}
-	return owesRecord, checkPattern(c.control.proof())
 }

@@ -2,71 +2,44 @@ package rdma
 
 import (
 	"errors"
-	"fmt"
 
 	"hbmfs/transport"
 	"hbmfs/transport/rdma/internal/verbs"
 )
 
-// Device is what one RDMA device of this host can do, as [Inspect] found out by
-// trying.
-type Device struct {
-	Name      string
-	Active    bool   // its port is up
-	LinkLayer string // "Ethernet" for RoCE
-	MTU       int    // active, in bytes
-	MaxMTU    int    // bytes
-	// MemoryWindows says that it has those of type 2.
-	MemoryWindows bool
-	// DMABuf and Mapping say why memory can't be registered by its dma-buf and
+// report is what one RDMA device of this host can do, as was found out by trying.
+type report struct {
+	active      bool   // its port is up
+	linkLayer   string // "Ethernet" for RoCE
+	mtu, maxMTU int    // bytes; the first is the active one
+	// dmabuf and mapping say why memory can't be registered by its dma-buf and
 	// by its CPU mapping; nil means that it was.
-	DMABuf, Mapping error
+	dmabuf, mapping error
 }
 
 // errNone is about the memory, not the device.
 var errNone = errors.New("the memory has none")
 
-// Inspect tries every RDMA device of this host with mem. The error wraps
-// [transport.ErrUnavailable] where there is none, or no library to use it by.
-func Inspect(mem transport.Memory) ([]Device, error) {
-	names, err := verbs.Devices()
-	if err == nil && len(names) == 0 {
-		err = errors.New("no RDMA device on this host")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", transport.ErrUnavailable, err)
-	}
-	devices := make([]Device, 0, len(names))
-	for _, name := range names {
-		d, err := inspect(name, mem)
-		if err != nil {
-			return devices, fmt.Errorf("%w: %s: %w", transport.ErrUnavailable, name, err)
-		}
-		devices = append(devices, d)
-	}
-	return devices, nil
-}
-
-func inspect(name string, mem transport.Memory) (Device, error) {
+// inspect tries a device with mem.
+func inspect(name string, mem transport.Memory) (report, error) {
 	ctx, err := verbs.Open(name)
 	if err != nil {
-		return Device{}, err
+		return report{}, err
 	}
 	defer ctx.Close()
 	port, err := ctx.Port(1)
 	if err != nil {
-		return Device{}, err
+		return report{}, err
 	}
 	pd, err := ctx.AllocPD()
 	if err != nil {
-		return Device{}, err
+		return report{}, err
 	}
 	defer pd.Close()
-	return Device{
-		Name: name, Active: port.Active, LinkLayer: port.LinkLayer, MTU: port.ActiveMTU, MaxMTU: port.MaxMTU,
-		MemoryWindows: ctx.Device().MemoryWindow2,
-		DMABuf:        tryDMABuf(pd, mem),
-		Mapping:       tryMapping(pd, mem),
+	return report{
+		active: port.Active, linkLayer: port.LinkLayer, mtu: port.ActiveMTU, maxMTU: port.MaxMTU,
+		dmabuf:  tryDMABuf(pd, mem),
+		mapping: tryMapping(pd, mem),
 	}, nil
 }
 

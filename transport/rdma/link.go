@@ -16,6 +16,7 @@ type link struct {
 	lanes.Link
 	device  device
 	bounce  *bounce
+	reads   *bounce // memory of plain reads
 	closing sync.Once
 }
 
@@ -24,16 +25,20 @@ func newLink(s transport.Session) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rdma %s: %w", s.Addr, err)
 	}
-	l := &link{bounce: b}
+	r, err := newBounce(readSize)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("rdma %s: %w", s.Addr, err), b.close())
+	}
+	l := &link{bounce: b, reads: r}
 	l.device = device{link: l, regions: make(map[transport.Memory]region)}
-	l.Init(lanes.Config{Name: Name, Session: s, MaxLen: MaxLen, Dial: l.dial})
+	l.Init(lanes.Config{Name: Name, Session: s, Plan: direct, Dial: l.dial})
 	return l, nil
 }
 
 func (l *link) Attach(ctx context.Context, mem transport.Memory) (transport.Attachment, error) {
 	a, err := l.Link.Attach(ctx, mem)
-	if _, host := mem.(transport.HostMemory); host || err != nil {
-		return a, err
+	if err != nil {
+		return nil, err
 	}
 	l.device.attach(mem)
 	return attachment{a, l, mem}, nil
@@ -44,6 +49,15 @@ type attachment struct {
 	transport.Attachment
 	link *link
 	mem  transport.Memory
+}
+
+// Plan implements [transport.Attachment]. While there is no connection it is as
+// good as can be.
+func (a attachment) Plan() transport.Plan {
+	if a.link.device.refused(a.mem) {
+		return staged
+	}
+	return direct
 }
 
 // Close gives the place in the set back last: who attaches the memory anew finds
@@ -60,6 +74,9 @@ func (l *link) Stats() transport.LinkStats {
 
 func (l *link) Close() error {
 	err := l.Link.Close()
-	l.closing.Do(func() { err = errors.Join(err, l.bounce.close()) })
+	l.closing.Do(func() { err = errors.Join(err, l.free()) })
 	return err
 }
+
+// free gives back what no device writes any more.
+func (l *link) free() error { return errors.Join(l.bounce.close(), l.reads.close()) }

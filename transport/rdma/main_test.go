@@ -5,22 +5,18 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"hbmfs/transport/rdma/internal/hca"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
 
-// tests end when nothing is left to be said.
+// tests end when no disconnect is left to be sent.
 type tests struct{ *testing.M }
 
 func (t tests) Run() int {
-	defer parting.wait()
+	defer hca.Disconnects.Wait()
 	return t.M.Run()
-}
-
-// unsupported skips a test that needs what this host lacks.
-func unsupported(t *testing.T, need string) {
-	t.Helper()
-	t.Skip("unsupported: " + need)
 }
 
 // labAddr is an address of this host that an RDMA device serves.
@@ -28,7 +24,7 @@ func labAddr(t *testing.T) string {
 	t.Helper()
 	addr := os.Getenv("HBMFS_RDMA_ADDR")
 	if addr == "" {
-		unsupported(t, "HBMFS_RDMA_ADDR names no address of an RDMA device")
+		t.Skip("unsupported: no RDMA device by HBMFS_RDMA_ADDR (make lab has one)")
 	}
 	return addr
 }

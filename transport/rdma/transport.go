@@ -5,17 +5,19 @@ import (
 	"errors"
 	"fmt"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 	"hbmfs/transport/internal/landing"
-	"hbmfs/transport/internal/lanes"
+	"hbmfs/transport/rdma/internal/hca"
 	"hbmfs/transport/rdma/internal/verbs"
+	"hbmfs/transport/rdma/internal/wire"
 )
 
 // Name is what --transport calls this transport.
-const Name = "rdma"
+const Name = wire.Name
 
-// MaxConnections is the most that a session may ask for.
-const MaxConnections = lanes.MaxConnections
+// Built is nil, or says why this build has no RDMA, and the remedy.
+func Built() error { return verbs.Built() }
 
 type rdma struct{}
 
@@ -25,7 +27,7 @@ func New() transport.Transport { return rdma{} }
 func (rdma) Name() string { return Name }
 
 // Plan finds a device of this host whose port is up, and registers mem with it.
-// Memory that can't be registered, and host memory, is planned as staged.
+// Memory that can't be registered is planned as staged.
 func (rdma) Plan(mem transport.Memory) (transport.Plan, error) {
 	if landing.Revoked(mem) {
 		return transport.Plan{}, fmt.Errorf("%w: %w", transport.ErrUnavailable, transport.ErrRevoked)
@@ -35,15 +37,17 @@ func (rdma) Plan(mem transport.Memory) (transport.Plan, error) {
 		return transport.Plan{}, fmt.Errorf("rdma: %w: %w", transport.ErrUnavailable, err)
 	}
 	defer ctx.Close()
-	p := transport.Plan{Path: transport.PathStaged, Why: transport.WhyPlainRead, MaxLen: MaxLen, Align: 1}
-	if _, host := mem.(transport.HostMemory); host {
-		return p, nil
+	if registrable(ctx, mem) {
+		return direct, nil
 	}
-	if p.Why = transport.WhyNotRegistered; registrable(ctx, mem) {
-		p.Path, p.Why = transport.PathRDMA, transport.WhyBest
-	}
-	return p, nil
+	return staged, nil
 }
+
+// Plans for memory that is registered with the device, and that can't be.
+var (
+	direct = transport.Plan{Path: uapi.PathRDMA, MaxLen: wire.MaxLen, Align: 1, Batch: wire.Batch}
+	staged = transport.Plan{Path: uapi.PathStaged, Why: uapi.WhyNotRegistered, MaxLen: wire.MaxLen, Align: 1, Batch: wire.Batch}
+)
 
 // activeDevice opens the first device whose port is up.
 func activeDevice() (*verbs.Context, error) {
@@ -70,12 +74,7 @@ func openActive(name string) (*verbs.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	port1 := port{name, 1}
-	attr, err := ctx.Port(port1.number)
-	if err == nil && !attr.Active {
-		err = port1.down()
-	}
-	if err != nil {
+	if _, err := (hca.Port{Device: name, Number: 1}).MTU(ctx); err != nil {
 		ctx.Close()
 		return nil, err
 	}
@@ -107,7 +106,7 @@ func (rdma) Dial(ctx context.Context, s transport.Session) (transport.Link, erro
 		return nil, err
 	}
 	if err := l.Connect(ctx); err != nil {
-		return nil, errors.Join(err, l.bounce.close())
+		return nil, errors.Join(err, l.free())
 	}
 	return l, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 	"hbmfs/transport/rdma/internal/verbs"
 	"hbmfs/transport/transporttest"
@@ -14,12 +15,12 @@ import (
 func TestWithoutDevice(t *testing.T) {
 	names, err := verbs.Devices()
 	if err == nil && len(names) > 0 {
-		if p, err := New().Plan(transporttest.NewFakeDevice(t, 4096)); err != nil || p.Path != transport.PathStaged || p.Why != transport.WhyNotRegistered {
+		if p, err := New().Plan(transporttest.NewFakeDevice(t, 4096)); err != nil || p.Path != uapi.PathStaged || p.Why != uapi.WhyNotRegistered {
 			t.Errorf("%+v, %v", p, err)
 		}
 		return
 	}
-	if _, err := New().Plan(make(transport.HostMemory, 8)); !errors.Is(err, transport.ErrUnavailable) {
+	if _, err := New().Plan(transporttest.NewMapped(8)); !errors.Is(err, transport.ErrUnavailable) {
 		t.Errorf("plan: %v", err)
 	}
 	_, err = New().Dial(t.Context(), transport.Session{Addr: "127.0.0.1:1", Connections: 1})

@@ -29,10 +29,16 @@ const benchFileSize = 1 << 30
 // fileSource serves one file, which lies in the page cache.
 type fileSource struct{ f *os.File }
 
-func (s fileSource) Read(_ transport.FileRef, off int64, dst []byte, _ bool) error {
+func (s fileSource) TryRead(_ transport.FileRef, off int64, dst []byte) error {
 	_, err := s.f.ReadAt(dst, off)
 	return err
 }
+
+func (s fileSource) Read(_ context.Context, file transport.FileRef, off int64, dst []byte) error {
+	return s.TryRead(file, off, dst)
+}
+
+func (fileSource) Call(_ context.Context, ask, dst []byte) (int, error) { return copy(dst, ask), nil }
 
 func benchTarget() {
 	f, err := os.Open(os.Getenv(benchTargetEnv))
@@ -41,7 +47,7 @@ func benchTarget() {
 	}
 	sessions := transporttest.NewSessions()
 	sessions.Open(fileSource{f})
-	server := NewServer(sessions, slog.Default())
+	server := NewServer(sessions, transporttest.Ample(), slog.Default())
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
@@ -99,7 +105,7 @@ func startBenchTarget(b *testing.B) transport.Session {
 }
 
 // mapping is a memfd mapped into this process, as device memory is.
-func mapping(b *testing.B, size int) transport.HostMemory {
+func mapping(b *testing.B, size int) *transporttest.Mapped {
 	b.Helper()
 	fd, err := unix.MemfdCreate("bench", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -114,7 +120,7 @@ func mapping(b *testing.B, size int) transport.HostMemory {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { unix.Munmap(m) })
-	return m
+	return (*transporttest.Mapped)(&m)
 }
 
 // BenchmarkFetch keeps a number of requests under way, each into its own place
@@ -141,17 +147,18 @@ func benchFetch(b *testing.B, s transport.Session, size, under int) {
 	}
 	defer link.Close()
 	mem := mapping(b, 64<<20)
+	attach(b, link, mem)
 	ended := make(chan *transport.Request, under)
 	reqs := make([]transport.Request, under)
 	for i := range reqs {
 		r := &reqs[i]
 		r.Dst = transport.Span{Mem: mem, Off: int64(i * size), Len: int64(size)}
-		r.Done = func(res transport.Result) {
+		r.To = transporttest.Done(func(res transport.Result) {
 			if res.Err != nil {
 				panic(res.Err)
 			}
 			ended <- r
-		}
+		})
 	}
 	off := int64(0)
 	stride := max(int64(size), 64<<10) + 4096

@@ -20,6 +20,11 @@ func TestConformance(t *testing.T) {
 			s.Addr = p.addr
 			return New(false), s, p.heal
 		},
+		Counted: func(t *testing.T, source transport.Source) (transport.Transport, transport.Session, func() int) {
+			var segments transporttest.Segments
+			s := startTarget(t, source, segments.Wrap).session
+			return New(false), s, func() int { return segments.Count(t) }
+		},
 		Checksums: true,
 	})
 }
@@ -36,7 +41,7 @@ func startTarget(t testing.TB, source transport.Source, wrap ...func(net.Conn) n
 	t.Helper()
 	g := &target{sessions: transporttest.NewSessions()}
 	g.session = g.sessions.Open(source)
-	g.server = NewServer(g.sessions, slog.New(slog.DiscardHandler))
+	g.server = NewServer(g.sessions, transporttest.Ample(), slog.New(slog.DiscardHandler))
 	g.session.Addr = transporttest.Listen(t, func(c net.Conn) {
 		for _, w := range wrap {
 			c = w(c)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync/atomic"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/internal/landing"
@@ -24,18 +25,15 @@ type conn struct {
 	in    inbox        // the reader's own
 	large atomic.Int32 // requests waiting for payload that is read directly
 
-	// Guarded by Mu:
-	slots   [depth]slot
-	pending []byte // encoded requests to write
-	spare   []byte // the other buffer for pending
-	writing bool   // someone writes, and will write what is pending
+	slots [depth]slot
+	out   [2]frame.Requests // halves
 }
 
-// slot is a request under way. While the peer owes its answer it is guarded by
-// Mu, then it belongs to whoever lands the payload.
+// slot is a request under way. It is the reader's, and once the peer has answered
+// whoever's who lands the payload.
 type slot struct {
 	conn   *conn
-	req    *transport.Request
+	req    landing.Request
 	gen    uint64 // 48 bits; unique to a use of the slot
 	pad    landing.Pad
 	result transport.Result // the reader's, then the memory's
@@ -44,12 +42,13 @@ type slot struct {
 
 func newConn(l *link, nc net.Conn) *conn {
 	c := &conn{
-		link:    l,
-		nc:      nc,
-		raw:     raw(nc),
-		in:      inbox{buf: make([]byte, inboxSize)},
-		pending: make([]byte, 0, depth*frame.RequestSize),
-		spare:   make([]byte, 0, depth*frame.RequestSize),
+		link: l,
+		nc:   nc,
+		raw:  raw(nc),
+		in:   inbox{buf: make([]byte, inboxSize)},
+	}
+	for i := range c.out {
+		c.out[i] = frame.NewRequests(depth)
 	}
 	c.Init(&l.Link, c, depth)
 	for i := range c.slots {
@@ -63,74 +62,37 @@ func newConn(l *link, nc net.Conn) *conn {
 
 func (s *slot) id() uint64 { return s.gen<<16 | uint64(s.index) }
 
-// Add implements [lanes.Carrier].
-func (c *conn) Add(r *transport.Request) lanes.Addition {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
-	i, a := c.Next()
-	if a != lanes.Added {
-		return a
-	}
-	c.Issue(r)
-	s := &c.slots[i]
+// Place implements [lanes.Carrier].
+func (c *conn) Place(slot, half int, r landing.Request) bool {
+	s := &c.slots[slot]
 	s.req = r
 	s.gen = (s.gen + 1) & (1<<48 - 1)
-	s.result = transport.Result{Path: transport.PathStaged, Why: c.link.Session.Why, HostCopies: 1}
+	s.result = transport.Result{Path: uapi.PathStaged, HostCopies: 1}
 	c.countLarge(r, 1)
-	c.pending = frame.Request{
-		ID: s.id(), File: r.File, Off: r.Off, Length: uint32(r.Dst.Len), Checksum: c.link.Session.Checksums,
-	}.Append(c.pending)
-	return lanes.Added
+	c.out[half].Add(s.id(), r, c.link.Session.Checksums)
+	return true
 }
 
-func (c *conn) countLarge(r *transport.Request, n int32) {
+func (c *conn) countLarge(r landing.Request, n int32) {
 	if r.Dst.Len >= directMin {
 		c.large.Add(n)
 	}
 }
 
-// Flush writes what is pending, unless someone is at it already: then that one
-// does, so that requests which come together leave together. The write does not
-// wait: what all the credits encode to fits the socket's buffer.
-func (c *conn) Flush() {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
-	if c.writing {
-		return
-	}
-	c.writing = true
-	for len(c.pending) > 0 && c.Broken() == nil {
-		out := c.pending
-		c.pending = c.spare[:0]
-		c.Mu.Unlock()
-		_, err := c.nc.Write(out)
-		c.Mu.Lock()
-		c.spare = out
-		if err != nil {
-			c.breakLocked(fmt.Errorf("%w: %w", transport.ErrConnLost, err))
-		}
-	}
-	c.writing = false
+// Send implements [lanes.Carrier]. It does not wait: what all the credits encode
+// to fits the socket's buffer.
+func (c *conn) Send(half int) error {
+	_, err := c.nc.Write(c.out[half].Bytes)
+	c.out[half].Reset()
+	return err
 }
 
-// Kill implements [lanes.Carrier].
-func (c *conn) Kill(err error) {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
-	c.breakLocked(err)
-}
+// Shutdown implements [lanes.Carrier].
+func (c *conn) Shutdown() { c.raw.Close() }
 
-func (c *conn) breakLocked(err error) {
-	if c.Break(err) {
-		c.raw.Close()
-	}
-}
-
-// take returns the slot that a reply is for. It stays waiting: if the
+// find returns the slot that a reply is for. It stays waiting: if the
 // connection is lost while its payload comes in, it fails with the others.
-func (c *conn) take(h frame.Reply) (*slot, error) {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
+func (c *conn) find(h frame.Reply) (*slot, error) {
 	i := int(h.ID & 0xffff)
 	if i >= depth || !c.Waiting(i) || c.slots[i].id() != h.ID {
 		return nil, fmt.Errorf("%w: reply to a request %#x that is not under way", transport.ErrProtocol, h.ID)
@@ -147,31 +109,27 @@ func (c *conn) settle(s *slot) {
 // landed is called once the device sees the payload, or won't.
 func (s *slot) landed(err error) {
 	if err != nil {
-		err = s.conn.link.Failure(s.req, err)
+		err = s.conn.link.Failure(s.req.Request, err)
 	}
 	s.finish(err)
 }
 
 // finish ends the slot's request, which must be settled.
 func (s *slot) finish(err error) {
-	r, res := s.req, s.result
+	r, res := s.req.Request, s.result
 	if err != nil {
 		res = transport.Result{Err: err, Why: res.Why}
 	}
-	s.req = nil
+	s.req = landing.Request{}
 	s.conn.Finish(s.index, r, res)
 }
 
 // Retire implements [lanes.Carrier].
 func (c *conn) Retire(err error) {
-	c.Mu.Lock()
-	c.breakLocked(err)
-	err = c.Broken()
-	c.Mu.Unlock()
 	for i := range c.Unanswered() {
 		s := &c.slots[i]
 		c.settle(s)
 		s.pad.Abort()
-		s.finish(c.link.Failure(s.req, err))
+		s.finish(c.link.Failure(s.req.Request, err))
 	}
 }

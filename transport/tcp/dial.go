@@ -5,21 +5,15 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"time"
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/lanes"
+	"hbmfs/transport/internal/liveness"
 )
-
-// handshakeTimeout bounds connecting and proving, on both sides.
-const handshakeTimeout = 10 * time.Second
-
-// keepAlive finds out about hosts that are gone within half a minute.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
 // dial opens one connection and proves the session on it: see [lanes.Config].
 func (l *link) dial(ctx context.Context) (*lanes.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, liveness.Handshake)
 	defer cancel()
 	nc, err := l.reach(ctx)
 	if err != nil {
@@ -29,7 +23,7 @@ func (l *link) dial(ctx context.Context) (*lanes.Conn, error) {
 }
 
 func (l *link) reach(ctx context.Context) (net.Conn, error) {
-	d := net.Dialer{KeepAliveConfig: keepAlive}
+	d := net.Dialer{KeepAliveConfig: liveness.KeepAlive}
 	raw, err := d.DialContext(ctx, "tcp", l.Session.Addr)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/frame"
+	"hbmfs/transport/internal/landing"
 	"hbmfs/transport/transporttest"
 )
 
@@ -24,25 +25,32 @@ func FuzzReceive(f *testing.F) {
 	f.Add(append(answer(first, 100, 100), answer(first, 100, 100)...), uint16(0))
 	f.Add(answer(first, 99, 99), uint16(0))
 	f.Add(answer(depth, 0, 0), uint16(0))
+	said := answer(first|2, 5, 5)
+	frame.Reply{ID: first | 2, Length: 5, Answer: true}.Put(said)
+	f.Add(append(said, answer(first, 100, 100)...), uint16(0))
+	frame.Reply{ID: first, Length: 100, Answer: true}.Put(said)
+	f.Add(said, uint16(100))
 	// zeros follow b, so that a large payload takes no large input
 	f.Fuzz(func(t *testing.T, b []byte, zeros uint16) {
 		client, server := net.Pipe()
 		l := newLink(transport.Session{Connections: 1})
 		c := newConn(l, client)
-		mem := make(transport.HostMemory, 32<<10)
-		transporttest.Scribble(mem)
+		mem := *transporttest.NewMapped(32 << 10)
 		done := 0
-		for _, span := range []transport.Span{{Mem: mem, Off: 100, Len: 100}, {Mem: mem, Off: 4096, Len: 20000}} {
-			c.Add(&transport.Request{Dst: span, Done: func(transport.Result) { done++ }})
+		for _, span := range []transport.Span{{Mem: &mem, Off: 100, Len: 100}, {Mem: &mem, Off: 4096, Len: 20000}} {
+			c.Add(landing.Request{Request: &transport.Request{Dst: span, To: transporttest.Done(func(transport.Result) { done++ })}})
 		}
+		ask, _ := newCall([]byte("ask"))
+		ask.To = transporttest.Done(func(transport.Result) { done++ })
+		c.Add(landing.Request{Request: ask})
 		go func() {
 			server.Write(append(bytes.Clone(b), make([]byte, zeros)...))
 			server.Close()
 		}()
-		c.Retire(c.Receive())
+		c.End(c.Receive())
 		l.Close()
-		if done != 2 {
-			t.Errorf("%d of 2 requests ended", done)
+		if done != 3 {
+			t.Errorf("%d of 3 requests ended", done)
 		}
 		for _, outside := range [][]byte{mem[:100], mem[200:4096], mem[24096:]} {
 			if !transporttest.Scribbled(outside) {

@@ -14,8 +14,8 @@ const MaxLen = frame.MaxLen
 
 var shake = frame.Handshake{
 	Magic:   Magic,
-	Version: 1,
+	Version: 2,
 	What:    "data connection",
-	Client:  "hbmfs data client 1",
-	Server:  "hbmfs data server 1",
+	Client:  "hbmfs data client 2",
+	Server:  "hbmfs data server 2",
 }

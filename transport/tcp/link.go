@@ -14,6 +14,6 @@ type link struct {
 func newLink(s transport.Session) *link {
 	l := &link{}
 	l.solos.all = make(map[*soloConn]struct{})
-	l.Init(lanes.Config{Name: Name, Session: s, MaxLen: MaxLen, Dial: l.dial, Ended: l.solos.end})
+	l.Init(lanes.Config{Name: Name, Session: s, Plan: plan(s.TLS != nil), Dial: l.dial, Ended: l.solos.end})
 	return l
 }

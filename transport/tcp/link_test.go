@@ -22,10 +22,11 @@ func TestReconnect(t *testing.T) {
 	for range 3 {
 		k.Cut()
 		eventually(t, "a request is answered after a reconnect", func() bool {
-			mem := make(transport.HostMemory, 4096)
+			mem := transporttest.NewMapped(4096)
+			attach(t, l, mem)
 			r := &transport.Request{File: file, Dst: transport.Span{Mem: mem, Len: 4096}}
 			ended := make(chan transport.Result, 1)
-			r.Done = func(res transport.Result) { ended <- res }
+			r.To = transporttest.Done(func(res transport.Result) { ended <- res })
 			n, err := l.Submit([]*transport.Request{r})
 			if n == 1 {
 				err = (<-ended).Err
@@ -33,7 +34,7 @@ func TestReconnect(t *testing.T) {
 			if err != nil && !errors.Is(err, transport.ErrConnLost) {
 				t.Fatal(err)
 			}
-			return err == nil && transporttest.Check(mem, file, 0) == nil
+			return err == nil && transporttest.Check(*mem, file, 0) == nil
 		})
 		eventually(t, "all connections are back", func() bool { return l.Stats().Connections == 3 })
 	}
@@ -48,9 +49,11 @@ func TestSessionEnds(t *testing.T) {
 	g := startTarget(t, transporttest.NewSource(), k.Wrap)
 	g.session.Connections = 2
 	l := dial(t, g.session)
+	mem := transporttest.NewMapped(8)
+	attach(t, l, mem)
 	g.sessions.End(g.session.ID)
 	k.Cut()
-	r := &transport.Request{Dst: transport.Span{Mem: make(transport.HostMemory, 8), Len: 8}, Done: func(transport.Result) {}}
+	r := &transport.Request{Dst: transport.Span{Mem: mem, Len: 8}, To: transporttest.Done(func(transport.Result) {})}
 	eventually(t, "the link says that its session was refused", func() bool {
 		_, err := l.Submit([]*transport.Request{r})
 		return errors.Is(err, transport.ErrSession)
@@ -69,10 +72,10 @@ func TestLiarIsAlone(t *testing.T) {
 	p := startProxy(t, s.Addr, transporttest.FaultStatus)
 	s.Addr, s.Connections, s.Timeout = p.addr, 2, time.Minute
 	l := dial(t, s)
-	var mems [2]transport.HostMemory
+	var mems [2]*transporttest.Mapped
 	var ended [2]<-chan transport.Result
 	for i := range mems { // the second goes to the idle connection
-		mems[i] = make(transport.HostMemory, 1<<20)
+		mems[i] = transporttest.NewMapped(1 << 20)
 		ended[i] = submit(t, l, file, int64(i)<<20, mems[i])
 	}
 	hold.Release()
@@ -80,7 +83,7 @@ func TestLiarIsAlone(t *testing.T) {
 	for i, e := range ended {
 		res := <-e
 		if res.Err == nil {
-			res.Err = transporttest.Check(mems[i], file, int64(i)<<20)
+			res.Err = transporttest.Check(*mems[i], file, int64(i)<<20)
 		} else if errors.Is(res.Err, transport.ErrProtocol) {
 			failed++
 			continue
@@ -110,10 +113,11 @@ func TestNoAllocations(t *testing.T) {
 		}
 	})
 	l := dial(t, s)
-	mem := make(transport.HostMemory, size)
+	mem := transporttest.NewMapped(size)
+	attach(t, l, mem)
 	ended := make(chan error, 1)
 	reqs := []*transport.Request{{Dst: transport.Span{Mem: mem, Len: size}}}
-	reqs[0].Done = func(res transport.Result) { ended <- res.Err }
+	reqs[0].To = transporttest.Done(func(res transport.Result) { ended <- res.Err })
 	allocs := testing.AllocsPerRun(500, func() {
 		if n, err := l.Submit(reqs); n != 1 {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"math/big"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,13 +20,23 @@ import (
 // returns a session to it.
 func fakePeer(t testing.TB, script func(net.Conn)) transport.Session {
 	t.Helper()
+	return countingPeer(t, func(_ int32, c net.Conn) { script(c) })
+}
+
+// countingPeer is [fakePeer], whose script is told which connection it is, from 1
+// on. They count from before their handshake: the first is the one that a link
+// dials first, however late its script begins.
+func countingPeer(t testing.TB, script func(n int32, c net.Conn)) transport.Session {
+	t.Helper()
+	var conns atomic.Int32
 	sessions := transporttest.NewSessions()
 	s := sessions.Open(transporttest.NewSource())
 	s.Connections, s.Timeout = 1, time.Minute
 	s.Addr = transporttest.Listen(t, func(c net.Conn) {
 		defer c.Close()
-		if _, err := shake.Admit(c, sessions); err == nil {
-			script(c)
+		n := conns.Add(1)
+		if _, err := shake.Admit(c, sessions, func(transport.Admission) error { return nil }); err == nil {
+			script(n, c)
 		}
 	})
 	return s
@@ -42,20 +53,29 @@ func dial(t testing.TB, s transport.Session) transport.Link {
 	return l
 }
 
+// attach has the link put bytes into mem until the test ends.
+func attach(t testing.TB, l transport.Link, mem transport.Memory) {
+	t.Helper()
+	if _, err := l.Attach(t.Context(), mem); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // fetch submits one request for n bytes and returns them and how it ended. It
 // fails the test if the request is not taken.
 func fetch(t testing.TB, l transport.Link, file transport.FileRef, off, n int64) ([]byte, transport.Result) {
 	t.Helper()
-	mem := make(transport.HostMemory, n)
+	mem := transporttest.NewMapped(n)
 	ended := submit(t, l, file, off, mem)
-	return mem, <-ended
+	return *mem, <-ended
 }
 
-func submit(t testing.TB, l transport.Link, file transport.FileRef, off int64, mem transport.HostMemory) <-chan transport.Result {
+func submit(t testing.TB, l transport.Link, file transport.FileRef, off int64, mem *transporttest.Mapped) <-chan transport.Result {
 	t.Helper()
+	attach(t, l, mem)
 	ended := make(chan transport.Result, 1)
-	r := &transport.Request{File: file, Off: off, Dst: transport.Span{Mem: mem, Len: int64(len(mem))}}
-	r.Done = func(res transport.Result) { ended <- res }
+	r := &transport.Request{File: file, Off: off, Dst: transport.Span{Mem: mem, Len: mem.Size()}}
+	r.To = transporttest.Done(func(res transport.Result) { ended <- res })
 	if n, err := l.Submit([]*transport.Request{r}); n != 1 {
 		t.Fatalf("not taken: %v", err)
 	}

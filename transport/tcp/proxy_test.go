@@ -7,10 +7,15 @@ import (
 	"sync"
 	"testing"
 
+	"hbmfs/transport"
 	"hbmfs/transport/internal/frame"
 	"hbmfs/transport/internal/status"
 	"hbmfs/transport/transporttest"
 )
+
+// serverSays is how many bytes a target sends in a whole handshake: a challenge
+// and a verdict.
+const serverSays = 40 + 4 + frame.ProofSize
 
 // proxy stands between a client and a target, and makes the target seem to
 // misbehave once, at the first reply with payload.
@@ -52,7 +57,7 @@ func (p *proxy) serve(client net.Conn) {
 		target.(*net.TCPConn).CloseWrite()
 	})
 	defer client.Close() // ends up, if the target went first
-	if _, err := io.CopyN(client, target, frame.ServerSays); err != nil {
+	if _, err := io.CopyN(client, target, serverSays); err != nil {
 		return
 	}
 	for p.reply(client, target) {
@@ -93,6 +98,10 @@ func (p *proxy) spoil(sent []byte, client net.Conn) ([]byte, bool) {
 		<-p.healed
 		return sent[half:], true
 	case transporttest.FaultLength:
+		if h, _ := frame.ParseReply(sent); h.Answer {
+			half = frame.ReplySize + transport.MaxCall + 1
+			sent = append(sent, make([]byte, transport.MaxCall)...)
+		}
 		sent = sent[:half]
 		binary.LittleEndian.PutUint32(sent[8:], uint32(half-frame.ReplySize))
 	case transporttest.FaultStatus:

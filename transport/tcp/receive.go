@@ -50,6 +50,7 @@ func (in *inbox) reserve(n int) {
 
 // Receive implements [lanes.Carrier]: it reads replies.
 func (c *conn) Receive() error {
+	defer c.Deliver()
 	for {
 		err := c.fill(frame.ReplySize, 0)
 		if err == nil {
@@ -81,8 +82,10 @@ func (c *conn) fill(n, ahead int) error {
 }
 
 func (c *conn) read(b []byte) (int, error) {
+	c.Deliver()
 	n, err := c.nc.Read(b)
 	if n > 0 {
+		c.Hold()
 		c.Progressed(n)
 	}
 	return n, err
@@ -95,22 +98,48 @@ func (c *conn) answer() error {
 		return err
 	}
 	c.in.r += frame.ReplySize
-	s, err := c.take(h)
+	s, err := c.find(h)
 	if err != nil {
 		return err
 	}
 	if h.Status != status.OK {
-		c.settle(s)
-		s.finish(c.link.Failure(s.req, fmt.Errorf("target: %w", h.Status.Err())))
+		c.fail(s, fmt.Errorf("target: %w", h.Status.Err()))
 		return nil
 	}
-	if err := h.Expect(s.req.Dst.Len, c.link.Session.Checksums); err != nil {
+	if err := h.ExpectFor(s.req.Request, c.link.Session.Checksums); err != nil {
 		c.Kill(lanes.Lost(err))
-		c.settle(s)
-		s.finish(c.link.Failure(s.req, err))
+		c.fail(s, err)
 		return err
 	}
+	if s.req.Call != nil {
+		return c.takeAnswer(s, h)
+	}
 	return c.land(s, h)
+}
+
+// fail ends the request of s, whose answer is here as far as it will be.
+func (c *conn) fail(s *slot, err error) {
+	c.settle(s)
+	s.finish(c.link.Failure(s.req.Request, err))
+}
+
+// takeAnswer takes the answer to a call that h announces. An error is the
+// connection's.
+func (c *conn) takeAnswer(s *slot, h frame.Reply) error {
+	n := int(h.Length)
+	if err := c.fill(n, frame.ReplySize); err != nil {
+		return err
+	}
+	answer := c.in.buf[c.in.r : c.in.r+n]
+	c.in.r += n
+	if err := h.Take(s.req.Call, answer); err != nil {
+		c.fail(s, err)
+		return nil
+	}
+	s.result.CRC, s.result.HasCRC = h.CRC, h.Checksum
+	c.settle(s)
+	s.finish(nil)
+	return nil
 }
 
 // land brings the payload that h announces to where it belongs. An error is the
@@ -135,7 +164,7 @@ func (c *conn) land(s *slot, h frame.Reply) error {
 		return nil
 	}
 	s.pad.Abort()
-	s.finish(c.link.Failure(s.req, err))
+	s.finish(c.link.Failure(s.req.Request, err))
 	return nil
 }
 
@@ -143,7 +172,7 @@ func (c *conn) land(s *slot, h frame.Reply) error {
 // the memory is revoked the rest is read to nowhere, and the error is
 // [transport.ErrRevoked].
 func (c *conn) payload(s *slot) (crc uint32, err error) {
-	dst := s.pad.Begin(s.req.Dst)
+	dst := s.pad.Begin(s.req)
 	checksum := c.link.Session.Checksums
 	for n := 0; n < len(dst); {
 		if s.pad.Revoked() {

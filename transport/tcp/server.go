@@ -2,31 +2,28 @@ package tcp
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/liveness"
 	"hbmfs/transport/internal/serving"
+	"hbmfs/transport/limits"
 )
-
-// connsPerSession is how many connections one session may have: the lanes of the
-// largest link, and as many for exchanges. Each may pin staging memory.
-const connsPerSession = 2 * MaxConnections
-
-var errCrowd = errors.New("the session has too many data connections")
 
 // Server is the target's side: it serves connections that its owner accepted.
 type Server struct {
 	sessions transport.Sessions
+	bounds   limits.Data
 	serving  *serving.Server
 }
 
-// NewServer returns a server for the sessions that it is asked for. Connections
-// that break the protocol or are refused are logged to log.
-func NewServer(sessions transport.Sessions, log *slog.Logger) *Server {
-	return &Server{sessions, serving.NewServer(log, "data connection", connsPerSession)}
+// NewServer returns a server for the sessions that it is asked for, whose clients
+// are bounded by bounds. Connections that break the protocol or are refused are
+// logged to log.
+func NewServer(sessions transport.Sessions, bounds limits.Data, log *slog.Logger) *Server {
+	return &Server{sessions, bounds, serving.NewServer(log, "data connection")}
 }
 
 // ServeConn serves one connection, which may be a [*tls.Conn], until it ends or
@@ -36,27 +33,30 @@ func NewServer(sessions transport.Sessions, log *slog.Logger) *Server {
 // how many connections have not is the owner's to bound.
 //
 // It takes one goroutine, 10 seconds at most, until the client has proved
-// itself, and after that up to 17, and 32 MiB of staging.
+// itself, and after that up to 33, and [serving.MaxStaged] of staging.
 func (s *Server) ServeConn(ctx context.Context, c net.Conn, admitted func()) {
-	s.serving.Serve(ctx, raw(c), admitted, func(_ context.Context, admitted func()) error {
-		return s.serve(c, admitted)
+	s.serving.Serve(ctx, raw(c), admitted, func(ctx context.Context, admitted func()) error {
+		return s.serve(ctx, c, admitted)
 	})
 }
 
-func (s *Server) serve(c net.Conn, admitted func()) error {
+func (s *Server) serve(ctx context.Context, c net.Conn, admitted func()) error {
 	tuneServer(raw(c))
-	c.SetDeadline(time.Now().Add(handshakeTimeout))
-	who, err := shake.Admit(c, s.sessions)
+	c.SetDeadline(time.Now().Add(liveness.Handshake))
+	var place *limits.Share
+	who, err := shake.Admit(c, s.sessions, func(a transport.Admission) (err error) {
+		place, err = s.bounds.Connections.Take(a.Client, 1)
+		return err
+	})
+	if place != nil {
+		defer place.Leave()
+	}
 	if err != nil {
 		return err
 	}
 	admitted()
 	c.SetDeadline(time.Time{})
-	if !s.serving.Enter(who.Source) {
-		return errCrowd
-	}
-	defer s.serving.Leave(who.Source)
-	return serving.NewConn(c, &carrier{nc: c}, who.Source).Run()
+	return serving.NewConn(ctx, c, &carrier{nc: c}, who.Admission, s.bounds.Staging).Run()
 }
 
 // Close ends all connections and returns when no ServeConn is under way. Later

@@ -22,7 +22,7 @@ func pipeServer(source transport.Source) (client net.Conn, s transport.Session, 
 	ended = make(chan struct{})
 	go func() {
 		defer close(ended)
-		NewServer(sessions, slog.New(slog.DiscardHandler)).ServeConn(context.Background(), server, nil)
+		NewServer(sessions, transporttest.Ample(), slog.New(slog.DiscardHandler)).ServeConn(context.Background(), server, nil)
 	}()
 	return client, s, ended
 }

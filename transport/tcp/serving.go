@@ -4,7 +4,7 @@ import (
 	"net"
 	"time"
 
-	"hbmfs/transport/internal/serving"
+	"hbmfs/transport/internal/liveness"
 )
 
 // carrier is the server's side of a connection, as package serving has it.
@@ -15,7 +15,7 @@ type carrier struct {
 
 // Write implements [serving.Carrier]: in one system call where it can.
 func (c *carrier) Write(replies [][]byte) error {
-	c.nc.SetWriteDeadline(time.Now().Add(serving.WriteTimeout))
+	c.nc.SetWriteDeadline(time.Now().Add(liveness.Unaccepted))
 	if len(replies) == 1 {
 		_, err := c.nc.Write(replies[0])
 		return err

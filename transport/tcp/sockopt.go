@@ -8,15 +8,14 @@ import (
 	"syscall"
 	"time"
 
+	"hbmfs/transport/internal/liveness"
+
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// userTimeout is how long sent data may stay unacknowledged, or a closed
-	// window shut, before the kernel ends the connection.
-	userTimeout = 30 * time.Second
 	// sendBuffer is the client's, in bytes: several times what all its credits
-	// encode to, so that a request is never waited for in Submit.
+	// encode to, calls with the longest asks, so that a request is never waited for in Submit.
 	sendBuffer = 256 << 10
 	// replyBuffer is the server's, in bytes. The kernel's own tuning grows it to
 	// megabytes, and then what is sent has left the CPU's cache before it is
@@ -38,7 +37,7 @@ func raw(c net.Conn) net.Conn {
 func tune(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
 		_ = t.SetWriteBuffer(sendBuffer)
-		setUserTimeout(t)
+		liveness.Tune(t)
 	}
 }
 
@@ -47,19 +46,8 @@ func tuneServer(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
 		_ = t.SetNoDelay(true)
 		_ = t.SetWriteBuffer(replyBuffer)
-		_ = t.SetKeepAliveConfig(keepAlive)
-		setUserTimeout(t)
+		liveness.Tune(t)
 	}
-}
-
-func setUserTimeout(t *net.TCPConn) {
-	rc, err := t.SyscallConn()
-	if err != nil {
-		return
-	}
-	rc.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
-	})
 }
 
 // blocking returns the socket of c as a file whose reads block their thread, for

@@ -28,7 +28,7 @@ func TestConformanceTLS(t *testing.T) {
 
 func TestEncryptedIsKept(t *testing.T) {
 	for _, encrypted := range []bool{true, false} {
-		p, err := New(encrypted).Plan(transport.HostMemory{})
+		p, err := New(encrypted).Plan(transporttest.NewMapped(8))
 		if err != nil || p.Encrypted != encrypted {
 			t.Errorf("plan of New(%t): %+v, %v", encrypted, p, err)
 		}

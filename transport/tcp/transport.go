@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 	"hbmfs/transport/internal/landing"
 	"hbmfs/transport/internal/lanes"
@@ -29,7 +30,11 @@ func (t tcp) Plan(mem transport.Memory) (transport.Plan, error) {
 	if landing.Revoked(mem) {
 		return transport.Plan{}, fmt.Errorf("%w: %w", transport.ErrUnavailable, transport.ErrRevoked)
 	}
-	return transport.Plan{Path: transport.PathStaged, MaxLen: MaxLen, Align: 1, Encrypted: t.encrypted}, nil
+	return plan(t.encrypted), nil
+}
+
+func plan(encrypted bool) transport.Plan {
+	return transport.Plan{Path: uapi.PathStaged, MaxLen: MaxLen, Align: 1, Batch: lanes.Batch, Encrypted: encrypted}
 }
 
 // Dial connects as often as the session says, and fails if one connection does.

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"testing"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
 
@@ -17,9 +17,9 @@ const extent = 1 << 20
 func testPlan(t *testing.T, h Harness) {
 	f := setUp(t, h)
 	dev := NewFakeDevice(t, 4096)
-	for _, mem := range []transport.Memory{make(transport.HostMemory, 1), dev} {
+	for _, mem := range []transport.Memory{NewMapped(4096), dev} {
 		p, err := f.transport.Plan(mem)
-		if err != nil || p.Path == transport.PathNone || p.MaxLen < extent || p.Align < 1 {
+		if err != nil || p.Path == uapi.PathNone || p.MaxLen < extent || p.Align < 1 || p.Batch < 2 {
 			t.Errorf("plan for %T: %+v, %v", mem, p, err)
 		}
 	}
@@ -39,11 +39,11 @@ func testSizes(t *testing.T, h Harness) {
 		0, 1, 7, 8, 511, 4095, 4096, 4097, 16<<10 - 1, 16 << 10, 16<<10 + 1, 64<<10 - 24, 64 << 10, 64<<10 + 1,
 		extent - 1, extent, extent + 1, 3*extent + 4096, 9 * extent,
 	} {
-		mem := make(transport.HostMemory, n+2*margin)
-		Scribble(mem)
-		fl := request(file, 0, transport.Span{Mem: mem, Off: margin, Len: n})
+		around := f.host(file, 0, n+2*margin)
+		dst := around.Dst
+		fl := request(file, 0, transport.Span{Mem: dst.Mem, Off: dst.Off + margin, Len: n})
 		f.good(fl, f.fetch(fl))
-		if !Scribbled(mem[:margin]) || !Scribbled(mem[margin+n:]) {
+		if mem := around.bytes(); !Scribbled(mem[:margin]) || !Scribbled(mem[margin+n:]) {
 			t.Fatalf("%d bytes: written outside of the destination", n)
 		}
 	}
@@ -57,8 +57,8 @@ func testUnaligned(t *testing.T, h Harness) {
 	for _, off := range []int64{0, 1, 7, 4095, 4097, extent - 1, extent + 3} {
 		for _, n := range []int64{1, 3, 4099, size - off} {
 			n = min(n, size-off)
-			mem := make(transport.HostMemory, n+5)
-			flights = append(flights, request(file, off, transport.Span{Mem: mem, Off: 5, Len: n}))
+			f.used += 5 // no destination is aligned
+			flights = append(flights, f.host(file, off, n))
 		}
 	}
 	f.submit(flights...)
@@ -76,7 +76,7 @@ func testCold(t *testing.T, h Harness) {
 	f.source.Chill(2)
 	var flights []*flight
 	for i := range int64(40) {
-		flights = append(flights, host(warm, i*extent, 4096), host(cold, i*extent, 4096+i*10007), host(cold, i*8, 8))
+		flights = append(flights, f.host(warm, i*extent, 4096), f.host(cold, i*extent, 4096+i*10007), f.host(cold, i*8, 8))
 	}
 	f.submit(flights...)
 	for _, fl := range flights {
@@ -104,12 +104,12 @@ func testSourceErrors(t *testing.T, h Harness) {
 	} {
 		for _, n := range []int64{4096, 64 << 10} {
 			t.Log(c.what, n)
-			f.failed(f.fetch(host(c.file, c.off, n)), c.want)
+			f.failed(f.fetch(f.host(c.file, c.off, n)), c.want)
 		}
 	}
 	f.source.Fail(3, errors.New("fake disk: an error of no promised kind"))
-	f.failed(f.fetch(host(broken, 0, 8)), transport.ErrSource)
-	fl := host(healthy, 0, size)
+	f.failed(f.fetch(f.host(broken, 0, 8)), transport.ErrSource)
+	fl := f.host(healthy, 0, size)
 	f.good(fl, f.fetch(fl))
 }
 
@@ -117,21 +117,21 @@ func testSourceErrors(t *testing.T, h Harness) {
 func testBadRequests(t *testing.T, h Harness) {
 	f := setUp(t, h)
 	file := f.source.Add(1, extent)
-	plan, err := f.transport.Plan(transport.HostMemory{})
+	mem := f.mapped
+	plan, err := f.transport.Plan(mem)
 	if err != nil {
 		t.Fatal(err)
 	}
-	mem := make(transport.HostMemory, 4096)
-	fine := host(file, 0, 4096)
+	fine := f.host(file, 0, 4096)
 	f.submit(fine)
 	for _, fl := range []*flight{
-		request(file, 0, transport.Span{Mem: mem, Off: 1, Len: 4096}),
+		request(file, 0, transport.Span{Mem: mem, Off: 1, Len: mappedSize}),
 		request(file, 0, transport.Span{Mem: mem, Off: -1, Len: 1}),
 		request(file, 0, transport.Span{Mem: mem, Len: -1}),
 		request(file, 0, transport.Span{}),
 		request(file, -1, transport.Span{Mem: mem, Len: 1}),
 		request(file, 1<<63-2, transport.Span{Mem: mem, Len: 4096}),
-		host(file, 0, plan.MaxLen+1),
+		f.host(file, 0, plan.MaxLen+1),
 	} {
 		f.failed(f.fetch(fl), transport.ErrRange)
 	}
@@ -154,7 +154,7 @@ func testConcurrent(t *testing.T, h Harness) {
 				if i%2 == 0 {
 					n = 1 + rng.Int64N(8192)
 				}
-				fl := host(files[rng.IntN(len(files))], rng.Int64N(size-n), n)
+				fl := f.host(files[rng.IntN(len(files))], rng.Int64N(size-n), n)
 				if !f.quietly(fl) {
 					return
 				}
@@ -166,16 +166,9 @@ func testConcurrent(t *testing.T, h Harness) {
 
 // quietly is fetch and good for goroutines other than the test's.
 func (f *fixture) quietly(fl *flight) bool {
-	for {
-		n, err := f.link.Submit([]*transport.Request{&fl.Request})
-		if err != nil {
-			f.t.Error(err)
-			return false
-		}
-		if n == 1 {
-			break
-		}
-		runtime.Gosched()
+	if err := f.insist([]*flight{fl}); err != nil {
+		f.t.Error(err)
+		return false
 	}
 	r := <-fl.ended
 	if r.Err == nil {
@@ -192,7 +185,7 @@ func testChecksums(t *testing.T, h Harness) {
 		f := setUp(t, h, func(s *transport.Session) { s.Checksums = on })
 		file := f.source.Add(1, extent)
 		for _, n := range []int64{0, 100, extent} {
-			fl := host(file, 0, n)
+			fl := f.host(file, 0, n)
 			r := f.fetch(fl)
 			f.good(fl, r)
 			if r.HasCRC != (on && h.Checksums) {

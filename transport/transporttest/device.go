@@ -48,7 +48,7 @@ func NewFakeDevice(tb testing.TB, size int64) *FakeDevice {
 	Scribble(d.copied)
 	Scribble(d.seen)
 	go d.run()
-	tb.Cleanup(d.close)
+	tb.Cleanup(func() { _ = d.Close() })
 	return d
 }
 
@@ -65,6 +65,9 @@ func (d *FakeDevice) CopyIn(dst int64, src []byte, done func(error)) {
 		if crc32.ChecksumIEEE(src) != before {
 			d.tb.Errorf("the %d bytes for offset %d changed before their copy was done", len(src), dst)
 		}
+		if dst < 0 || dst > d.Size()-int64(len(src)) {
+			return fmt.Errorf("fake device: %w", transport.ErrRange)
+		}
 		copy(d.copied[dst:], src)
 		return nil
 	})
@@ -76,8 +79,8 @@ func (d *FakeDevice) Gather(dst int64, src []transport.Span, done func(error)) {
 		at := dst
 		for _, s := range src {
 			from := s.Mem.Bytes()
-			if f, ok := s.Mem.(*FakeDevice); ok {
-				from = f.Read(0, f.Size())
+			if f, ok := s.Mem.(interface{ Read(off, n int64) []byte }); ok {
+				from = f.Read(0, s.Mem.Size())
 			}
 			if from == nil {
 				return fmt.Errorf("fake device: gather: %w", transport.ErrUnavailable)
@@ -137,9 +140,11 @@ func (d *FakeDevice) set(f func()) {
 	d.changed.Broadcast()
 }
 
-func (d *FakeDevice) close() {
+// Close ends the engine: what waits fails. A second call does nothing.
+func (d *FakeDevice) Close() error {
 	d.set(func() { d.closed = true })
 	<-d.idle
+	return nil
 }
 
 var errEnded = errors.New("fake device: its test has ended")

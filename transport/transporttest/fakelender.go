@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
 
@@ -24,17 +25,21 @@ type FakeLender struct {
 	transport.Transport
 	// Reserve gives the memory.
 	Reserve transport.ReserveFunc
-	// Path, if not [transport.PathNone], is how all bytes are said to come.
-	Path transport.Path
+	// Path, if not [uapi.PathNone], is how all bytes are said to come.
+	Path uapi.Path
 }
 
 // Plan is the other transport's, by Path.
 func (f FakeLender) Plan(mem transport.Memory) (transport.Plan, error) {
 	p, err := f.Transport.Plan(mem)
-	if f.Path != transport.PathNone {
-		p.Path, p.Why = f.Path, transport.WhyBest
+	return f.plan(p), err
+}
+
+func (f FakeLender) plan(p transport.Plan) transport.Plan {
+	if f.Path != uapi.PathNone {
+		p.Path, p.Why = f.Path, uapi.WhyBest
 	}
-	return p, err
+	return p
 }
 
 // Dial returns a link that is a [transport.Lender].
@@ -43,13 +48,12 @@ func (f FakeLender) Dial(ctx context.Context, s transport.Session) (transport.Li
 	if err != nil {
 		return nil, err
 	}
-	return &lendingLink{Link: l, fake: f, why: s.Why, checksums: s.Checksums}, nil
+	return &lendingLink{Link: l, fake: f, checksums: s.Checksums}, nil
 }
 
 type lendingLink struct {
 	transport.Link
 	fake      FakeLender
-	why       transport.Reason
 	checksums bool
 
 	mu     sync.Mutex // guards all below
@@ -71,6 +75,19 @@ type fragment struct {
 	off int64
 	to  transport.Span
 }
+
+// Attach is the other link's, by Path.
+func (l *lendingLink) Attach(ctx context.Context, mem transport.Memory) (transport.Attachment, error) {
+	a, err := l.Link.Attach(ctx, mem)
+	return lendingAttachment{a, l.fake}, err
+}
+
+type lendingAttachment struct {
+	transport.Attachment
+	fake FakeLender
+}
+
+func (a lendingAttachment) Plan() transport.Plan { return a.fake.plan(a.Attachment.Plan()) }
 
 // Borrow implements [transport.Lender].
 func (l *lendingLink) Borrow(ctx context.Context, dom transport.Domain, file transport.FileRef, off, n int64, limit int) (transport.Loan, error) {
@@ -185,7 +202,7 @@ func (l *lendingLink) read(file transport.FileRef, parts []fragment) transport.R
 	ended := make(chan transport.Result, len(parts))
 	reqs := make([]*transport.Request, len(parts))
 	for i, p := range parts {
-		reqs[i] = &transport.Request{File: file, Off: p.off, Dst: p.to, Done: func(r transport.Result) { ended <- r }}
+		reqs[i] = &transport.Request{File: file, Off: p.off, Dst: p.to, To: Done(func(r transport.Result) { ended <- r })}
 	}
 	var worst transport.Result
 	for len(reqs) > 0 {
@@ -200,7 +217,7 @@ func (l *lendingLink) read(file transport.FileRef, parts []fragment) transport.R
 	}
 	for range len(parts) - len(reqs) {
 		r := <-ended
-		if worst.Err == nil && (r.Err != nil || worst.Path == transport.PathNone || r.Path < worst.Path) {
+		if worst.Err == nil && (r.Err != nil || worst.Path == uapi.PathNone || r.Path < worst.Path) {
 			worst = r
 		}
 	}
@@ -224,8 +241,8 @@ func (l *lendingLink) loan(q *fakeQueue, parts []fragment, res transport.Result)
 			res.CRC = crc32.Update(res.CRC, castagnoli, q.mem.Bytes()[p.to.Off:][:p.to.Len])
 		}
 	}
-	if l.fake.Path != transport.PathNone {
-		res.Path, res.Why, res.HostCopies, res.DeviceCopies = l.fake.Path, l.why, 0, 0
+	if l.fake.Path != uapi.PathNone {
+		res.Path, res.Why, res.HostCopies, res.DeviceCopies = l.fake.Path, uapi.WhyBest, 0, 0
 	}
 	loan.res = res
 	return loan

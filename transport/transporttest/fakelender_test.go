@@ -10,7 +10,7 @@ import (
 
 // lentMemory is memory for loans that knows whether it was given back.
 type lentMemory struct {
-	transport.HostMemory
+	Mapped
 	dom  transport.Domain
 	open *atomic.Int64
 }
@@ -18,7 +18,7 @@ type lentMemory struct {
 func (m *lentMemory) Domain() transport.Domain { return m.dom }
 
 func (m *lentMemory) Close() error {
-	Scribble(m.HostMemory)
+	Scribble(m.Mapped)
 	m.open.Add(-1)
 	return nil
 }
@@ -38,7 +38,7 @@ func TestFakeLenderConforms(t *testing.T) {
 			Transport: inproc.New(sessions),
 			Reserve: func(dom transport.Domain, size int64) (transport.LoanMemory, error) {
 				open.Add(1)
-				return &lentMemory{make(transport.HostMemory, size), dom, &open}, nil
+				return &lentMemory{make(Mapped, size), dom, &open}, nil
 			},
 		}, sessions.Open(source)
 	}})

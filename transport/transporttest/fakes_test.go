@@ -67,7 +67,7 @@ func TestFakeDeviceIsHard(t *testing.T) {
 	if err := errors.Join(<-did, Check(d.Read(8, 32), file, 0)); err != nil {
 		t.Error(err)
 	}
-	d.Gather(40, []transport.Span{{Mem: d, Off: 8, Len: 8}, {Mem: make(transport.HostMemory, 8), Len: 8}}, end)
+	d.Gather(40, []transport.Span{{Mem: d, Off: 8, Len: 8}, {Mem: NewMapped(8), Len: 8}}, end)
 	d.Visible(end)
 	if err := errors.Join(<-did, <-did, Check(d.Read(40, 8), file, 0)); err != nil {
 		t.Error(err)

@@ -34,26 +34,18 @@ func testFaults(t *testing.T, h Harness) {
 	for _, c := range faults {
 		for _, n := range []int64{4096, extent} {
 			t.Run(c.name, func(t *testing.T) { testFault(t, h, c.fault, c.want, n) })
+			t.Run("read/"+c.name, func(t *testing.T) { testReadFault(t, h, c.fault, c.want, int(n)) })
 		}
 	}
 }
 
-// testFault has the peer fail one request, into host memory and into memory that
-// the CPU can't touch. Afterwards nothing may write there, whatever the peer
+// testFault has the peer fail one request, into memory that the CPU can touch and
+// into memory that it can't. Afterwards nothing may write there, whatever the peer
 // still sends, and the link must work again by itself.
 func testFault(t *testing.T, h Harness, fault Fault, want []error, n int64) {
 	for _, device := range []bool{false, true} {
-		f := &fixture{t: t, source: NewSource()}
-		file := f.source.Add(1, extent)
-		var heal func()
-		f.transport, f.session, heal = h.Faulty(t, f.source, fault)
-		f.dial(func(s *transport.Session) {
-			s.Connections = 1
-			if fault == FaultStall || fault == FaultStallPayload {
-				s.Timeout = stallTimeout
-			}
-		})
-		fl := host(file, 0, n)
+		f, file, heal := setUpFaulty(t, h, fault, stallTimeout)
+		fl := f.host(file, 0, n)
 		var dev *FakeDevice
 		if device {
 			dev = f.attach(n)
@@ -72,13 +64,29 @@ func testFault(t *testing.T, h Harness, fault Fault, want []error, n int64) {
 	}
 }
 
+// setUpFaulty is setUp with one connection to a peer that misbehaves. The timeout
+// is for the faults that take one.
+func setUpFaulty(t *testing.T, h Harness, fault Fault, timeout time.Duration) (f *fixture, file transport.FileRef, heal func()) {
+	t.Helper()
+	f = &fixture{t: t, source: NewSource()}
+	file = f.source.Add(1, extent)
+	f.transport, f.session, heal = h.Faulty(t, f.source, fault)
+	f.dial(func(s *transport.Session) {
+		s.Connections = 1
+		if fault == FaultStall || fault == FaultStallPayload {
+			s.Timeout = timeout
+		}
+	})
+	return f, file, heal
+}
+
 // recovered fails the test unless the link carries requests again, once it has
 // reconnected.
 func (f *fixture) recovered(file transport.FileRef) {
 	f.t.Helper()
 	until := time.Now().Add(patience)
 	for {
-		fl := host(file, 0, extent)
+		fl := f.host(file, 0, extent)
 		n, err := f.link.Submit([]*transport.Request{&fl.Request})
 		switch {
 		case n == 1:

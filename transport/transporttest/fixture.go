@@ -2,11 +2,14 @@ package transporttest
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
 
@@ -21,6 +24,11 @@ type fixture struct {
 	transport transport.Transport
 	session   transport.Session
 	link      transport.Link
+	plans     map[transport.Memory]transport.Plan
+
+	mu     sync.Mutex // guards what follows
+	mapped *Mapped    // attached, for host
+	used   int64      // of it
 }
 
 func setUp(t *testing.T, h Harness, change ...func(*transport.Session)) *fixture {
@@ -36,7 +44,6 @@ func (f *fixture) dial(change ...func(*transport.Session)) {
 	f.session.Connections = 2
 	f.session.Checksums = true
 	f.session.Timeout = patience
-	f.session.Why = transport.WhyRequested
 	for _, c := range change {
 		c(&f.session)
 	}
@@ -45,59 +52,49 @@ func (f *fixture) dial(change ...func(*transport.Session)) {
 		f.t.Fatal(err)
 	}
 	f.link = link
+	f.plans = make(map[transport.Memory]transport.Plan)
 	f.t.Cleanup(func() { link.Close() })
+	f.mapped = NewMapped(mappedSize)
+	f.attachTo(f.mapped)
 }
+
+// mappedSize is the memory that [fixture.host] takes from, in bytes.
+const mappedSize = 16 * extent
 
 // flight is a request under way.
 type flight struct {
 	transport.Request
-	done  atomic.Int32 // how often Done was called
+	done  atomic.Int32 // how often it completed
 	ended chan transport.Result
 }
 
 // request makes a request that was not submitted yet.
 func request(file transport.FileRef, off int64, dst transport.Span) *flight {
 	fl := &flight{ended: make(chan transport.Result, 2)}
-	fl.Request = transport.Request{File: file, Off: off, Dst: dst, Done: func(r transport.Result) {
-		fl.done.Add(1)
-		fl.ended <- r
-	}}
+	fl.Request = transport.Request{File: file, Off: off, Dst: dst, To: fl}
 	return fl
 }
 
-// host makes a request for n bytes into memory of its own.
-func host(file transport.FileRef, off, n int64) *flight {
-	mem := make(transport.HostMemory, n)
-	Scribble(mem)
-	return request(file, off, transport.Span{Mem: mem, Len: n})
+// Complete implements [transport.Completer].
+func (fl *flight) Complete(done []transport.Completion) {
+	for _, c := range done {
+		fl.done.Add(1)
+		fl.ended <- c.Result
+	}
 }
 
-// submit insists until the link has taken every flight.
-func (f *fixture) submit(flights ...*flight) {
+// host makes a request for n bytes into attached memory that the CPU can address,
+// which no other request has.
+func (f *fixture) host(file transport.FileRef, off, n int64) *flight {
 	f.t.Helper()
-	reqs := make([]*transport.Request, len(flights))
-	for i, fl := range flights {
-		reqs[i] = &fl.Request
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.used+n > f.mapped.Size() {
+		f.mapped, f.used = NewMapped(max(n, mappedSize)), 0
+		f.attachTo(f.mapped)
 	}
-	until := time.Now().Add(patience)
-	for len(reqs) > 0 {
-		n, err := f.link.Submit(reqs)
-		if err != nil {
-			f.t.Fatalf("submit: %v", err)
-		}
-		if reqs = reqs[n:]; n == 0 {
-			breathe(f.t, until)
-		}
-	}
-}
-
-// breathe is a turn of a loop that waits for others.
-func breathe(t *testing.T, until time.Time) {
-	t.Helper()
-	if time.Now().After(until) {
-		t.Fatalf("nothing happened for %v", patience)
-	}
-	time.Sleep(100 * time.Microsecond)
+	f.used += n
+	return request(file, off, transport.Span{Mem: f.mapped, Off: f.used - n, Len: n})
 }
 
 // wait returns how fl ended.
@@ -107,7 +104,11 @@ func (f *fixture) wait(fl *flight) transport.Result {
 	case r := <-fl.ended:
 		return r
 	case <-time.After(patience):
-		f.t.Fatalf("no Done for %d bytes at %d of file %d within %v", fl.Dst.Len, fl.Off, fl.File.Handle, patience)
+		what := fmt.Sprintf("%d bytes at %d of file %d", fl.Dst.Len, fl.Off, fl.File.Handle)
+		if fl.Call != nil {
+			what = fmt.Sprintf("a call of %d bytes", len(fl.Call.Ask))
+		}
+		f.t.Fatalf("no completion of %s within %v", what, patience)
 		return transport.Result{}
 	}
 }
@@ -119,8 +120,8 @@ func (f *fixture) fetch(fl *flight) transport.Result {
 	return f.wait(fl)
 }
 
-// good fails the test unless fl brought the right bytes into host memory, and
-// says rightly how.
+// good fails the test unless fl brought the right bytes into memory that the CPU
+// can address, and says rightly how.
 func (f *fixture) good(fl *flight, r transport.Result) {
 	f.t.Helper()
 	if r.Err != nil {
@@ -135,16 +136,9 @@ func (f *fixture) good(fl *flight, r transport.Result) {
 // told checks what a success says of its path.
 func (f *fixture) told(mem transport.Memory, r transport.Result) {
 	f.t.Helper()
-	plan, err := f.transport.Plan(mem)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	want := f.session.Why
-	if plan.Why != transport.WhyBest {
-		want = plan.Why
-	}
-	if r.Path != plan.Path || r.Why != want {
-		f.t.Errorf("came by %v (%v), planned: %v (%v)", r.Path, r.Why, plan.Path, want)
+	plan := f.plans[mem]
+	if r.Path != plan.Path || r.Why != plan.Why {
+		f.t.Errorf("came by %v (%v), planned: %v (%v)", r.Path, r.Why, plan.Path, plan.Why)
 	}
 	if device := mem.Bytes() == nil; device != (r.DeviceCopies == 1) && !plan.Path.Direct() {
 		f.t.Errorf("%d copies on the device, memory of the device: %t", r.DeviceCopies, device)
@@ -160,7 +154,7 @@ func (f *fixture) failed(r transport.Result, want ...error) {
 			f.t.Errorf("is %q: %t, for error: %v", sentinel, got, r.Err)
 		}
 	}
-	if r.Path != transport.PathNone || r.HasCRC {
+	if r.Path != uapi.PathNone || r.HasCRC {
 		f.t.Errorf("a failure that says how bytes came: %+v", r)
 	}
 }
@@ -171,12 +165,12 @@ var sentinels = []error{
 	transport.ErrClosed, transport.ErrUnavailable,
 }
 
-// bytes is what fl's host memory holds where the payload belongs.
+// bytes is what fl's memory holds where the payload belongs.
 func (fl *flight) bytes() []byte {
 	return fl.Dst.Mem.Bytes()[fl.Dst.Off : fl.Dst.Off+fl.Dst.Len]
 }
 
-// once fails the test unless each flight's Done was called once.
+// once fails the test unless each flight completed once.
 func (f *fixture) once(flights ...*flight) {
 	f.t.Helper()
 	for i, fl := range flights {

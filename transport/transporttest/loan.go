@@ -184,7 +184,7 @@ func testLoanBudget(f *lending) {
 	for range 3 {
 		all := f.borrowAll(lendAlice, file)
 		for range 8 {
-			fl := host(file, 5, 64<<10)
+			fl := f.host(file, 5, 64<<10)
 			f.good(fl, f.fetch(fl))
 		}
 		for i, h := range all {
@@ -312,7 +312,7 @@ func testLoanAbandoned(f *lending) {
 	}
 	all := f.borrowAll(lendAlice, other)
 	hold.Release()
-	fl := host(slow, 0, 4096)
+	fl := f.host(slow, 0, 4096)
 	f.good(fl, f.fetch(fl))
 	for _, h := range all {
 		if err := h.check(); err != nil {
@@ -332,7 +332,7 @@ func testLoanConcurrent(f *lending) {
 		wg.Go(func() {
 			for range 60 {
 				if reader < 2 {
-					fl := host(file, rng.Int64N(size/2), 1+rng.Int64N(64<<10))
+					fl := f.host(file, rng.Int64N(size/2), 1+rng.Int64N(64<<10))
 					f.quietly(fl)
 					continue
 				}

@@ -11,9 +11,20 @@ import (
 func (f *fixture) attach(size int64) *FakeDevice {
 	f.t.Helper()
 	dev := NewFakeDevice(f.t, size)
-	a, err := f.link.Attach(f.t.Context(), dev)
+	f.attachTo(dev)
+	return dev
+}
+
+// attachTo attaches mem to the link until the test ends.
+func (f *fixture) attachTo(mem transport.Memory) {
+	f.t.Helper()
+	a, err := f.link.Attach(f.t.Context(), mem)
 	if err != nil {
 		f.t.Fatal(err)
+	}
+	f.plans[mem] = a.Plan()
+	if probed, err := f.transport.Plan(mem); probed != a.Plan() {
+		f.t.Errorf("attached: %+v, probed before: %+v, %v", a.Plan(), probed, err)
 	}
 	f.t.Cleanup(func() {
 		f.link.Close()
@@ -21,7 +32,6 @@ func (f *fixture) attach(size int64) *FakeDevice {
 			f.t.Error(err)
 		}
 	})
-	return dev
 }
 
 func testDevice(t *testing.T, h Harness) {
@@ -51,7 +61,7 @@ func testDevice(t *testing.T, h Harness) {
 }
 
 // testDeviceSlow keeps the device from copying: requests into other memory go
-// on, and Done waits for the device.
+// on, and the completion waits for the device.
 func testDeviceSlow(t *testing.T, h Harness) {
 	f := setUp(t, h)
 	file := f.source.Add(1, extent)
@@ -61,7 +71,7 @@ func testDeviceSlow(t *testing.T, h Harness) {
 	f.submit(fl)
 	dev.Waiting(1)
 	for range 20 {
-		other := host(file, 0, 64<<10)
+		other := f.host(file, 0, 64<<10)
 		f.good(other, f.fetch(other))
 	}
 	if fl.done.Load() != 0 {
@@ -91,7 +101,7 @@ func testDeviceRevoked(t *testing.T, h Harness) {
 	if !Scribbled(dev.Read(0, extent)) {
 		t.Error("revoked memory was written to")
 	}
-	other := host(file, 0, extent)
+	other := f.host(file, 0, extent)
 	f.good(other, f.fetch(other))
 	f.once(fl)
 }
@@ -113,17 +123,14 @@ func testAttach(t *testing.T, h Harness) {
 		t.Error(err)
 	}
 	f.failed(f.fetch(into()), transport.ErrUnavailable)
-	if _, err := f.link.Attach(t.Context(), make(transport.HostMemory, 8)); err != nil {
-		t.Errorf("attaching host memory, which needs none: %v", err)
-	}
 }
 
-// await returns once a read waits in hold.
+// await returns once a read or call waits in hold.
 func await(t *testing.T, hold *Hold) {
 	t.Helper()
 	select {
 	case <-hold.Reached():
 	case <-time.After(patience):
-		t.Fatalf("no read within %v", patience)
+		t.Fatalf("nothing asked of the source within %v", patience)
 	}
 }

@@ -10,20 +10,15 @@ import (
 // Sessions is a fake target's table of sessions.
 type Sessions struct {
 	mu   sync.Mutex // guards all below
-	live map[transport.SessionID]session
+	live map[transport.SessionID]transport.Admission
 	last uint64
-}
-
-type session struct {
-	secret transport.Secret
-	source transport.Source
 }
 
 var _ transport.Sessions = (*Sessions)(nil)
 
 // NewSessions returns an empty table.
 func NewSessions() *Sessions {
-	return &Sessions{live: make(map[transport.SessionID]session)}
+	return &Sessions{live: make(map[transport.SessionID]transport.Admission)}
 }
 
 // Open adds a session for source. The caller fills in how to reach it.
@@ -34,7 +29,7 @@ func (s *Sessions) Open(source transport.Source) transport.Session {
 	var out transport.Session
 	binary.BigEndian.PutUint64(out.ID[:], s.last)
 	binary.BigEndian.PutUint64(out.Secret[:], ^s.last)
-	s.live[out.ID] = session{out.Secret, source}
+	s.live[out.ID] = transport.Admission{Secret: out.Secret, Source: source, Client: "client"}
 	return out
 }
 
@@ -46,9 +41,9 @@ func (s *Sessions) End(id transport.SessionID) {
 }
 
 // Session looks a session up.
-func (s *Sessions) Session(id transport.SessionID) (transport.Secret, transport.Source, bool) {
+func (s *Sessions) Session(id transport.SessionID) (transport.Admission, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v, ok := s.live[id]
-	return v.secret, v.source, ok
+	who, ok := s.live[id]
+	return who, ok
 }

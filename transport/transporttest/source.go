@@ -2,6 +2,7 @@ package transporttest
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -12,8 +13,12 @@ import (
 // Source is a fake target's storage: files of tagged words, each of which tells
 // its file, version and offset, so that a wrong byte shows where it is from.
 type Source struct {
-	mu    sync.Mutex // guards files and what they point to
+	mu    sync.Mutex // guards files, what they point to, and calls
 	files map[uint64]*file
+	calls struct {
+		hold *Hold
+		err  error
+	}
 }
 
 type file struct {
@@ -54,7 +59,7 @@ func (s *Source) Fail(handle uint64, err error) {
 	s.files[handle].err = err
 }
 
-// Chill takes the file out of memory: a read that may not wait is answered
+// Chill takes the file out of memory: TryRead is answered
 // [transport.ErrWouldBlock].
 func (s *Source) Chill(handle uint64) {
 	s.mu.Lock()
@@ -64,48 +69,125 @@ func (s *Source) Chill(handle uint64) {
 
 // Hold makes reads of the file wait until the hold is released.
 func (s *Source) Hold(handle uint64) *Hold {
-	h := &Hold{reached: make(chan struct{}, 1), gate: make(chan struct{})}
+	h := newHold()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.files[handle].hold = h
 	return h
 }
 
-// Hold keeps reads waiting, as stalled storage does.
+// HoldCalls makes calls wait until the hold is released.
+func (s *Source) HoldCalls() *Hold {
+	h := newHold()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls.hold = h
+	return h
+}
+
+// FailCalls makes every call fail with err, and do nothing; nil heals them.
+func (s *Source) FailCalls(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls.err = err
+}
+
+// Hold keeps reads or calls waiting, as stalled storage does.
 type Hold struct {
 	reached chan struct{}
 	gate    chan struct{}
 	once    sync.Once
 }
 
-// Reached gets a value once a read waits.
+func newHold() *Hold { return &Hold{reached: make(chan struct{}, 1), gate: make(chan struct{})} }
+
+// Reached gets a value once a read or call waits.
 func (h *Hold) Reached() <-chan struct{} { return h.reached }
 
-// Release lets all reads go on. It may be called more than once.
+// Release lets all that wait go on. It may be called more than once.
 func (h *Hold) Release() { h.once.Do(func() { close(h.gate) }) }
 
-func (h *Hold) wait() {
+func (h *Hold) wait(ctx context.Context) error {
 	select {
 	case h.reached <- struct{}{}:
 	default:
 	}
-	<-h.gate
+	select {
+	case <-h.gate:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
-// Read answers as the interface says. What dst holds after a failure is of no
+// TryRead answers as the interface says. What dst holds after a failure is of no
 // version.
-func (s *Source) Read(want transport.FileRef, off int64, dst []byte, wait bool) error {
-	f, ok := s.file(want.Handle)
-	if !ok {
-		return fmt.Errorf("fake source: %w: %d", transport.ErrUnknownFile, want.Handle)
+func (s *Source) TryRead(want transport.FileRef, off int64, dst []byte) error {
+	f, err := s.file(want.Handle)
+	if err != nil {
+		return err
 	}
-	if (f.cold || f.hold != nil) && !wait {
+	if f.cold || f.hold != nil {
 		Scribble(dst)
 		return transport.ErrWouldBlock
 	}
-	if f.hold != nil {
-		f.hold.wait()
+	return f.read(want, off, dst)
+}
+
+// Read is TryRead that waits.
+func (s *Source) Read(ctx context.Context, want transport.FileRef, off int64, dst []byte) error {
+	f, err := s.file(want.Handle)
+	if err != nil {
+		return err
 	}
+	if f.hold != nil {
+		if err := f.hold.wait(ctx); err != nil {
+			Scribble(dst)
+			return err
+		}
+	}
+	return f.read(want, off, dst)
+}
+
+// Call answers an ask with itself, and does what it says if it is [Opens]'s.
+func (s *Source) Call(ctx context.Context, ask, dst []byte) (int, error) {
+	s.mu.Lock()
+	calls := s.calls
+	s.mu.Unlock()
+	if calls.hold != nil {
+		if err := calls.hold.wait(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if calls.err != nil {
+		return 0, calls.err
+	}
+	if handle, ok := opened(ask); ok {
+		s.Add(handle, int64(binary.LittleEndian.Uint64(ask[9:])))
+	}
+	return copy(dst, ask), nil
+}
+
+const (
+	opens     = 'o'
+	opensSize = 17
+)
+
+// Opens is the ask that adds a file, as [Source.Add] does.
+func Opens(handle uint64, size int64) (ask []byte, file transport.FileRef) {
+	ask = binary.LittleEndian.AppendUint64([]byte{opens}, handle)
+	return binary.LittleEndian.AppendUint64(ask, uint64(size)), ref(handle, 1)
+}
+
+// opened is the handle that an ask of [Opens] adds.
+func opened(ask []byte) (handle uint64, ok bool) {
+	if len(ask) != opensSize || ask[0] != opens {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(ask[1:]), true
+}
+
+func (f file) read(want transport.FileRef, off int64, dst []byte) error {
 	switch {
 	case f.err != nil:
 		Scribble(dst)
@@ -121,14 +203,14 @@ func (s *Source) Read(want transport.FileRef, off int64, dst []byte, wait bool) 
 	return nil
 }
 
-func (s *Source) file(handle uint64) (file, bool) {
+func (s *Source) file(handle uint64) (file, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f, ok := s.files[handle]
 	if !ok {
-		return file{}, false
+		return file{}, fmt.Errorf("fake source: %w: %d", transport.ErrUnknownFile, handle)
 	}
-	return *f, true
+	return *f, nil
 }
 
 func ref(handle, version uint64) transport.FileRef {

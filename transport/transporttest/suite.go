@@ -12,9 +12,12 @@ type Harness struct {
 	// session to dial.
 	Start func(t *testing.T, source transport.Source) (transport.Transport, transport.Session)
 	// Faulty is like Start, but the peer misbehaves once, at the first reply that
-	// carries payload, as fault says; heal lets go what it holds back. Nil if the
-	// transport has no peer that could.
+	// carries payload or an answer, as fault says; heal lets go what it holds back.
+	// Nil if the transport has no peer that could.
 	Faulty func(t *testing.T, source transport.Source, fault Fault) (tr transport.Transport, s transport.Session, heal func())
+	// Counted is like Start; messages tells how many with requests have reached the
+	// target. Nil if the transport's can't be told apart.
+	Counted func(t *testing.T, source transport.Source) (tr transport.Transport, s transport.Session, messages func() int)
 	// Lend is like Start, for a transport whose links are [transport.Lender]s; the
 	// CPU can address the memory that it lends. Nil if they are not.
 	Lend func(t *testing.T, source transport.Source) (transport.Transport, transport.Session)
@@ -30,7 +33,8 @@ const (
 	FaultStall Fault = iota
 	// FaultStallPayload: it stops in the middle of a payload.
 	FaultStallPayload
-	// FaultLength: it announces, and sends, less than was asked for.
+	// FaultLength: it announces, and sends, less than was asked for, or a longer
+	// answer than there can be.
 	FaultLength
 	// FaultStatus: it answers with a status that there is none of.
 	FaultStatus
@@ -63,6 +67,12 @@ func Run(t *testing.T, h Harness) {
 		{"DeviceRevoked", testDeviceRevoked},
 		{"DeviceSlow", testDeviceSlow},
 		{"Attach", testAttach},
+		{"Read", testRead},
+		{"ReadErrors", testReadErrors},
+		{"ReadConcurrent", testReadConcurrent},
+		{"ReadCanceled", testReadCanceled},
+		{"ReadStalls", testReadStalls},
+		{"ReadClosed", testReadClosed},
 		{"CloseBusy", testCloseBusy},
 		{"UseAfterClose", testUseAfterClose},
 		{"WrongSecret", testWrongSecret},
@@ -70,6 +80,7 @@ func Run(t *testing.T, h Harness) {
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, h) })
 	}
+	t.Run("Calls", func(t *testing.T) { runCalls(t, h) })
 	if h.Lend != nil {
 		t.Run("Loans", func(t *testing.T) { runLoans(t, h) })
 	}

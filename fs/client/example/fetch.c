@@ -18,6 +18,16 @@
 
 #define ROOM 16 /* segments in one answer */
 
+/* How much to fetch at once: what is pinned has to fit into the pool. */
+static __u64 window(int file)
+{
+	struct hbmfs_info info = { .size = sizeof(info) };
+
+	if (ioctl(file, HBMFS_IOC_INFO, &info) < 0)
+		err(1, "not a file of an hbmfs mount");
+	return info.devices[0].pool / info.extent_size >= ROOM ? 4 << 20 : info.extent_size;
+}
+
 /* Asks the mount for a region and maps it. */
 static const char *map_region(int ctl, __u32 region)
 {
@@ -55,10 +65,10 @@ int main(int argc, char **argv)
 
 	struct { struct hbmfs_fetch head; struct hbmfs_segment segments[ROOM]; } answer = { 0 };
 	static struct { __u32 region; const char *bytes; } mapped[64];
-	__u64 offset = 0;
+	__u64 offset = 0, length = window(file);
 	do { /* each fetch releases the one before */
 		__u64 release = answer.head.handle;
-		answer.head = (struct hbmfs_fetch){ .size = sizeof(answer.head), .offset = offset, .length = 4 << 20, .release = release };
+		answer.head = (struct hbmfs_fetch){ .size = sizeof(answer.head), .offset = offset, .length = length, .release = release };
 		if (ioctl(file, HBMFS_IOC_FETCH(ROOM), &answer) < 0)
 			err(1, "fetch %s at %llu", argv[1], (unsigned long long)offset);
 		for (__u32 i = 0; i < answer.head.segment_count; i++) {

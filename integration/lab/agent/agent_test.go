@@ -200,7 +200,7 @@ func FuzzMessage(f *testing.F) {
 			return
 		}
 		var first, second bytes.Buffer
-		if err := writeMessage(&first, m); errors.Is(err, ErrMessage) {
+		if err := (&sender{w: &first}).send(m); errors.Is(err, ErrMessage) {
 			return // longer when written
 		} else if err != nil {
 			t.Fatal(err)
@@ -209,7 +209,7 @@ func FuzzMessage(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q: %v", first.Bytes(), err)
 		}
-		if err := writeMessage(&second, again); err != nil || !bytes.Equal(first.Bytes(), second.Bytes()) {
+		if err := (&sender{w: &second}).send(again); err != nil || !bytes.Equal(first.Bytes(), second.Bytes()) {
 			t.Fatalf("%q, then %q, %v", first.Bytes(), second.Bytes(), err)
 		}
 	})

@@ -13,25 +13,13 @@ import (
 // ErrGone says that the connection to the agent ended before the process did.
 var ErrGone = errors.New("the agent is gone")
 
-// Command is what Client.Start starts.
-type Command struct {
-	Argv []string
-	// Env is added to the agent's own environment.
-	Env []string
-	// Dir is where it runs; empty means the agent's own.
-	Dir string
-	// Stdout and Stderr get the output as it comes. They are not nil, must not
-	// block for long, and are not written to by two goroutines at a time.
-	Stdout, Stderr io.Writer
-}
-
 // Client is a connection to an agent. Its methods may be called by several
 // goroutines.
 type Client struct {
 	rwc  io.ReadWriteCloser
 	done chan struct{} // the reader has ended
 
-	writeMu sync.Mutex // keeps messages whole
+	sender
 
 	mu        sync.Mutex // guards what follows
 	last      uint64
@@ -55,7 +43,7 @@ func NewClient(ctx context.Context, rwc io.ReadWriteCloser) (*Client, error) {
 	if err != nil {
 		return nil, errors.Join(err, rwc.Close())
 	}
-	c := &Client{rwc: rwc, done: make(chan struct{}), processes: make(map[uint64]*Process)}
+	c := &Client{rwc: rwc, sender: sender{w: rwc}, done: make(chan struct{}), processes: make(map[uint64]*Process)}
 	go c.read(r)
 	return c, nil
 }
@@ -73,7 +61,7 @@ func (c *Client) Start(what Command) (*Process, error) {
 	if err := c.add(p); err != nil {
 		return nil, err
 	}
-	m := message{ID: p.id, Start: &command{Argv: what.Argv, Env: what.Env, Dir: what.Dir}}
+	m := message{ID: p.id, Start: &what}
 	if err := c.send(m); err != nil {
 		c.end(p.id, Exit{}, err)
 		return nil, err
@@ -91,15 +79,6 @@ func (c *Client) add(p *Process) error {
 	p.id = c.last
 	c.processes[p.id] = p
 	return nil
-}
-
-func (c *Client) send(m message) error {
-	if err := m.check(); err != nil {
-		return err
-	}
-	c.writeMu.Lock()
-	defer c.writeMu.Unlock()
-	return writeMessage(c.rwc, m)
 }
 
 // read delivers the agent's messages until the connection ends.

@@ -9,7 +9,7 @@
 // The package never decides what runs or judges an outcome.
 //
 // Locking: Client.mu guards its table of processes and Server's conn.mu guards
-// its own; conn.writeMu and Client.writeMu keep messages whole. None is held
+// its own; sender.writeMu keeps messages whole. Neither is held
 // while a process's output is delivered.
 package agent
 
@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"syscall"
 )
 
@@ -44,18 +45,25 @@ var ErrMessage = errors.New("malformed message")
 type message struct {
 	ID     uint64          `json:"id,omitempty"`
 	Ready  *bool           `json:"ready,omitempty"`  // agent: takes commands
-	Start  *command        `json:"start,omitempty"`  // client
+	Start  *Command        `json:"start,omitempty"`  // client
 	Signal *syscall.Signal `json:"signal,omitempty"` // client
 	Stream string          `json:"stream,omitempty"` // agent: stdout or stderr, with Data
 	Data   []byte          `json:"data,omitempty"`
 	Exit   *Exit           `json:"exit,omitempty"` // agent: the last about an ID
 }
 
-// command is what to start.
-type command struct {
+// Command is what to start.
+type Command struct {
 	Argv []string `json:"argv"`
-	Env  []string `json:"env,omitempty"`
-	Dir  string   `json:"dir,omitempty"`
+	// Env is added to the agent's own environment.
+	Env []string `json:"env,omitempty"`
+	// Dir is where it runs; empty means the agent's own.
+	Dir string `json:"dir,omitempty"`
+	// Stdout and Stderr get the output as it comes. They are the client's and not
+	// nil, must not block for long, and are not written to by two goroutines at a
+	// time.
+	Stdout io.Writer `json:"-"`
+	Stderr io.Writer `json:"-"`
 }
 
 // Exit is how a process ended.
@@ -118,8 +126,17 @@ func (m message) check() error {
 	return nil
 }
 
-// writeMessage writes m in one Write.
-func writeMessage(w io.Writer, m message) error {
+// sender is a connection's way out.
+type sender struct {
+	writeMu sync.Mutex // keeps messages whole
+	w       io.Writer
+}
+
+// send writes m in one Write. An error that wraps ErrMessage says that m is none.
+func (s *sender) send(m message) error {
+	if err := m.check(); err != nil {
+		return err
+	}
 	line, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -127,6 +144,8 @@ func writeMessage(w io.Writer, m message) error {
 	if len(line) >= maxMessage {
 		return fmt.Errorf("%w: longer than %d bytes", ErrMessage, maxMessage)
 	}
-	_, err = w.Write(append(line, '\n'))
+	s.writeMu.Lock()
+	defer s.writeMu.Unlock()
+	_, err = s.w.Write(append(line, '\n'))
 	return err
 }

@@ -35,7 +35,7 @@ func Serve(l net.Listener) error {
 // client hangs up or breaks the protocol. It kills what still runs, closes rwc
 // and returns nil if the client hung up.
 func ServeConn(rwc io.ReadWriteCloser) error {
-	c := &conn{w: rwc, processes: make(map[uint64]*os.Process)}
+	c := &conn{sender: sender{w: rwc}, processes: make(map[uint64]*os.Process)}
 	defer c.end(rwc)
 	ready := true
 	if err := c.send(message{Ready: &ready}); err != nil {
@@ -60,8 +60,7 @@ func ServeConn(rwc io.ReadWriteCloser) error {
 
 // conn is one client.
 type conn struct {
-	writeMu sync.Mutex // keeps messages whole
-	w       io.Writer
+	sender
 
 	running sync.WaitGroup
 
@@ -69,14 +68,8 @@ type conn struct {
 	processes map[uint64]*os.Process
 }
 
-func (c *conn) send(m message) error {
-	c.writeMu.Lock()
-	defer c.writeMu.Unlock()
-	return writeMessage(c.w, m)
-}
-
 // run starts a command; its output and its end are reported as they come.
-func (c *conn) run(id uint64, what command) {
+func (c *conn) run(id uint64, what Command) {
 	cmd := exec.Command(what.Argv[0], what.Argv[1:]...)
 	cmd.Env = append(os.Environ(), what.Env...)
 	cmd.Dir = what.Dir

@@ -14,11 +14,12 @@ import (
 // returns the files: the image, then what modules are built with. All of apt's
 // state is below dir.
 func download(ctx context.Context, dir string) ([]string, error) {
-	a, err := newApt(dir)
+	_, suite, err := thisDebian()
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.run(ctx, "apt-get", "-q", "update"); err != nil {
+	a, err := newApt(ctx, dir, suite)
+	if err != nil {
 		return nil, err
 	}
 	image, err := a.depends(ctx, "linux-image-amd64", "linux-image-")
@@ -81,7 +82,8 @@ type apt struct {
 	options []string
 }
 
-func newApt(dir string) (apt, error) {
+// newApt returns an apt, in a new directory, that knows what there is of suites.
+func newApt(ctx context.Context, dir string, suites ...string) (apt, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return apt{}, err
 	}
@@ -90,7 +92,7 @@ func newApt(dir string) (apt, error) {
 			return apt{}, err
 		}
 	}
-	from, err := machineSource()
+	from, err := machineSource(suites)
 	if err != nil {
 		return apt{}, err
 	}
@@ -98,7 +100,7 @@ func newApt(dir string) (apt, error) {
 	if err := os.WriteFile(list, []byte(from.String()), 0o644); err != nil {
 		return apt{}, err
 	}
-	return apt{dir, []string{
+	a := apt{dir, []string{
 		"-o", "APT::Architecture=amd64",
 		"-o", "APT::Sandbox::User=root", // the cache may be root's alone
 		"-o", "Dir::State=" + filepath.Join(dir, "state"),
@@ -106,7 +108,9 @@ func newApt(dir string) (apt, error) {
 		"-o", "Dir::Cache=" + filepath.Join(dir, "cache"),
 		"-o", "Dir::Etc::sourcelist=" + list,
 		"-o", "Dir::Etc::sourceparts=/dev/null",
-	}}, nil
+	}}
+	_, err = a.run(ctx, "apt-get", "-q", "update")
+	return a, err
 }
 
 func (a apt) run(ctx context.Context, program string, args ...string) (string, error) {
@@ -114,13 +118,9 @@ func (a apt) run(ctx context.Context, program string, args ...string) (string, e
 }
 
 // machineSource is where the machine's own packages come from, as a source of
-// the kernel's suite.
-func machineSource() (source, error) {
-	osRelease, err := os.ReadFile("/etc/os-release")
-	if err != nil {
-		return source{}, err
-	}
-	release, suite, err := suiteOf(string(osRelease))
+// other suites.
+func machineSource(suites []string) (source, error) {
+	release, _, err := thisDebian()
 	if err != nil {
 		return source{}, err
 	}
@@ -145,7 +145,7 @@ func machineSource() (source, error) {
 			all = append(all, place.parse(string(text))...)
 		}
 	}
-	return forSuite(all, release, suite)
+	return forSuites(all, release, suites)
 }
 
 // output runs a program and returns what it wrote to stdout.

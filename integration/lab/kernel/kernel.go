@@ -28,13 +28,18 @@ type Kernel struct {
 	ModuleDir string
 	// Headers is what its modules are built with.
 	Headers string
+	// Root is where its compiler and the programs of its headers run; empty is
+	// this machine.
+	Root string
 	// UAPI is the directory of the headers that programs see, as the kernel has
 	// them.
 	UAPI string
 }
 
-// Get returns the cached kernel, or gets the current one first.
-func Get(ctx context.Context, cache string) (Kernel, error) {
+// Get returns the cached kernel of a release, such as "7.3", or gets the newest of
+// that first. Without a release it is the one that the machine's own Debian, or its
+// backports, has now.
+func Get(ctx context.Context, cache, release string) (Kernel, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return Kernel{}, err
 	}
@@ -43,22 +48,26 @@ func Get(ctx context.Context, cache string) (Kernel, error) {
 		return Kernel{}, err
 	}
 	defer unlock()
-	dir := filepath.Join(cache, "kernel")
+	dir, get := filepath.Join(cache, "kernel"), download
+	if release != "" {
+		dir += "-" + release
+		get = func(ctx context.Context, dir string) ([]string, error) { return downloadRelease(ctx, dir, release) }
+	}
 	if k, err := find(dir); err == nil {
 		return k, nil
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return Kernel{}, err
 	}
-	if err := fetch(ctx, cache, dir); err != nil {
+	if err := fetch(ctx, filepath.Join(cache, "apt"), dir, get); err != nil {
 		return Kernel{}, fmt.Errorf("get a Debian kernel: %w", err)
 	}
 	return find(dir)
 }
 
-// fetch downloads the current kernel and extracts it as dir, whole or not at
-// all. What a version of this program without headers left there goes.
-func fetch(ctx context.Context, cache, dir string) error {
-	debs, err := download(ctx, filepath.Join(cache, "apt"))
+// fetch downloads a kernel by apt's directory and extracts it as dir, whole or not
+// at all. What a version of this program without headers left there goes.
+func fetch(ctx context.Context, apt, dir string, get func(ctx context.Context, apt string) ([]string, error)) error {
+	debs, err := get(ctx, apt)
 	if err != nil {
 		return err
 	}
@@ -103,6 +112,9 @@ func extract(ctx context.Context, debs []string, dir string) error {
 	if err := relocate(filepath.Join(k.Headers, "Makefile")); err != nil {
 		return err
 	}
+	if err := furnish(k.Root); err != nil {
+		return err
+	}
 	_, err = output(ctx, "", "depmod", "-b", dir, k.Version)
 	return err
 }
@@ -117,6 +129,11 @@ func find(dir string) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, err
 	}
+	inModules, err := filepath.Glob(filepath.Join(dir, "lib", "modules", "*", "vmlinuz")) // since 7.2
+	if err != nil {
+		return Kernel{}, err
+	}
+	images = append(images, inModules...)
 	modules, err := filepath.Glob(filepath.Join(dir, "lib", "modules", "*"))
 	if err != nil {
 		return Kernel{}, err
@@ -137,7 +154,11 @@ func find(dir string) (Kernel, error) {
 	if len(uapi) != 1 {
 		return Kernel{}, fmt.Errorf("%w: %s holds %d sets of headers; remove it and run again", errPackage, dir, len(uapi))
 	}
-	return Kernel{Version: version, Image: images[0], ModuleDir: modules[0], Headers: headers, UAPI: uapi[0]}, nil
+	k := Kernel{Version: version, Image: images[0], ModuleDir: modules[0], Headers: headers, UAPI: uapi[0]}
+	if _, err := os.Lstat(filepath.Join(dir, shell)); err == nil {
+		k.Root = dir
+	}
+	return k, nil
 }
 
 func lock(name string) (unlock func(), err error) {

@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -30,72 +32,73 @@ func Module(ctx context.Context, cache string, k Kernel, name, sources string) (
 		return "", err
 	}
 	defer unlock()
-	sum, err := hashFiles(sources, k.Version)
+	files, err := readSources(sources)
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "modules", name+"-"+sum)
+	dir := filepath.Join(cache, "modules", name+"-"+hashFiles(files, k.Version))
 	file := filepath.Join(dir, name+".ko")
 	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
 		return file, err
 	}
-	if err := build(ctx, k, name, sources, dir); err != nil {
+	if err := build(ctx, k, name, files, dir); err != nil {
 		return "", fmt.Errorf("build the kernel module %s: %w", name, err)
 	}
 	return file, nil
 }
 
-// hashFiles hashes a module's source files, their names, and what they are built for.
-func hashFiles(dir, version string) (string, error) {
-	files, err := sourceFiles(dir)
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%q", version)
-	for _, file := range files {
-		text, err := os.ReadFile(filepath.Join(dir, file))
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(h, "%q %q", file, text)
-	}
-	return hex.EncodeToString(h.Sum(nil)[:8]), nil
-}
-
-// sourceFiles names what a module is built from; what a build left beside it is none.
-func sourceFiles(dir string) ([]string, error) {
+// readSources reads what a module is built from, by name; what a build left beside it
+// is none.
+func readSources(dir string) (map[string][]byte, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	var files []string
+	files := map[string][]byte{}
 	for _, e := range entries {
 		name := e.Name()
 		source := strings.HasSuffix(name, ".c") || strings.HasSuffix(name, ".h") || name == "Kbuild"
-		if source && !strings.HasSuffix(name, ".mod.c") {
-			files = append(files, name)
+		if !source || strings.HasSuffix(name, ".mod.c") {
+			continue
+		}
+		if files[name], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
+			return nil, err
 		}
 	}
 	return files, nil
 }
 
+// hashFiles hashes source files, their names, and what they are built for.
+func hashFiles(files map[string][]byte, version string) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q", version)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(h, "%q %q", name, files[name])
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
 // build builds a module in a copy of its sources and leaves it, alone, in dir.
-func build(ctx context.Context, k Kernel, name, sources, dir string) error {
+func build(ctx context.Context, k Kernel, name string, sources map[string][]byte, dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
 	}
-	work, err := os.MkdirTemp(filepath.Dir(dir), "build-")
+	at := filepath.Dir(dir)
+	if k.Root != "" {
+		at = k.Root
+	}
+	work, err := os.MkdirTemp(at, "build-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(work)
-	if err := copySources(work, sources); err != nil {
-		return err
+	for file, text := range sources {
+		if err := os.WriteFile(filepath.Join(work, file), text, 0o644); err != nil {
+			return err
+		}
 	}
-	// Without vmlinux's type information modules have none.
-	_, err = output(ctx, "", "make", "-s", "-C", k.Headers, "M="+work, "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules")
-	if err != nil {
+	argv := makeModule(k, work)
+	if _, err = output(ctx, "", argv[0], argv[1:]...); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -104,19 +107,14 @@ func build(ctx context.Context, k Kernel, name, sources, dir string) error {
 	return os.Rename(filepath.Join(work, name+".ko"), filepath.Join(dir, name+".ko"))
 }
 
-func copySources(to, from string) error {
-	files, err := sourceFiles(from)
-	if err != nil {
-		return err
+// makeModule builds a module where it is, with the kernel's own compiler if it came
+// with one.
+func makeModule(k Kernel, work string) []string {
+	var argv []string
+	if k.Root != "" {
+		argv = inRoot(k.Root)
+		k.Headers, work = strings.TrimPrefix(k.Headers, k.Root), strings.TrimPrefix(work, k.Root)
 	}
-	for _, file := range files {
-		text, err := os.ReadFile(filepath.Join(from, file))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(to, file), text, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	// Without vmlinux's type information modules have none.
+	return append(argv, "make", "-s", "-C", k.Headers, "M="+work, "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules")
 }

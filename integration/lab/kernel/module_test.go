@@ -3,6 +3,7 @@ package kernel
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -31,11 +32,11 @@ func TestHashFiles(t *testing.T) {
 	dir := t.TempDir()
 	hash := func(version string) string {
 		t.Helper()
-		sum, err := hashFiles(dir, version)
+		files, err := readSources(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return sum
+		return hashFiles(files, version)
 	}
 	write(t, filepath.Join(dir, "a.c"), "int a;")
 	first := hash("1")
@@ -55,5 +56,16 @@ func TestHashFiles(t *testing.T) {
 	seen[hash("1")] = true
 	if len(seen) != 4 {
 		t.Errorf("%d hashes for 4 modules", len(seen))
+	}
+}
+
+func TestMakeModule(t *testing.T) {
+	here := makeModule(Kernel{Headers: "/cache/kernel/usr/src/h"}, "/cache/modules/build-1")
+	if want := []string{"make", "-s", "-C", "/cache/kernel/usr/src/h", "M=/cache/modules/build-1"}; !slices.Equal(here[:5], want) {
+		t.Errorf("%q", here)
+	}
+	there := makeModule(Kernel{Headers: "/cache/kernel-7.3/usr/src/h", Root: "/cache/kernel-7.3"}, "/cache/kernel-7.3/build-1")
+	if n := len(there); there[0] != "unshare" || there[n-3] != "M=/build-1" || there[n-4] != "/usr/src/h" {
+		t.Errorf("%q", there)
 	}
 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 )
@@ -87,16 +88,16 @@ func parseList(text string) []source {
 	return all
 }
 
-// forSuite returns the source of main packages of the machine's release as one of
-// the given suite, which has the same place and key.
-func forSuite(all []source, release, suite string) (source, error) {
+// forSuites returns the source of main packages of the machine's release as one of
+// the given suites, which have the same place and key.
+func forSuites(all []source, release string, suites []string) (source, error) {
 	for _, s := range all {
 		if slices.Contains(s.suites, release) && slices.Contains(s.components, "main") {
-			s.suites, s.components = []string{suite}, []string{"main"}
+			s.suites, s.components = suites, []string{"main"}
 			return s, nil
 		}
 	}
-	return source{}, fmt.Errorf("%w of %s main in /etc/apt: the kernel comes from %s beside it", errSource, release, suite)
+	return source{}, fmt.Errorf("%w of %s main in /etc/apt: the kernel comes from %s beside it", errSource, release, strings.Join(suites, " and "))
 }
 
 // String is the stanza of a .sources file.
@@ -107,6 +108,15 @@ func (s source) String() string {
 		text += "Signed-By: " + s.signedBy + "\n"
 	}
 	return text
+}
+
+// thisDebian is suiteOf this machine.
+func thisDebian() (release, suite string, err error) {
+	osRelease, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return "", "", err
+	}
+	return suiteOf(string(osRelease))
 }
 
 // suiteOf picks the suite of a kernel that has all that the lab needs, by

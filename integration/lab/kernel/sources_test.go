@@ -56,12 +56,12 @@ deb http://mirror.test/short bookworm
 
 func TestForSuite(t *testing.T) {
 	all := parseList("deb http://a.test nodistro main\ndeb [signed-by=/k] http://b.test bookworm contrib main\n")
-	got, err := forSuite(all, "bookworm", "bookworm-backports")
+	got, err := forSuites(all, "bookworm", []string{"bookworm-backports"})
 	const want = "Types: deb\nURIs: http://b.test\nSuites: bookworm-backports\nComponents: main\nSigned-By: /k\n"
 	if err != nil || got.String() != want {
 		t.Errorf("%q, %v; want %q", got, err, want)
 	}
-	if _, err := forSuite(all, "trixie", "trixie"); !errors.Is(err, errSource) {
+	if _, err := forSuites(all, "trixie", []string{"trixie"}); !errors.Is(err, errSource) {
 		t.Errorf("a release that has no source: %v", err)
 	}
 }
@@ -105,7 +105,7 @@ func FuzzSources(f *testing.F) {
 	f.Add(" :\n: \n deb [\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, s := range append(parseDeb822(text), parseList(text)...) {
-			if _, err := forSuite([]source{s}, "x", "x-backports"); err != nil && !errors.Is(err, errSource) {
+			if _, err := forSuites([]source{s}, "x", []string{"x-backports"}); err != nil && !errors.Is(err, errSource) {
 				t.Error(err)
 			}
 		}

@@ -114,7 +114,7 @@ func (m *mount) loanRate(t *testing.T, window int64) pace {
 
 // borrowThrough borrows a range, piece by piece, and releases each with the next.
 func (f *file) borrowThrough(off, end int64) error {
-	opts := client.FetchOptions{Loan: true, Segments: uapi.MaxSegments}
+	opts := client.FetchOptions{Loan: true, MaxSegments: uapi.MaxSegments}
 	for off < end {
 		r, err := f.Fetch(context.Background(), off, end-off, opts)
 		if err != nil {
@@ -125,8 +125,7 @@ func (f *file) borrowThrough(off, end int64) error {
 		}
 		off, opts.Release = off+r.Fetched, r.Handle
 	}
-	_, err := f.Release(opts.Release)
-	return err
+	return f.Release(opts.Release)
 }
 
 // bareLoop is a program that receives into a dma-buf and gives all back at once.

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/integration/lab/agent"
 	"hbmfs/integration/lab/guest"
-	"hbmfs/transport"
 )
 
 // The test NIC's pair joins this guest (mem1) with a network namespace of its
@@ -85,7 +85,7 @@ func (p *pair) mount(addr string, flags ...string) *mount {
 	flags = append([]string{"--transport", "devmem-tcp", "--nic", "mem1", "--queues", "2", "--require-direct",
 		"--device", "udmabuf", "--pool", smallPool}, flags...)
 	m := mountFrom(p.t, "["+addr+"]:7070", flags...)
-	m.path = transport.PathDevmemTCP
+	m.path = uapi.PathDevmemTCP
 	return m
 }
 
@@ -164,7 +164,7 @@ func TestDevmemSoak(t *testing.T) {
 	m := p.mount(farAddr)
 	before := p.counters()
 	l := startLoad(t, 6, false, m.open(t, "f1", 1, 1), m.open(t, "f2", 2, 1))
-	soak := guest.Soak(t, 2*time.Minute)
+	soak := guest.Soak(t, time.Minute)
 	select {
 	case <-time.After(soak):
 	case <-t.Context().Done():
@@ -284,7 +284,7 @@ func TestDevmemRuleRemoved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Path != transport.PathStaged || r.Why != transport.WhyNotSteered {
+		if r.Path != uapi.PathStaged || r.Why != uapi.WhyNotSteered {
 			t.Errorf("came by %v (%v)", r.Path, r.Why)
 		}
 		if d := m.stats(t).Target.Link.Devmem; d.HostBytes == 0 {
@@ -360,10 +360,10 @@ type outcomes struct{ direct, otherwise atomic.Int64 }
 func (o *outcomes) run(ctx context.Context, t *testing.T, f *file, off int64, want error) {
 	for ; ctx.Err() == nil; off = (off + 5*megabyte) % fileSize {
 		r, err := f.fetch(ctx, off, megabyte)
-		staged := err == nil && r.Path == transport.PathStaged && r.Why == transport.WhyNotSteered
+		staged := err == nil && r.Path == uapi.PathStaged && r.Why == uapi.WhyNotSteered
 		switch {
 		case ctx.Err() != nil:
-		case err == nil && r.Path == transport.PathDevmemTCP:
+		case err == nil && r.Path == uapi.PathDevmemTCP:
 			o.direct.Add(1)
 		case want == nil && staged, want != nil && errors.Is(err, want):
 			o.otherwise.Add(1)
@@ -392,14 +392,14 @@ func (p *pair) directAgain(m *mount) {
 		if off = (off + megabyte) % fileSize; err != nil {
 			return err
 		}
-		if r.Path != transport.PathDevmemTCP {
+		if r.Path != uapi.PathDevmemTCP {
 			return fmt.Errorf("came by %v (%v)", r.Path, r.Why)
 		}
 		return nil
 	})
 	before := m.stats(p.t).Target.Link.Devmem
 	for range 16 {
-		if r, err := f.fetch(p.t.Context(), off, megabyte); err != nil || r.Path != transport.PathDevmemTCP {
+		if r, err := f.fetch(p.t.Context(), off, megabyte); err != nil || r.Path != uapi.PathDevmemTCP {
 			p.t.Fatalf("direct only once: %+v, %v", r, err)
 		}
 		off = (off + megabyte) % fileSize
@@ -496,7 +496,7 @@ func TestDevmemRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Path != transport.PathStaged || r.Why != transport.WhyNoDirect {
+		if r.Path != uapi.PathStaged || r.Why != uapi.WhyNoDirect {
 			t.Errorf("came by %v (%v)", r.Path, r.Why)
 		}
 		if stat := p.run(program(t), "stat", m.dir); !strings.Contains(stat, "lab0") {

@@ -15,9 +15,9 @@ import (
 
 	"hbmfs/fs"
 	"hbmfs/fs/client"
+	"hbmfs/fs/uapi"
 	"hbmfs/integration/lab/agent"
 	"hbmfs/integration/lab/guest"
-	"hbmfs/transport"
 )
 
 // childEnv names what a re-executed test binary does instead of running tests:
@@ -143,7 +143,7 @@ func (tg *target) start(t *testing.T) {
 type mount struct {
 	*guest.Process
 	bin, dir string
-	path     transport.Path // that all bytes must take
+	path     uapi.Path // that all bytes must take
 }
 
 // startMount mounts the other guest's datasets.
@@ -190,7 +190,7 @@ func (m *mount) stats(t *testing.T) fs.Stats {
 type file struct {
 	*client.File
 	number, version int
-	path            transport.Path
+	path            uapi.Path
 }
 
 func (m *mount) open(t *testing.T, name string, number, version int) *file {
@@ -211,7 +211,7 @@ func (m *mount) open(t *testing.T, name string, number, version int) *file {
 // fetch fetches a range, checks every word in device memory, and releases it.
 // It returns how many bytes were not there before, and by which path the worst
 // of all came.
-func (f *file) fetch(ctx context.Context, off, n int64) (*client.Fetch, error) {
+func (f *file) fetch(ctx context.Context, off, n int64) (*client.Lease, error) {
 	r, err := f.Fetch(ctx, off, n, client.FetchOptions{})
 	if err != nil {
 		return nil, err
@@ -226,7 +226,7 @@ func (f *file) fetch(ctx context.Context, off, n int64) (*client.Fetch, error) {
 		}
 	}
 	if r.Handle != 0 {
-		_, err = f.Release(r.Handle)
+		err = f.Release(r.Handle)
 	}
 	return r, err
 }

@@ -19,7 +19,6 @@ import (
 	"hbmfs/fs/uapi"
 	"hbmfs/integration/lab/agent"
 	"hbmfs/integration/lab/guest"
-	"hbmfs/transport"
 )
 
 func init() { children["borrow"] = borrowAndHold }
@@ -32,18 +31,18 @@ func (p *pair) lendMount(addr string, flags ...string) *mount {
 
 // borrow has a range lent, or a beginning of it, and checks every word of that
 // where it lies.
-func (f *file) borrow(ctx context.Context, off, n int64) (*client.Fetch, error) {
-	r, err := f.Fetch(ctx, off, n, client.FetchOptions{Loan: true, Segments: uapi.MaxSegments})
+func (f *file) borrow(ctx context.Context, off, n int64) (*client.Lease, error) {
+	r, err := f.Fetch(ctx, off, n, client.FetchOptions{Loan: true, MaxSegments: uapi.MaxSegments})
 	if err != nil {
 		return nil, err
 	}
-	if !r.Loan || r.Path != transport.PathDevmemTCP || r.Fetched == 0 {
+	if !r.Loan || r.Path != uapi.PathDevmemTCP || r.Fetched == 0 {
 		return nil, fmt.Errorf("%d bytes at %d: %d came, lent %t, by %v (%v)", n, off, r.Fetched, r.Loan, r.Path, r.Why)
 	}
 	return r, f.checkWords(r)
 }
 
-func (f *file) checkWords(r *client.Fetch) error {
+func (f *file) checkWords(r *client.Lease) error {
 	for _, s := range r.Segments {
 		b, err := f.Bytes(s)
 		if err == nil {
@@ -58,9 +57,9 @@ func (f *file) checkWords(r *client.Fetch) error {
 
 // borrowAll borrows until no more is lent. Of all but the first and last it
 // checks the first word.
-func (f *file) borrowAll(ctx context.Context) (all []*client.Fetch, err error) {
+func (f *file) borrowAll(ctx context.Context) (all []*client.Lease, err error) {
 	for i := range int64(1000) {
-		r, err := f.Fetch(ctx, i*megabyte%fileSize, megabyte, client.FetchOptions{Loan: true, Segments: uapi.MaxSegments})
+		r, err := f.Fetch(ctx, i*megabyte%fileSize, megabyte, client.FetchOptions{Loan: true, MaxSegments: uapi.MaxSegments})
 		if errors.Is(err, syscall.ENOSPC) && len(all) > 0 {
 			return all, errors.Join(f.checkWords(all[0]), f.checkWords(all[len(all)-1]))
 		}
@@ -76,7 +75,7 @@ func (f *file) borrowAll(ctx context.Context) (all []*client.Fetch, err error) {
 }
 
 // checkFirst checks the first word of each segment.
-func (f *file) checkFirst(r *client.Fetch) error {
+func (f *file) checkFirst(r *client.Lease) error {
 	for _, s := range r.Segments {
 		b, err := f.Bytes(s)
 		if err == nil {
@@ -91,7 +90,7 @@ func (f *file) checkFirst(r *client.Fetch) error {
 
 // release releases loans, whose words must be right until then: the first of each
 // segment is looked at, and all of the last loan.
-func (f *file) release(loans ...*client.Fetch) error {
+func (f *file) release(loans ...*client.Lease) error {
 	if len(loans) > 0 {
 		if err := f.checkWords(loans[len(loans)-1]); err != nil {
 			return err
@@ -101,7 +100,7 @@ func (f *file) release(loans ...*client.Fetch) error {
 		if err := f.checkFirst(r); err != nil {
 			return err
 		}
-		if _, err := f.Release(r.Handle); err != nil {
+		if err := f.Release(r.Handle); err != nil {
 			return err
 		}
 	}
@@ -303,7 +302,7 @@ func TestLoanLost(t *testing.T) {
 			tg := p.target(farAddr, big(1, 1))
 			m := p.lendMount(farAddr)
 			f := m.open(t, "f1", 1, 1)
-			var held []*client.Fetch
+			var held []*client.Lease
 			for i := range int64(4) {
 				r, err := f.borrow(t.Context(), i*megabyte, megabyte)
 				if err != nil {
@@ -463,7 +462,7 @@ type soakCount struct{ loans, bytes, refused atomic.Int64 }
 
 // borrowing borrows until ctx ends, and holds some of the loans for a while.
 func (f *file) borrowing(ctx context.Context, r *rand.Rand, count *soakCount) error {
-	var held []*client.Fetch
+	var held []*client.Lease
 	for ctx.Err() == nil {
 		n := 1 + r.Int64N([]int64{8, 4096, 64 << 10, 2 * megabyte}[r.IntN(4)])
 		got, err := f.borrow(ctx, r.Int64N(fileSize-n), n)

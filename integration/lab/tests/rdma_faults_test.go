@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/integration/lab/guest"
-	"hbmfs/transport"
 )
 
 // exitTransport is what hbmfs exits with if no transport can be used.
@@ -34,7 +34,7 @@ func (m *mount) fetchAll(t *testing.T, name string, number, version int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Path != f.path || r.Why != transport.WhyBest {
+		if r.Path != f.path || r.Why != uapi.WhyBest {
 			t.Fatalf("%d bytes at %d came by %v (%v)", r.Fetched, off, r.Path, r.Why)
 		}
 	}
@@ -82,7 +82,7 @@ func TestRDMAAbsent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Path != transport.PathStaged || r.Why != transport.WhyNoDirect {
+		if r.Path != uapi.PathStaged || r.Why != uapi.WhyNoDirect {
 			t.Errorf("came by %v (%v)", r.Path, r.Why)
 		}
 		if info := guest.Run(t, program(t), "stat", m.dir); !strings.Contains(info, "no RDMA device") {

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// linkDown is long enough for the queue pairs' retries to end.
-	linkDown = 3 * time.Second
+	// linkDown is three times what the queue pairs' retries take, on a quiet machine.
+	linkDown = 6 * time.Second
 	// sessionDown is long enough for the mount to give its session up.
 	sessionDown = 20 * time.Second
 	// notice is how long a guest's agent, which is reached over the same link, has

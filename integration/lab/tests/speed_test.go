@@ -198,7 +198,7 @@ func (m *mount) fetchRate(t *testing.T, window int) pace {
 			if opts.Release == 0 {
 				return
 			}
-			if _, err := f.Release(opts.Release); err != nil {
+			if err := f.Release(opts.Release); err != nil {
 				t.Error(err)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"io"
 	"testing"
 
+	"hbmfs/transport"
 	"hbmfs/transport/internal/status"
 	"hbmfs/transport/transporttest"
 )
@@ -14,6 +15,8 @@ var testShake = Handshake{Magic: [4]byte{'T', 'E', 'S', 'T'}, Version: 1, What: 
 func FuzzParseRequest(f *testing.F) {
 	f.Add(Request{ID: 1, Off: 8, Length: 4096, Checksum: true}.Append(nil))
 	f.Add(Request{Off: -1, Length: MaxLen + 1}.Append(nil))
+	f.Add(Request{ID: 2, Call: true, Length: transport.MaxCall, Linked: true}.Append(nil))
+	f.Add(Request{Call: true}.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) < RequestSize {
 			return
@@ -21,6 +24,9 @@ func FuzzParseRequest(f *testing.F) {
 		r, err := ParseRequest(b)
 		if err != nil {
 			return
+		}
+		if r.Call && (r.AskLen() < 1 || r.AskLen() > transport.MaxCall || r.File.Handle != 0) {
+			t.Errorf("accepted %+v", r)
 		}
 		if r.Length > MaxLen || r.Off < 0 || r.Off+int64(r.Length) < 0 {
 			t.Errorf("accepted %+v", r)
@@ -32,7 +38,7 @@ func FuzzParseRequest(f *testing.F) {
 }
 
 func FuzzParseReply(f *testing.F) {
-	for _, r := range []Reply{{ID: 1, Length: 4096, CRC: 7, Checksum: true}, {Status: status.Stale}, {Status: status.End}} {
+	for _, r := range []Reply{{ID: 1, Length: 4096, CRC: 7, Checksum: true}, {Length: transport.MaxCall, Answer: true}, {Status: status.Stale}, {Status: status.End}} {
 		b := make([]byte, ReplySize)
 		r.Put(b)
 		f.Add(b)
@@ -45,7 +51,7 @@ func FuzzParseReply(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if r.Status != status.OK && (r.Status.Err() == nil || r.Length != 0) {
+		if r.Status != status.OK && (r.Status.Err() == nil || r.Length != 0) || r.Answer && r.Length > transport.MaxCall {
 			t.Errorf("accepted %+v", r)
 		}
 		again := make([]byte, ReplySize)
@@ -59,11 +65,12 @@ func FuzzParseReply(f *testing.F) {
 func FuzzHandshake(f *testing.F) {
 	f.Add(append(testShake.appendHello(nil, hello{}), make([]byte, ProofSize)...))
 	f.Add(append(testShake.appendChallenge(nil, nonce{}), appendVerdict(nil, verdictAccepted, make([]byte, ProofSize))...))
+	f.Add(appendWhy(append(testShake.appendChallenge(nil, nonce{}), appendVerdict(nil, verdictCrowded, make([]byte, ProofSize))...), io.EOF))
 	f.Add([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
 	sessions := transporttest.NewSessions()
 	s := sessions.Open(transporttest.NewSource())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, err := testShake.Admit(script{bytes.NewReader(b)}, sessions); err == nil {
+		if _, err := testShake.Admit(script{bytes.NewReader(b)}, sessions, anyone); err == nil {
 			t.Error("a client was admitted that knows no secret")
 		}
 		if err := testShake.Authenticate(script{bytes.NewReader(b)}, s); err == nil {

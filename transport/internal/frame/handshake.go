@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"hbmfs/transport"
+	"hbmfs/transport/printable"
 )
 
 // Handshake is the one of a kind of connection. In order:
@@ -16,7 +17,7 @@ import (
 //	client: magic 4 | version 4 | session 16 | nonce 32
 //	server: magic 4 | version 4 | nonce 32
 //	client: proof 32
-//	server: verdict 4 | proof 32
+//	server: verdict 4 | proof 32 [| length 2 | why not, as text]
 //
 // Proofs are HMAC-SHA256 under the session's secret, over a label that keeps a
 // proof of one side, or of one kind of connection, from being another's.
@@ -34,13 +35,12 @@ const (
 	// ProofSize is of an HMAC, in bytes.
 	ProofSize   = sha256.Size
 	verdictSize = 4 + ProofSize
-	// ServerSays is how many bytes the server sends in a whole handshake.
-	ServerSays = challengeSize + verdictSize
 )
 
 const (
 	verdictRefused  = 0
 	verdictAccepted = 1
+	verdictCrowded  = 2 // known, but a limit is reached; the text says which
 )
 
 type nonce [nonceSize]byte
@@ -109,15 +109,36 @@ func appendVerdict(b []byte, verdict uint32, proof []byte) []byte {
 
 // parseVerdict returns the server's proof. The error wraps
 // [transport.ErrSession] if it refused.
-func parseVerdict(b *[verdictSize]byte) ([]byte, error) {
+func parseVerdict(b *[verdictSize]byte) (proof []byte, crowded bool, err error) {
 	switch v := binary.LittleEndian.Uint32(b[:]); v {
-	case verdictAccepted:
-		return b[4:], nil
+	case verdictAccepted, verdictCrowded:
+		return b[4:], v == verdictCrowded, nil
 	case verdictRefused:
-		return nil, fmt.Errorf("%w: the target does not know it, or not by this secret", transport.ErrSession)
+		return nil, false, fmt.Errorf("%w: the target does not know it, or not by this secret", transport.ErrSession)
 	default:
-		return nil, fmt.Errorf("%w: verdict %d", transport.ErrProtocol, v)
+		return nil, false, fmt.Errorf("%w: verdict %d", transport.ErrProtocol, v)
 	}
+}
+
+// appendWhy appends the text that goes with [verdictCrowded].
+func appendWhy(b []byte, why error) []byte {
+	text := printable.Cut(why.Error(), printable.MaxText)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(text)))
+	return append(b, text...)
+}
+
+// readWhy returns what appendWhy was given; it wraps [transport.ErrConnLost], as
+// another time may do better.
+func readWhy(r io.Reader) error {
+	var n [2]byte
+	if _, err := io.ReadFull(r, n[:]); err != nil {
+		return err
+	}
+	text := make([]byte, binary.LittleEndian.Uint16(n[:]))
+	if _, err := io.ReadFull(r, text); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: the target refused it: %s", transport.ErrConnLost, printable.Line(string(text), printable.MaxText))
 }
 
 // Prove is the HMAC under secret of label and parts. Parts must be of fixed
@@ -136,8 +157,9 @@ func (h hello) proof(secret transport.Secret, label string, server nonce) []byte
 }
 
 // Authenticate is the client's side. The error wraps [transport.ErrSession] if
-// either side could not prove itself, and [transport.ErrProtocol] if the peer
-// speaks something else.
+// either side could not prove itself, [transport.ErrConnLost] if a limit of the
+// target's is reached, and [transport.ErrProtocol] if the peer speaks something
+// else.
 func (k Handshake) Authenticate(c io.ReadWriter, s transport.Session) error {
 	h := hello{session: s.ID, nonce: newNonce()}
 	if _, err := c.Write(k.appendHello(nil, h)); err != nil {
@@ -158,27 +180,29 @@ func (k Handshake) Authenticate(c io.ReadWriter, s transport.Session) error {
 	if _, err := io.ReadFull(c, vb[:]); err != nil {
 		return err
 	}
-	theirs, err := parseVerdict(&vb)
+	theirs, crowded, err := parseVerdict(&vb)
 	if err != nil {
 		return err
 	}
 	if !hmac.Equal(theirs, h.proof(s.Secret, k.Server, server)) {
 		return fmt.Errorf("%w: the target could not prove that it knows the secret", transport.ErrSession)
 	}
+	if crowded {
+		return readWhy(c)
+	}
 	return nil
 }
 
 // Admitted is a session that a client proved.
 type Admitted struct {
-	ID     transport.SessionID
-	Secret transport.Secret
-	Source transport.Source
+	ID transport.SessionID
+	transport.Admission
 }
 
 // Admit is the server's side. The error wraps [transport.ErrSession] or
-// [transport.ErrProtocol]. An unknown session is refused as late, and in the
-// same words, as a wrong secret.
-func (k Handshake) Admit(c io.ReadWriter, sessions transport.Sessions) (Admitted, error) {
+// [transport.ErrProtocol], or is enter's, which may refuse who has proved himself.
+// An unknown session is refused as late, and in the same words, as a wrong secret.
+func (k Handshake) Admit(c io.ReadWriter, sessions transport.Sessions, enter func(transport.Admission) error) (Admitted, error) {
 	var hb [helloSize]byte
 	if _, err := io.ReadFull(c, hb[:]); err != nil {
 		return Admitted{}, err
@@ -198,14 +222,19 @@ func (k Handshake) Admit(c io.ReadWriter, sessions transport.Sessions) (Admitted
 	if _, err := io.ReadFull(c, theirs[:]); err != nil {
 		return Admitted{}, err
 	}
-	secret, source, known := sessions.Session(h.session)
+	who, known := sessions.Session(h.session)
 	if !known {
-		rand.Read(secret[:]) // nobody can prove this one
+		rand.Read(who.Secret[:]) // nobody can prove this one
 	}
-	if !hmac.Equal(theirs[:], h.proof(secret, k.Client, server)) || !known {
+	if !hmac.Equal(theirs[:], h.proof(who.Secret, k.Client, server)) || !known {
 		_, _ = c.Write(appendVerdict(nil, verdictRefused, make([]byte, ProofSize))) // it is refused either way
 		return Admitted{}, transport.ErrSession
 	}
-	_, err = c.Write(appendVerdict(nil, verdictAccepted, h.proof(secret, k.Server, server)))
-	return Admitted{h.session, secret, source}, err
+	proof := h.proof(who.Secret, k.Server, server)
+	if err := enter(who); err != nil {
+		_, _ = c.Write(appendWhy(appendVerdict(nil, verdictCrowded, proof), err)) // it is refused either way
+		return Admitted{}, err
+	}
+	_, err = c.Write(appendVerdict(nil, verdictAccepted, proof))
+	return Admitted{h.session, who}, err
 }

@@ -45,6 +45,7 @@ func TestAuthenticateRefuses(t *testing.T) {
 		{"an impostor", [][]byte{challenge, appendVerdict(nil, verdictAccepted, zero)}, transport.ErrSession},
 		{"a refusal", [][]byte{challenge, appendVerdict(nil, verdictRefused, zero)}, transport.ErrSession},
 		{"no verdict there is", [][]byte{challenge, appendVerdict(nil, 7, zero)}, transport.ErrProtocol},
+		{"a crowd by an impostor", [][]byte{challenge, appendWhy(appendVerdict(nil, verdictCrowded, zero), io.EOF)}, transport.ErrSession},
 		{"an early end", [][]byte{challenge[:9]}, io.ErrUnexpectedEOF},
 	} {
 		if err := exchange(t, transport.Session{}, sizes, c.answers...); !errors.Is(err, c.want) {
@@ -78,7 +79,7 @@ func TestReplay(t *testing.T) {
 	admitted := make(chan error, 1)
 	var sent []byte
 	go func() {
-		_, err := testShake.Admit(recorder{server, &sent}, sessions)
+		_, err := testShake.Admit(recorder{server, &sent}, sessions, anyone)
 		admitted <- err
 	}()
 	if err := errors.Join(testShake.Authenticate(client, s), <-admitted); err != nil {
@@ -92,7 +93,7 @@ func TestReplay(t *testing.T) {
 		client.Write(sent[helloSize:])
 		io.Copy(io.Discard, client)
 	}()
-	if _, err := testShake.Admit(server, sessions); !errors.Is(err, transport.ErrSession) {
+	if _, err := testShake.Admit(server, sessions, anyone); !errors.Is(err, transport.ErrSession) {
 		t.Errorf("a replay: %v", err)
 	}
 	server.Close()
@@ -114,7 +115,7 @@ func (r recorder) Read(b []byte) (int, error) {
 func TestVersionIsTold(t *testing.T) {
 	client, server := net.Pipe()
 	go func() {
-		testShake.Admit(server, transporttest.NewSessions())
+		testShake.Admit(server, transporttest.NewSessions(), anyone)
 		server.Close()
 	}()
 	hello := testShake.appendHello(nil, hello{})

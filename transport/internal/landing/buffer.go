@@ -20,25 +20,35 @@ const (
 
 var pools [maxShift - minShift + 1]sync.Pool
 
-// Buffer is host memory on loan from the pools.
+// Buffer is host memory on loan from the pools: a [transport.Buffer].
 type Buffer struct {
 	// B is as long as the buffer is large: at least what was asked for. It is
 	// Raw without the room around it.
 	B, Raw []byte
 	class  int
+	n      int // what was asked for
 }
+
+func classOf(n int) int { return max(bits.Len(uint(max(n, 1)-1)), minShift) - minShift }
+
+// BufferSize is how large GetBuffer(n) is, in bytes.
+func BufferSize(n int) int { return 1 << (classOf(n) + minShift) }
 
 // GetBuffer returns a buffer of at least n bytes, at most [Largest]. Its
 // content is whatever its last user left there.
 func GetBuffer(n int) *Buffer {
-	class := max(bits.Len(uint(max(n, 1)-1)), minShift) - minShift
+	class := classOf(n)
 	if b, ok := pools[class].Get().(*Buffer); ok {
+		b.n = n
 		return b
 	}
-	size := 1 << (class + minShift)
+	size := BufferSize(n)
 	raw := make([]byte, Room+size+Room)
-	return &Buffer{B: raw[Room:][:size:size], Raw: raw, class: class}
+	return &Buffer{B: raw[Room:][:size:size], Raw: raw, class: class, n: n}
 }
 
-// Put gives the buffer back. Nothing may use it afterwards.
-func (b *Buffer) Put() { pools[b.class].Put(b) }
+// Bytes is as many of the buffer's as were asked for.
+func (b *Buffer) Bytes() []byte { return b.B[:b.n:b.n] }
+
+// Release gives the buffer back. Nothing may use it afterwards.
+func (b *Buffer) Release() { pools[b.class].Put(b) }

@@ -2,8 +2,9 @@
 // transports that pass through this host's memory share: where the bytes are
 // put first, and how they get from there to where the device sees them.
 //
-// It owns the pooled host buffers and the set of attached memories. It never
-// touches a connection, and calls no Done.
+// It owns the pooled host buffers, those of plain reads and who waits for them
+// ([Read]), and the set of attached memories. It never touches a connection, and
+// completes no request but a plain read.
 //
 // Locking: a [Pad] belongs to whoever runs the request and has no lock of its
 // own. [Set] may be used concurrently.
@@ -15,7 +16,7 @@ import "hbmfs/transport"
 // [Pad.Commit]; or [Pad.Abort] if the payload did not come. It is reused, so
 // that a request costs no allocation.
 type Pad struct {
-	dst     transport.Span
+	req     Request
 	staging *Buffer
 	done    func(error)
 	copied  func(error)
@@ -31,22 +32,22 @@ func (p *Pad) Init(done func(error)) {
 	p.visible = p.onVisible
 }
 
-// Begin returns where to put the payload of dst: the destination itself where
-// the CPU can touch it, otherwise a host buffer. dst must have been checked.
-func (p *Pad) Begin(dst transport.Span) []byte {
-	p.dst = dst
-	if b := dst.Mem.Bytes(); b != nil {
-		return b[dst.Off : dst.Off+dst.Len : dst.Off+dst.Len]
+// Begin returns where to put the payload of r: the destination itself where the
+// CPU can touch it, otherwise a host buffer. r must have been checked.
+func (p *Pad) Begin(r Request) []byte {
+	p.req = r
+	if b := r.Mapped(); b != nil {
+		return b
 	}
-	p.staging = GetBuffer(int(dst.Len))
-	return p.staging.B[:dst.Len]
+	p.staging = GetBuffer(int(r.Dst.Len))
+	return p.staging.B[:r.Dst.Len]
 }
 
 // Staged reports whether the payload passes through a host buffer.
 func (p *Pad) Staged() bool { return p.staging != nil }
 
 // Revoked reports whether the owner has taken the destination's memory back.
-func (p *Pad) Revoked() bool { return Revoked(p.dst.Mem) }
+func (p *Pad) Revoked() bool { return p.req.Revoked() }
 
 // Commit takes the payload from where Begin said to where the device sees it,
 // and then calls done. The error wraps [transport.ErrRevoked] if the memory was
@@ -56,17 +57,18 @@ func (p *Pad) Commit() {
 	case p.Revoked():
 		p.finish(transport.ErrRevoked)
 	case p.staging != nil:
-		p.dst.Mem.CopyIn(p.dst.Off, p.staging.B[:p.dst.Len], p.copied)
+		dst := p.req.Dst
+		dst.Mem.CopyIn(dst.Off, p.staging.B[:dst.Len], p.copied)
 	default:
-		p.dst.Mem.Visible(p.visible)
+		p.req.Visible(p.visible)
 	}
 }
 
 // Abort forgets the payload; done is not called.
 func (p *Pad) Abort() {
-	p.dst = transport.Span{}
+	p.req = Request{}
 	if p.staging != nil {
-		p.staging.Put()
+		p.staging.Release()
 		p.staging = nil
 	}
 }
@@ -76,7 +78,7 @@ func (p *Pad) onCopied(err error) {
 		p.finish(err)
 		return
 	}
-	p.dst.Mem.Visible(p.visible)
+	p.req.Visible(p.visible)
 }
 
 func (p *Pad) onVisible(err error) {

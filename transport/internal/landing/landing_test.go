@@ -22,32 +22,34 @@ func TestBuffers(t *testing.T) {
 		if reflect.ValueOf(b.B).Pointer()%4096 != 0 {
 			t.Errorf("asked for %d: not aligned to pages", n)
 		}
-		b.Put()
+		b.Release()
 	}
 }
 
 func TestAttachTwice(t *testing.T) {
 	var s Set
 	dev := transporttest.NewFakeDevice(t, 8)
-	a, err := s.Attach(dev)
+	a, err := s.Attach(dev, transport.Plan{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Attach(dev); err == nil {
+	if _, err := s.Attach(dev, transport.Plan{}); err == nil {
 		t.Error("attached twice")
 	}
 	a.Close()
-	if _, err := s.Attach(dev); err != nil {
+	if _, err := s.Attach(dev, transport.Plan{}); err != nil {
 		t.Errorf("attached again: %v", err)
 	}
 	dev.Revoke()
-	if err := s.Check(transport.Span{Mem: dev, Len: 8}); !errors.Is(err, transport.ErrRevoked) {
+	if err := s.Check(into(transport.Span{Mem: dev, Len: 8})); !errors.Is(err, transport.ErrRevoked) {
 		t.Errorf("check of revoked memory: %v", err)
 	}
-	if _, err := s.Attach(transporttest.NewFakeDevice(t, 8)); err != nil {
+	if _, err := s.Attach(transporttest.NewFakeDevice(t, 8), transport.Plan{}); err != nil {
 		t.Error(err)
 	}
 }
+
+func into(dst transport.Span) Request { return Request{Request: &transport.Request{Dst: dst}} }
 
 // TestPadIsReused takes payloads to both kinds of memory, one after the other.
 func TestPadIsReused(t *testing.T) {
@@ -55,9 +57,9 @@ func TestPadIsReused(t *testing.T) {
 	done := make(chan error, 1)
 	p.Init(func(err error) { done <- err })
 	file := transporttest.NewSource().Add(1, 4096)
-	dev, host := transporttest.NewFakeDevice(t, 4096), make(transport.HostMemory, 4096)
+	dev, host := transporttest.NewFakeDevice(t, 4096), transporttest.NewMapped(4096)
 	for range 3 {
-		transporttest.Fill(p.Begin(transport.Span{Mem: dev, Off: 8, Len: 100}), file, 0)
+		transporttest.Fill(p.Begin(into(transport.Span{Mem: dev, Off: 8, Len: 100})), file, 0)
 		if !p.Staged() {
 			t.Error("not staged")
 		}
@@ -65,14 +67,20 @@ func TestPadIsReused(t *testing.T) {
 		if err := errors.Join(<-done, transporttest.Check(dev.Read(8, 100), file, 0)); err != nil {
 			t.Fatal(err)
 		}
-		p.Begin(transport.Span{Mem: dev, Len: 100})
+		p.Begin(into(transport.Span{Mem: dev, Len: 100}))
 		p.Abort()
-		transporttest.Fill(p.Begin(transport.Span{Mem: host, Off: 8, Len: 100}), file, 0)
+		transporttest.Fill(p.Begin(into(transport.Span{Mem: host, Off: 8, Len: 100})), file, 0)
 		if p.Staged() {
 			t.Error("staged")
 		}
 		p.Commit()
-		if err := errors.Join(<-done, transporttest.Check(host[8:108], file, 0)); err != nil {
+		if err := errors.Join(<-done, transporttest.Check((*host)[8:108], file, 0)); err != nil {
+			t.Fatal(err)
+		}
+		plain := make([]byte, 100)
+		transporttest.Fill(p.Begin(Request{Request: &transport.Request{Dst: transport.Span{Len: 100}}, Host: plain}), file, 8)
+		p.Commit()
+		if err := errors.Join(<-done, transporttest.Check(plain, file, 8)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,56 +8,60 @@ import (
 	"sync/atomic"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/landing"
 )
-
-// overhead is what a request weighs beside its bytes when connections are
-// compared.
-const overhead = 16 << 10
-
-// Carrier is what a transport does on one of its connections.
-type Carrier interface {
-	// Add takes r if it can, by [Conn.Next] and [Conn.Issue], and encodes it.
-	Add(r *transport.Request) Addition
-	// Flush sends what was added, unless someone is at it already. It must not
-	// wait for the peer.
-	Flush()
-	// Receive takes what the peer sends until the connection ends, and returns
-	// why it did. The error wraps [transport.ErrConnLost]. It is called once,
-	// on the lane's goroutine.
-	Receive() error
-	// Kill ends the connection because of err, from any goroutine: Receive then
-	// returns.
-	Kill(err error)
-	// Retire ends all requests that wait for the peer, and closes what the
-	// connection has. It is called once, after Receive or in its place. err is
-	// why, unless the connection was killed before.
-	Retire(err error)
-}
-
-// Addition is what became of a request that a connection was to take.
-type Addition int
 
 const (
-	Added Addition = iota
-	NoCredit
-	Refused // the connection is ending
+	// overhead is what a request weighs beside its bytes when connections are
+	// compared.
+	overhead = 16 << 10
+	// kept is the part of a connection's credits that each kind of request finds,
+	// however many of the others wait.
+	kept = 1. / 8
 )
+
+// Kinds of requests: reads into memory are neither of these.
+const (
+	plain = 1 + iota
+	call
+	kinds
+)
+
+func kindOf(r landing.Request) int {
+	switch {
+	case r.Plain():
+		return plain
+	case r.Call != nil:
+		return call
+	}
+	return 0
+}
 
 // Conn is what all transports' connections have: credits, and the account of
 // what is under way. A transport's connection embeds it. Each request takes a
-// slot, from [Conn.Issue] to [Conn.Finish]; what a slot holds is the transport's.
+// slot, from [Carrier.Place] to [Conn.Finish]; what a slot holds is the
+// transport's. Until the peer has answered, that is the lane's goroutine's.
 type Conn struct {
 	link     *Link
 	carrier  Carrier
 	load     atomic.Int64  // bytes asked for, with overhead
 	progress atomic.Uint64 // bytes that came
 	stall    stall         // the watchdog's own
+	shut     sync.Once     // down
+	held     atomic.Bool   // completions are told of together, when the lane's goroutine is to wait
+	kept     int           // credits for requests of each kind
 
-	Mu      sync.Mutex // guards what follows, and what the transport puts under it
+	mu      sync.Mutex // guards what follows
 	free    []uint16   // slots
+	taken   [kinds]int // how many slots each kind of request has
 	marks   []mark     // of slots
 	answers uint64     // that came whole
 	broken  error      // why nothing more is taken
+	half    int        // that requests are placed in
+	placed  bool       // some are there
+	sending bool       // someone sends, and will send what is placed
+	quiet   *sync.Cond // no one sends any more
+	ended   completions
 }
 
 // mark is when a slot's request was issued, by three clocks of its connection.
@@ -67,42 +71,47 @@ type mark struct {
 	progress uint64
 	answers  uint64
 	weight   int64
+	kind     int
 }
 
 // Init readies the connection for depth requests at a time.
 func (c *Conn) Init(l *Link, carrier Carrier, depth int) {
 	c.link, c.carrier = l, carrier
+	c.quiet = sync.NewCond(&c.mu)
 	c.free, c.marks = make([]uint16, depth), make([]mark, depth)
+	c.kept = int(kept * float64(depth))
 	for i := range c.free {
 		c.free[i] = uint16(depth - 1 - i)
 	}
 }
 
-// Next returns the slot that Issue will give, or why there is none. Mu is held.
-func (c *Conn) Next() (slot int, a Addition) {
-	switch n := len(c.free); {
-	case c.broken != nil:
-		return 0, Refused
-	case n == 0:
-		return 0, NoCredit
-	default:
-		return int(c.free[n-1]), Added
+// room is how many more requests of a kind there are credits for. mu is held.
+func (c *Conn) room(kind int) int {
+	n := len(c.free)
+	for k, taken := range c.taken {
+		if k != kind {
+			n -= max(c.kept-taken, 0)
+		}
 	}
+	return n
 }
 
-// Issue gives r the slot that Next returned. Mu was held since.
-func (c *Conn) Issue(r *transport.Request) {
-	last := len(c.free) - 1
-	m := &c.marks[c.free[last]]
-	c.free = c.free[:last]
-	*m = mark{true, c.link.ticks.Load(), c.progress.Load(), c.answers, r.Dst.Len + overhead}
-	c.load.Add(m.weight)
+// issue marks a slot's request, whose weight is bytes with overhead. mu is held.
+func (c *Conn) issue(slot uint16, weight int64, kind int) {
+	c.marks[slot] = mark{true, c.link.ticks.Load(), c.progress.Load(), c.answers, weight, kind}
+	c.taken[kind]++
+	c.load.Add(weight)
 	c.link.inFlight.Add(1)
 	c.link.taken.Add(1)
 }
 
-// Waiting reports whether the peer owes the slot's answer. Mu is held.
-func (c *Conn) Waiting(slot int) bool { return c.marks[slot].waiting }
+// Waiting reports whether the peer owes the slot's answer. To the lane's
+// goroutine, which ends that, the slot's content is safe then.
+func (c *Conn) Waiting(slot int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.marks[slot].waiting
+}
 
 // Progressed counts n bytes that came.
 func (c *Conn) Progressed(n int) { c.progress.Add(uint64(n)) }
@@ -110,8 +119,8 @@ func (c *Conn) Progressed(n int) { c.progress.Add(uint64(n)) }
 // Answered ends the slot's wait for the peer, whose answer is here whole, or
 // won't come. The slot stays taken.
 func (c *Conn) Answered(slot int) {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	m := &c.marks[slot]
 	m.waiting = false
 	c.answers++
@@ -121,34 +130,71 @@ func (c *Conn) Answered(slot int) {
 // Finish gives the slot's credit back and ends its request. It must be Answered.
 // No lock may be held.
 func (c *Conn) Finish(slot int, r *transport.Request, res transport.Result) {
-	c.Mu.Lock()
+	c.mu.Lock()
 	c.free = append(c.free, uint16(slot))
-	c.Mu.Unlock()
-	c.link.done(r, res)
-}
-
-// Break has nothing more be taken, because of err, and reports whether this is
-// the first reason. Mu is held.
-func (c *Conn) Break(err error) bool {
-	if c.broken != nil {
-		return false
+	c.taken[c.marks[slot].kind]--
+	c.ended.add(r, res)
+	c.mu.Unlock()
+	c.link.freed()
+	if !c.held.Load() {
+		c.deliver()
 	}
-	c.broken = err
-	return true
 }
 
-// Broken is why nothing more is taken, nil while it is. Mu is held.
-func (c *Conn) Broken() error { return c.broken }
+// Hold has completions wait for Deliver. The lane's goroutine calls it when it has
+// received something.
+func (c *Conn) Hold() { c.held.Store(true) }
+
+// Deliver tells of the requests that ended since Hold. The lane's goroutine calls
+// it before it waits for the peer.
+func (c *Conn) Deliver() {
+	if c.held.Swap(false) {
+		c.deliver()
+	}
+}
+
+// deliver tells of all requests that ended, unless someone is at it already: then
+// that one does.
+func (c *Conn) deliver() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.ended.delivering && len(c.ended.new) > 0 {
+		batch := c.ended.begin()
+		c.mu.Unlock()
+		c.link.complete(batch)
+		c.mu.Lock()
+		c.ended.end(batch)
+	}
+}
+
+// completions are what is to be told of, in two halves: while one is, the other
+// grows.
+type completions struct {
+	new, spare []transport.Completion
+	delivering bool
+}
+
+func (e *completions) add(r *transport.Request, res transport.Result) {
+	e.new = append(e.new, transport.Completion{Request: r, Result: res})
+}
+
+func (e *completions) begin() []transport.Completion {
+	batch := e.new
+	e.new, e.delivering = e.spare, true
+	return batch
+}
+
+func (e *completions) end(batch []transport.Completion) {
+	clear(batch)
+	e.spare, e.delivering = batch[:0], false
+}
 
 // Unanswered yields the slots that wait for the peer, for Retire: each must be
 // Answered and finished.
 func (c *Conn) Unanswered() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for slot := range c.marks {
-			c.Mu.Lock()
-			waiting := c.Waiting(slot)
-			c.Mu.Unlock()
-			if waiting && !yield(slot) {
+			if c.Waiting(slot) && !yield(slot) {
 				return
 			}
 		}

@@ -54,11 +54,21 @@ func (l *Link) Undo() {
 	l.inFlight.Done()
 }
 
-// done ends a request. No lock may be held.
-func (l *Link) done(r *transport.Request, res transport.Result) {
-	l.count(res.Err, r.Dst.Len)
-	r.Done(res)
-	l.inFlight.Done()
+// complete ends requests. No lock may be held.
+func (l *Link) complete(done []transport.Completion) {
+	for i := range done {
+		l.count(done[i].Err, payload(done[i].Request))
+	}
+	transport.Complete(done)
+	l.inFlight.Add(-len(done))
+}
+
+// payload is how many bytes r brought, if it succeeded.
+func payload(r *transport.Request) int64 {
+	if r.Call != nil {
+		return int64(len(r.Call.Answer))
+	}
+	return r.Dst.Len
 }
 
 func (l *Link) count(err error, n int64) {

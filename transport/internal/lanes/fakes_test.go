@@ -10,6 +10,8 @@ import (
 	"go.uber.org/goleak"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/landing"
+	"hbmfs/transport/transporttest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,7 +25,9 @@ const (
 // has it answered.
 type fakeConn struct {
 	Conn
-	reqs    [fakeDepth]*transport.Request // guarded by Mu
+	reqs    [fakeDepth]*transport.Request
+	placed  [2]int
+	chained int // requests that were placed so
 	flushes atomic.Int32
 	killed  chan struct{}
 	retired atomic.Int32
@@ -35,38 +39,30 @@ func newFake(l *Link) *fakeConn {
 	return c
 }
 
-func (c *fakeConn) Add(r *transport.Request) Addition {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
-	i, a := c.Next()
-	if a == Added {
-		c.Issue(r)
-		c.reqs[i] = r
+func (c *fakeConn) Place(slot, half int, r landing.Request) bool {
+	c.reqs[slot] = r.Request
+	c.placed[half]++
+	if r.Chained {
+		c.chained++
 	}
-	return a
+	return true
 }
 
-func (c *fakeConn) Flush() { c.flushes.Add(1) }
+func (c *fakeConn) Send(half int) error {
+	c.flushes.Add(1)
+	c.placed[half] = 0
+	return nil
+}
 
 func (c *fakeConn) Receive() error {
 	<-c.killed
 	return transport.ErrConnLost
 }
 
-func (c *fakeConn) Kill(err error) {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
-	if c.Break(err) {
-		close(c.killed)
-	}
-}
+func (c *fakeConn) Shutdown() { close(c.killed) }
 
 func (c *fakeConn) Retire(err error) {
-	c.Kill(err)
 	c.retired.Add(1)
-	c.Mu.Lock()
-	err = c.Broken()
-	c.Mu.Unlock()
 	for i := range c.Unanswered() {
 		c.answer(i, err)
 	}
@@ -101,7 +97,7 @@ type fakeLink struct {
 func newLink(t testing.TB, n int) *fakeLink {
 	l := &fakeLink{refuse: func(context.Context, int32) error { return nil }}
 	l.Init(Config{
-		Name: "fake", MaxLen: fakeMax, Session: transport.Session{Addr: "nowhere:1", Connections: n, Timeout: time.Hour},
+		Name: "fake", Plan: transport.Plan{MaxLen: fakeMax}, Session: transport.Session{Addr: "nowhere:1", Connections: n, Timeout: time.Hour},
 		Dial: func(ctx context.Context) (*Conn, error) {
 			if err := l.refuse(ctx, l.dials.Add(1)); err != nil {
 				return nil, err
@@ -110,9 +106,13 @@ func newLink(t testing.TB, n int) *fakeLink {
 		},
 		Ended: func() { l.ended.Add(1) },
 	})
+	l.mems.Attach(fakeMem, l.cfg.Plan)
 	t.Cleanup(func() { l.Close() })
 	return l
 }
+
+// fakeMem is attached to each fakeLink, and never written to.
+var fakeMem = transporttest.NewMapped(fakeMax + 1)
 
 func (l *fakeLink) make() *fakeConn {
 	c := newFake(&l.Link)
@@ -142,12 +142,11 @@ func (l *fakeLink) conn(lane int) *fakeConn {
 
 // requests are for that many bytes each, and tell ended how they end.
 func requests(ended chan<- error, sizes ...int64) []*transport.Request {
-	mem := make(transport.HostMemory, fakeMax+1)
 	reqs := make([]*transport.Request, len(sizes))
 	for i, n := range sizes {
 		reqs[i] = &transport.Request{
-			Dst:  transport.Span{Mem: mem, Len: n},
-			Done: func(res transport.Result) { ended <- res.Err },
+			Dst: transport.Span{Mem: fakeMem, Len: n},
+			To:  transporttest.Done(func(res transport.Result) { ended <- res.Err }),
 		}
 	}
 	return reqs

@@ -59,7 +59,7 @@ func (l *Link) open(ctx context.Context) error {
 		l.cancel()
 		var retiring sync.WaitGroup
 		for c := range l.up {
-			retiring.Go(func() { c.carrier.Retire(err) })
+			retiring.Go(func() { c.End(err) })
 		}
 		retiring.Wait()
 	}
@@ -98,7 +98,7 @@ func (ln *lane) run(l *Link) {
 		if l.ended() == nil {
 			l.lost.Add(1)
 		}
-		c.carrier.Retire(err)
+		c.End(err)
 		if c.progress.Load() > 0 {
 			backoff = minBackoff
 		}
@@ -141,7 +141,9 @@ func (ln *lane) adopt(l *Link, c *Conn) bool {
 	}
 	l.mu.Unlock()
 	if end != nil {
-		c.carrier.Retire(end)
+		c.End(end)
+	} else {
+		l.freed()
 	}
 	return end == nil
 }

@@ -1,7 +1,8 @@
 // Package lanes is the client's side of a link, as far as it is the same for all
 // transports that go by connections: a fixed number of them, of which each has a
-// lane. It decides which request goes by which connection, replaces those that
-// are lost, gives up those whose peer stalls, and counts.
+// lane. It decides which request goes by which connection, has plain reads wait
+// for a credit, replaces connections that are lost, gives up those whose peer
+// stalls, and counts.
 //
 // A transport's link embeds [Link], its connection embeds [Conn] and is a
 // [Carrier]. This package never does I/O and knows no frame. It issues no
@@ -10,11 +11,12 @@
 //
 // # Locking
 //
-// Conn.Mu guards a connection's slots, both this package's and the transport's
-// part of them; Link.mu guards the link's end and why dialling fails. Neither is
-// held over I/O, or while Done, a method of a Memory, or one of a Carrier is
-// called, and neither is taken while the other is held. One goroutine a lane
-// calls Receive.
+// Conn.mu guards a connection's credits and what is to be sent, and is held while
+// [Carrier.Place] is called; Link.mu guards the link's end and why dialling fails.
+// Neither is held over I/O, or while a completer, a method of a Memory, or another of a
+// Carrier is called, and neither is taken while the other is held. One goroutine
+// a lane calls Receive; what a slot holds is its own from when the peer is asked
+// until it has answered.
 package lanes
 
 import (
@@ -38,7 +40,7 @@ const defaultTimeout = 30 * time.Second
 type Config struct {
 	Name    string // of the transport, for errors
 	Session transport.Session
-	MaxLen  int64 // the largest request, in bytes
+	Plan    transport.Plan // for all memory, unless the transport's own Attach says otherwise
 	// Dial opens one connection and proves the session on it. An error that
 	// wraps [transport.ErrSession] ends the link; one that wraps neither that
 	// nor [transport.ErrProtocol] becomes [transport.ErrConnLost].
@@ -58,13 +60,15 @@ type Link struct {
 	cancel  context.CancelFunc
 	workers sync.WaitGroup // lanes, the watchdog, and what Go started
 	ticks   atomic.Uint32  // the watchdog's clock
+	hungry  atomic.Int32   // plain reads that wait for a credit
+	credit  chan struct{}  // capacity 1: tells one of them to look again
 	counters
 
 	mu      sync.Mutex // guards what follows
 	end     error      // why the link is of no more use
 	refused error      // why the latest attempt to replace a connection failed
 
-	inFlight sync.WaitGroup // requests not done; added to under mu or Conn.Mu, before the end
+	inFlight sync.WaitGroup // requests not done; added to under mu or Conn.mu, before the end
 }
 
 // Init readies the link, without a connection.
@@ -73,6 +77,7 @@ func (l *Link) Init(cfg Config) {
 		cfg.Session.Timeout = defaultTimeout
 	}
 	l.cfg, l.Session = cfg, cfg.Session
+	l.credit = make(chan struct{}, 1)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 }
 
@@ -81,11 +86,14 @@ func (l *Link) Attach(_ context.Context, mem transport.Memory) (transport.Attach
 	if err := l.ended(); err != nil {
 		return nil, err
 	}
-	return l.mems.Attach(mem)
+	return l.mems.Attach(mem, l.cfg.Plan)
 }
 
 // Failure says what failed, and on what.
 func (l *Link) Failure(r *transport.Request, err error) error {
+	if r.Call != nil {
+		return fmt.Errorf("%s %s: call of %d bytes: %w", l.cfg.Name, l.Session.Addr, len(r.Call.Ask), err)
+	}
 	return fmt.Errorf("%s %s: %d bytes at %d of file %d: %w", l.cfg.Name, l.Session.Addr, r.Dst.Len, r.Off, r.File.Handle, err)
 }
 
@@ -141,6 +149,6 @@ func (l *Link) stop(err error) {
 		l.cfg.Ended()
 	}
 	for c := range l.up {
-		c.carrier.Kill(err)
+		c.Kill(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/landing"
 	"hbmfs/transport/transporttest"
 )
 
@@ -45,9 +46,7 @@ func TestOutOfCredits(t *testing.T) {
 		t.Errorf("took %d with a credit back: %v", n, err)
 	}
 	c.answer(3, nil)
-	c.Mu.Lock()
-	c.Break(transport.ErrConnLost) // but the lane's goroutine does not know yet
-	c.Mu.Unlock()
+	c.fail(transport.ErrConnLost) // but the lane's goroutine does not know yet
 	if n, err := l.Submit(requests(ended, 1)); n != 0 || err != nil {
 		t.Errorf("took %d, the other connection has no credit: %v", n, err)
 	}
@@ -58,27 +57,24 @@ func TestOutOfCredits(t *testing.T) {
 	if st := l.Stats(); st.Waits != 3 {
 		t.Errorf("%d waits", st.Waits)
 	}
-	close(c.killed)
+	c.Kill(nil)
 }
 
 // TestNoneUp submits to a link with no connection that takes anything.
 func TestNoneUp(t *testing.T) {
 	l := connected(t, 1)
 	c := l.conn(0)
-	c.Mu.Lock()
-	c.Break(transport.ErrConnLost)
-	c.Mu.Unlock()
+	c.fail(transport.ErrConnLost)
 	if n, err := l.Submit(requests(nil, 1)); n != 0 || !errors.Is(err, transport.ErrConnLost) {
 		t.Errorf("took %d: %v", n, err)
 	}
-	close(c.killed)
 }
 
 // TestBadRequests are taken, and end with what is wrong with them; Submit may be
-// called with a lock held that Done takes.
+// called with a lock held that the completer takes.
 func TestBadRequests(t *testing.T) {
 	l := connected(t, 1)
-	ended := make(chan error) // Done waits until Submit has returned
+	ended := make(chan error) // the completer waits until Submit has returned
 	bad := requests(ended, 1, 1, fakeMax+1, 1)
 	bad[0].Off = -1
 	bad[1].Off = 1<<63 - 1
@@ -130,11 +126,11 @@ func TestSlotsAreApart(t *testing.T) {
 		t.Fatalf("slots %v", got)
 	}
 	c.Answered(1)
-	if a := c.Add(requests(ended, 1)[0]); a != NoCredit {
+	if a := c.Add(landing.Request{Request: requests(ended, 1)[0]}); a != NoCredit {
 		t.Errorf("a slot was given away whose payload is landing: %d", a)
 	}
 	c.Finish(1, c.reqs[1], transport.Result{})
-	if a := c.Add(requests(ended, 1)[0]); a != Added || c.asked() != 4 {
+	if a := c.Add(landing.Request{Request: requests(ended, 1)[0]}); a != Added || c.asked() != 4 {
 		t.Errorf("the slot is not free: %d", a)
 	}
 }
@@ -143,7 +139,7 @@ func TestRequestsDoNotAllocate(t *testing.T) {
 	l := connected(t, 4)
 	reqs := requests(nil, 1, 1, 1, 1)
 	for _, r := range reqs {
-		r.Done = func(transport.Result) {}
+		r.To = transporttest.Done(func(transport.Result) {})
 	}
 	allocs := testing.AllocsPerRun(100, func() {
 		if n, err := l.Submit(reqs); n != len(reqs) {
@@ -161,7 +157,7 @@ func TestRequestsDoNotAllocate(t *testing.T) {
 func BenchmarkSubmit(b *testing.B) {
 	l := connected(b, 4)
 	reqs := requests(nil, 1)
-	reqs[0].Done = func(transport.Result) {}
+	reqs[0].To = transporttest.Done(func(transport.Result) {})
 	b.ReportAllocs()
 	for b.Loop() {
 		l.Submit(reqs)

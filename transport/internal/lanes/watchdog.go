@@ -57,7 +57,7 @@ func (c *Conn) look(now, limit uint32) {
 		c.stall.looks++
 	}
 	if c.stall.looks > limit || starved {
-		c.carrier.Kill(fmt.Errorf("%w: %w: %d requests without an answer, time-out %v",
+		c.Kill(fmt.Errorf("%w: %w: %d requests without an answer, time-out %v",
 			transport.ErrConnLost, transport.ErrStalled, waiting, c.link.Session.Timeout))
 	}
 }
@@ -65,8 +65,8 @@ func (c *Conn) look(now, limit uint32) {
 // owed returns how many answers the peer owes, and whether one of them for more
 // than limit ticks without a good reason.
 func (c *Conn) owed(now uint32, progress uint64, limit uint32) (waiting int, starved bool) {
-	c.Mu.Lock()
-	defer c.Mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for i := range c.marks {
 		m := &c.marks[i]
 		if !m.waiting {

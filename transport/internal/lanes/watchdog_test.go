@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/internal/landing"
 )
 
 // TestOverdue has a connection that owes one answer, and brings bytes and other
@@ -28,7 +29,7 @@ func TestOverdue(t *testing.T) {
 		c := newFake(&l.Link)
 		c.Progressed(1)
 		ended := make(chan error, 1)
-		c.Add(requests(ended, 0)[0])
+		c.Add(landing.Request{Request: requests(ended, 0)[0]})
 		now := uint32(0)
 		for c.broken == nil && now < never {
 			now = l.ticks.Add(1)
@@ -39,7 +40,7 @@ func TestOverdue(t *testing.T) {
 		if now != k.killed || k.killed != never && !errors.Is(c.broken, transport.ErrStalled) {
 			t.Errorf("%s: given up at look %d for %v", k.what, now, c.broken)
 		}
-		c.Retire(transport.ErrConnLost)
+		c.End(transport.ErrConnLost)
 		<-ended
 	}
 }

@@ -1,14 +1,17 @@
 package serving
 
 import (
+	"context"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"hbmfs/transport"
 	"hbmfs/transport/internal/frame"
+	"hbmfs/transport/limits"
 	"hbmfs/transport/transporttest"
 )
 
@@ -31,24 +34,26 @@ func (p pipe) Close() { p.Conn.Close() }
 type served struct {
 	*Conn
 	client, server net.Conn
+	limit          *limits.Limit
 	ended          chan error
 }
 
-func run(source transport.Source) served {
+func run(source transport.Source) served { return runIn(source, transporttest.Ample().Staging) }
+
+func runIn(source transport.Source, staged *limits.Limit) served {
 	client, server := net.Pipe()
-	s := served{NewConn(server, pipe{server}, source), client, server, make(chan error, 1)}
+	s := served{NewConn(context.Background(), server, pipe{server}, transport.Admission{Source: source, Client: "client"}, staged), client, server, staged, make(chan error, 1)}
 	go func() { s.ended <- s.Run() }()
 	return s
 }
 
-// end waits for the Conn's end, and fails the test unless all of its staging
-// budget is back.
+// end waits for the Conn's end, and fails the test unless nothing is staged then.
 func (s served) end(t *testing.T) {
 	t.Helper()
 	s.client.Close()
 	<-s.ended
-	if !s.budget.TryAcquire(stagingLimit) {
-		t.Error("some of the staging budget is lost")
+	if n := s.limit.Used(); n != 0 {
+		t.Errorf("%d bytes are still staged", n)
 	}
 }
 
@@ -120,6 +125,19 @@ func TestDepth(t *testing.T) {
 	}
 }
 
+// TestEndEndsReads has a client leave while its storage stalls for ever.
+func TestEndEndsReads(t *testing.T) {
+	source := transporttest.NewSource()
+	file := source.Add(1, 4096)
+	stalled := source.Hold(1)
+	s := run(source)
+	for range maxWorkers + maxQueued {
+		s.client.Write(frame.Request{File: file, Length: 4096}.Append(nil))
+	}
+	<-stalled.Reached()
+	s.end(t)
+}
+
 // countingSource is a fake storage that keeps reads until its gate opens.
 type countingSource struct {
 	gate, full chan struct{}
@@ -127,10 +145,11 @@ type countingSource struct {
 	now, most  atomic.Int32
 }
 
-func (s *countingSource) Read(_ transport.FileRef, _ int64, dst []byte, wait bool) error {
-	if !wait {
-		return transport.ErrWouldBlock
-	}
+func (s *countingSource) TryRead(transport.FileRef, int64, []byte) error {
+	return transport.ErrWouldBlock
+}
+
+func (s *countingSource) Read(_ context.Context, _ transport.FileRef, _ int64, dst []byte) error {
 	n := s.now.Add(1)
 	defer s.now.Add(-1)
 	for most := s.most.Load(); n > most && !s.most.CompareAndSwap(most, n); most = s.most.Load() {
@@ -141,4 +160,60 @@ func (s *countingSource) Read(_ transport.FileRef, _ int64, dst []byte, wait boo
 	<-s.gate
 	clear(dst)
 	return nil
+}
+
+func (*countingSource) Call(_ context.Context, ask, dst []byte) (int, error) {
+	return copy(dst, ask), nil
+}
+
+// TestDeafClientsHoldUpThemselves: clients that ask for all they can and never read
+// stage no more than they may, and another's reads go on.
+func TestDeafClientsHoldUpThemselves(t *testing.T) {
+	source := transporttest.NewSource()
+	file := source.Add(1, 1<<24)
+	source.Chill(1) // so that workers stage it while the reader is held up
+	const all = 64 << 20
+	staged := transporttest.Bounds(1, all).Staging
+	ask := func(s served, n int) {
+		for i := range n {
+			r := frame.Request{ID: uint64(i), File: file, Length: 1 << 20}
+			if _, err := s.client.Write(r.Append(nil)); err != nil {
+				return
+			}
+		}
+	}
+	var deafs []served
+	defer func() {
+		for _, s := range deafs { // one that waits to stage does not see its client leave
+			s.client.Close()
+		}
+		for _, s := range deafs {
+			<-s.ended
+		}
+	}()
+	for range 8 {
+		deaf := runIn(source, staged)
+		go ask(deaf, 100)
+		deafs = append(deafs, deaf)
+	}
+	for staged.Used() < all/2 {
+		time.Sleep(time.Millisecond)
+	}
+	client, server := net.Pipe()
+	other := NewConn(t.Context(), server, pipe{server}, transport.Admission{Source: source, Client: "other"}, staged)
+	ended := make(chan error, 1)
+	go func() { ended <- other.Run() }()
+	go client.Write(frame.Request{ID: 1, File: file, Off: 4096, Length: 1 << 20}.Append(nil))
+	got := make([]byte, frame.ReplySize+1<<20)
+	if _, err := io.ReadFull(client, got); err != nil {
+		t.Fatal(err)
+	}
+	if err := transporttest.Check(got[frame.ReplySize:], file, 4096); err != nil {
+		t.Error(err)
+	}
+	if n := staged.Used(); n > all/2+1<<20 {
+		t.Errorf("%d bytes are staged", n)
+	}
+	client.Close()
+	<-ended
 }

@@ -1,89 +1,81 @@
 package serving
 
 import (
+	"slices"
 	"sync"
-	"time"
 )
 
-// WriteTimeout is how long a client may take to accept what one [Carrier.Write]
-// brings; then it is taken for dead.
-const WriteTimeout = 30 * time.Second
+// Outbox is what waits to be sent to a client, in order. Whoever flushes while
+// nobody sends does the sending, until the box is empty or what was sent has no
+// room for more.
+type Outbox[T any] struct {
+	send func([]T)
 
-// Carrier is a transport's connections to one client.
-type Carrier interface {
-	// Write sends replies, in their order and within [WriteTimeout]. Each element
-	// is whole ones, each header directly before its payload; the slice is
-	// Write's to change, the bytes are not, and neither may be kept. It is not
-	// called concurrently. An error ends the connections.
-	Write(replies [][]byte) error
-	// Close ends the connections, and reads and writes under way on them, from
-	// any goroutine. It must not wait.
-	Close()
+	mu      sync.Mutex // guards all below; not held over send
+	idle    sync.Cond  // nobody sends any more
+	queue   []T
+	taken   []T // the sender's own
+	room    int
+	sending bool
 }
 
-// outbox is what waits to be sent to a client. Whoever pushes while no one
-// writes becomes the writer, until the box is empty.
-type outbox struct {
-	to   Carrier
-	free func(*batch)
-
-	mu      sync.Mutex // guards all below; not held over I/O
-	queue   []*batch
-	writing bool
-	err     error // why nothing is sent any more
-
-	// The writer's own:
-	taken  []*batch
-	vector [][]byte
+// NewOutbox returns an empty outbox. At most room items are sent and not yet known
+// to be done with: see [Outbox.Sent]. send gets each item once, also when the
+// connection has ended; it is not called concurrently, and the slice is not its to
+// keep.
+func NewOutbox[T any](room int, send func([]T)) *Outbox[T] {
+	o := &Outbox[T]{send: send, room: room}
+	o.idle.L = &o.mu
+	return o
 }
 
-// push queues b, which is the outbox's from now on, and may write it.
-func (o *outbox) push(b *batch) {
+// Push queues items that are sent by the next flush.
+func (o *Outbox[T]) Push(items ...T) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.queue = append(o.queue, b)
-	if o.writing {
+	o.queue = append(o.queue, items...)
+}
+
+// Sent makes room for n more.
+func (o *Outbox[T]) Sent(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.room += n
+}
+
+// Flush sends what there is room for, unless someone is at it, who then will.
+func (o *Outbox[T]) Flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.sending {
 		return
 	}
-	o.writing = true
-	for len(o.queue) > 0 {
-		o.taken, o.queue = o.queue, o.taken[:0]
-		if o.err == nil {
-			o.mu.Unlock()
-			err := o.write()
-			o.mu.Lock()
-			o.failLocked(err)
-		}
-		for i, b := range o.taken {
-			o.taken[i] = nil
-			o.free(b)
-		}
+	o.sending = true
+	for o.take() {
+		o.mu.Unlock()
+		o.send(o.taken)
+		o.mu.Lock()
+		clear(o.taken)
 	}
-	o.writing = false
+	o.sending = false
+	o.idle.Broadcast()
 }
 
-func (o *outbox) write() error {
-	o.vector = o.vector[:0]
-	for _, b := range o.taken {
-		o.vector = append(o.vector, b.bytes())
-	}
-	defer clear(o.vector) // none is kept
-	return o.to.Write(o.vector)
+// take moves what can be sent now from the queue to taken, and reports whether
+// that is anything.
+func (o *Outbox[T]) take() bool {
+	n := min(len(o.queue), o.room)
+	o.room -= n
+	o.taken = append(o.taken[:0], o.queue[:n]...)
+	o.queue = slices.Delete(o.queue, 0, n)
+	return n > 0
 }
 
-// fail makes what comes from now on be dropped, ends a write under way, and
-// returns what failed first.
-func (o *outbox) fail(err error) error {
+// Wait returns once nobody sends.
+func (o *Outbox[T]) Wait() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.failLocked(err)
-	return o.err
-}
-
-// failLocked also closes the connections, so that their readers notice.
-func (o *outbox) failLocked(err error) {
-	if err != nil && o.err == nil {
-		o.err = err
-		o.to.Close()
+	for o.sending {
+		o.idle.Wait()
 	}
 }

@@ -8,36 +8,31 @@ import (
 	"net"
 	"sync"
 
-	"hbmfs/transport"
+	"hbmfs/transport/limits"
+	"hbmfs/transport/logging"
 )
 
-// Server keeps account of the connections that a transport serves, and of how
-// many each session has.
+// Server keeps account of the connections that a transport serves.
 type Server struct {
-	log   *slog.Logger
-	what  string
-	limit int
+	log  *logging.Limiter
+	what string
 
 	mu     sync.Mutex // guards all below
 	conns  map[net.Conn]context.CancelFunc
-	served map[transport.Source]int // of each session
 	closed bool
 	open   sync.WaitGroup // of Serve
 }
 
-// NewServer returns a server without connections. A session may have limit at a
-// time; what names a kind of connection, for log.
-func NewServer(log *slog.Logger, what string, limit int) *Server {
-	return &Server{
-		log: log, what: what, limit: limit,
-		conns: make(map[net.Conn]context.CancelFunc), served: make(map[transport.Source]int),
-	}
+// NewServer returns a server without connections; what names a kind of them, for
+// log.
+func NewServer(log *slog.Logger, what string) *Server {
+	return &Server{log: logging.NewLimiter(log), what: what, conns: make(map[net.Conn]context.CancelFunc)}
 }
 
 // Serve runs serve, which must return once c is closed and its context ended, as
 // they are when ctx ends or the server is closed; then it closes c. serve calls
 // its admitted, which calls the one given, if not nil, when the client has proved
-// itself: before that, its errors are what anyone could cause.
+// itself. Why it ended is logged, once a minute for each client.
 func (s *Server) Serve(ctx context.Context, c net.Conn, admitted func(), serve func(ctx context.Context, admitted func()) error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -48,15 +43,15 @@ func (s *Server) Serve(ctx context.Context, c net.Conn, admitted func(), serve f
 	defer s.forget(c)
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	level := slog.LevelDebug
+	what := s.what + " refused"
 	err := serve(ctx, func() {
-		level = slog.LevelWarn
+		what = s.what + " ended"
 		if admitted != nil {
 			admitted()
 		}
 	})
-	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
-		s.log.Log(ctx, level, s.what+" ended", "peer", c.RemoteAddr(), "err", err)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) && !errors.Is(err, limits.ErrLimit) { // which says so itself
+		s.log.Warn(what, logging.Host(c.RemoteAddr().String()), "peer", c.RemoteAddr(), "err", err)
 	}
 }
 
@@ -79,27 +74,6 @@ func (s *Server) forget(c net.Conn) {
 	s.open.Done()
 }
 
-// Enter counts a connection of the session that source belongs to, if it may
-// have another.
-func (s *Server) Enter(source transport.Source) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.served[source] >= s.limit {
-		return false
-	}
-	s.served[source]++
-	return true
-}
-
-// Leave undoes an Enter.
-func (s *Server) Leave(source transport.Source) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.served[source]--; s.served[source] == 0 {
-		delete(s.served, source)
-	}
-}
-
 // Close ends all connections and returns when no Serve is under way. Later ones
 // close their connection at once.
 func (s *Server) Close() error {
@@ -111,5 +85,6 @@ func (s *Server) Close() error {
 	}
 	s.mu.Unlock()
 	s.open.Wait()
+	s.log.Close()
 	return nil
 }

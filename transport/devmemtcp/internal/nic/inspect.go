@@ -99,7 +99,7 @@ func (r *Report) fillRings(k kernel, l link) rings {
 		return ring
 	}
 	r.Split = reportSplit(k, l, ring.Split)
-	r.HDSThresh = Need{OK: true, State: "the kernel has no threshold"}
+	r.HDSThresh = Need{OK: true, State: "none to set: the kernel has no such threshold"}
 	if ring.HasThresh {
 		r.HDSThresh.State = fmt.Sprintf("%d bytes", ring.Thresh)
 	}

@@ -129,6 +129,32 @@ func TestLabKeepsWhatWasSet(t *testing.T) {
 	}
 }
 
+// TestLabThresh starts with a threshold below which packets are not split: it is 0
+// while the queues are taken, and what it was again afterwards.
+func TestLabThresh(t *testing.T) {
+	name := labNIC(t)
+	k := must(openSockets())(t)
+	t.Cleanup(func() { k.Close() })
+	l := must(k.linkNamed(name))(t)
+	before := must(k.rings(l))(t)
+	if !before.HasThresh {
+		skip(t, "hds-thresh (make lab T=devmem-nic KERNEL=7.3)")
+	}
+	thresh := uint32(1000)
+	check(t, k.setRings(l, ringChange{Thresh: &thresh}))
+	t.Cleanup(func() { check(t, k.setRings(l, ringChange{Thresh: &before.Thresh})) })
+	n := labOpen(t, name, 1)
+	if r := must(k.rings(l))(t); r.Thresh != 0 || r.Split != splitOn {
+		t.Errorf("while queues are taken: %+v", r)
+	}
+	_, err := n.Bind(labDMABuf(t))
+	check(t, err)
+	check(t, n.Close())
+	if r := must(k.rings(l))(t); r.Thresh != thresh || r.Split != before.Split {
+		t.Errorf("afterwards %+v, before %+v and a threshold of %d", r, before, thresh)
+	}
+}
+
 // failing is the kernel, of which one change fails.
 type failing struct {
 	kernel

@@ -81,7 +81,7 @@ func compiled(t *testing.T, source string) string {
 	t.Helper()
 	cc, err := exec.LookPath("cc")
 	if err != nil {
-		skip(t, "no C compiler: "+err.Error())
+		skip(t, "no C compiler: packages gcc and libc6-dev")
 	}
 	dir := t.TempDir()
 	src, bin := filepath.Join(dir, "layout.c"), filepath.Join(dir, "layout")

@@ -3,12 +3,9 @@
 #ifndef HBMFS_VERBS_API_H
 #define HBMFS_VERBS_API_H
 
-#if __has_include(<infiniband/verbs.h>) && __has_include(<rdma/rdma_cma.h>)
-#include <infiniband/verbs.h>
-#include <rdma/rdma_cma.h>
-#else
-#error "install libibverbs-dev and librdmacm-dev, or build with CGO_ENABLED=0"
-#endif
+// A compiler shows the line that it can't do.
+#include <infiniband/verbs.h> // in libibverbs-dev; or without RDMA: make build, or CGO_ENABLED=0
+#include <rdma/rdma_cma.h> // in librdmacm-dev; or without RDMA: make build, or CGO_ENABLED=0
 
 #include <errno.h>
 
@@ -24,7 +21,6 @@
 	X(ibv_get_device_name)                                                 \
 	X(ibv_open_device)                                                     \
 	X(ibv_close_device)                                                    \
-	X(ibv_query_device)                                                    \
 	X(ibv_query_port)                                                      \
 	X(ibv_alloc_pd)                                                        \
 	X(ibv_dealloc_pd)                                                      \

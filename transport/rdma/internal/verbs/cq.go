@@ -27,7 +27,7 @@ type CQ struct {
 	stopped atomic.Bool
 }
 
-// NewCQ makes a queue for depth completions, 1 to [DeviceAttr].MaxCQE. A queue
+// NewCQ makes a queue for depth completions, at least 1. A queue
 // that overflows is lost: depth counts every request that can be outstanding.
 func (c *Context) NewCQ(depth int) (*CQ, error) {
 	q := &CQ{}

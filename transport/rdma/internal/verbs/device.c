@@ -19,7 +19,7 @@ int hb_devices(char (*names)[HB_NAME_MAX], int max, int *count)
 	return 0;
 }
 
-static int open_named(const char *name, struct ibv_context **ctx)
+int hb_open(const char *name, struct ibv_context **ctx)
 {
 	struct ibv_device **list = hb_api.ibv_get_device_list(NULL);
 	int rc = ENODEV;
@@ -35,28 +35,6 @@ static int open_named(const char *name, struct ibv_context **ctx)
 	}
 	hb_api.ibv_free_device_list(list);
 	return rc;
-}
-
-int hb_open(const char *name, struct ibv_context **ctx, struct hb_device_attr *attr)
-{
-	struct ibv_device_attr a;
-	int rc = open_named(name, ctx);
-
-	if (rc)
-		return rc;
-	rc = hb_errno(hb_api.ibv_query_device(*ctx, &a));
-	if (rc) {
-		hb_api.ibv_close_device(*ctx);
-		return rc;
-	}
-	*attr = (struct hb_device_attr){
-		.max_qp = a.max_qp,
-		.max_cqe = a.max_cqe,
-		.max_mr = a.max_mr,
-		.max_qp_wr = a.max_qp_wr,
-		.window2 = a.device_cap_flags & (IBV_DEVICE_MEM_WINDOW_TYPE_2A | IBV_DEVICE_MEM_WINDOW_TYPE_2B),
-	};
-	return 0;
 }
 
 int hb_port(struct ibv_context *ctx, uint8_t port, struct hb_port_attr *attr)
@@ -120,17 +98,4 @@ int hb_register_dmabuf(struct ibv_pd *pd, int fd, uint64_t off, uint64_t len, ui
 int hb_close_mr(struct ibv_mr *mr)
 {
 	return hb_errno(hb_api.ibv_dereg_mr(mr));
-}
-
-int hb_alloc_window(struct ibv_pd *pd, struct ibv_mw **mw, uint32_t *rkey)
-{
-	*mw = ibv_alloc_mw(pd, IBV_MW_TYPE_2);
-	if (*mw)
-		*rkey = (*mw)->rkey;
-	return hb_found(*mw);
-}
-
-int hb_close_window(struct ibv_mw *mw)
-{
-	return hb_errno(ibv_dealloc_mw(mw));
 }

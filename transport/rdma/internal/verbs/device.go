@@ -37,11 +37,10 @@ func Devices() ([]string, error) {
 type Context struct {
 	ptr  *C.struct_ibv_context
 	name string
-	attr DeviceAttr
 }
 
-// Open opens the device called name and asks its limits. It returns an error
-// wrapping [ErrUnsupported] if there is none.
+// Open opens the device called name. It returns an error wrapping
+// [ErrUnsupported] if there is none.
 func Open(name string) (*Context, error) {
 	if err := Load(); err != nil {
 		return nil, err
@@ -52,25 +51,14 @@ func Open(name string) (*Context, error) {
 	var cname [C.HB_NAME_MAX]C.char
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&cname)), len(cname)), name)
 	c := &Context{name: name}
-	var attr C.struct_hb_device_attr
-	if err := failedHost("ibv_open_device", C.hb_open(&cname[0], &c.ptr, &attr)); err != nil {
+	if err := failedHost("ibv_open_device", C.hb_open(&cname[0], &c.ptr)); err != nil {
 		return nil, fmt.Errorf("rdma device %s: %w", name, err)
-	}
-	c.attr = DeviceAttr{
-		MaxQP:         int(attr.max_qp),
-		MaxCQE:        int(attr.max_cqe),
-		MaxMR:         int(attr.max_mr),
-		MaxQPWR:       int(attr.max_qp_wr),
-		MemoryWindow2: bool(attr.window2),
 	}
 	return c, nil
 }
 
 // Name returns the device's name.
 func (c *Context) Name() string { return c.name }
-
-// Device returns the device's limits, as they were at [Open].
-func (c *Context) Device() DeviceAttr { return c.attr }
 
 // Port asks the state of a port, 1 and up.
 func (c *Context) Port(port uint8) (PortAttr, error) {

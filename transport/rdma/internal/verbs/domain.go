@@ -9,10 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
-	"unsafe"
 )
 
-// PD is a protection domain: what its regions, windows and queue pairs share.
+// PD is a protection domain: what its regions and queue pairs share.
 type PD struct {
 	ptr *C.struct_ibv_pd
 }
@@ -68,10 +67,7 @@ func (m *MR) registered(op string, rc C.int, key C.struct_hb_key) (*MR, error) {
 	return m, nil
 }
 
-// Handle names the region in a [WorkBindWindow].
-func (m *MR) Handle() Handle { return Handle(uintptr(unsafe.Pointer(m.ptr))) }
-
-// Close unpins the memory. Windows bound to the region must be gone.
+// Close unpins the memory.
 func (m *MR) Close() error {
 	if m.ptr == nil {
 		return nil
@@ -79,43 +75,4 @@ func (m *MR) Close() error {
 	ptr := m.ptr
 	m.ptr = nil
 	return failed("ibv_dereg_mr", C.hb_close_mr(ptr))
-}
-
-// MW is a type 2 memory window: a key to a part of a region that
-// [WorkBindWindow] gives out and [WorkLocalInvalidate] takes back.
-type MW struct {
-	RKey uint32 // the key of the latest binding; that of [PD.AllocWindow] opens nothing
-
-	ptr *C.struct_ibv_mw
-}
-
-// AllocWindow makes a window that is bound to nothing.
-func (p *PD) AllocWindow() (*MW, error) {
-	w := &MW{}
-	var rkey C.uint32_t
-	if err := failed("ibv_alloc_mw", C.hb_alloc_window(p.ptr, &w.ptr, &rkey)); err != nil {
-		return nil, err
-	}
-	w.RKey = uint32(rkey)
-	return w, nil
-}
-
-// Handle names the window in a [WorkBindWindow].
-func (w *MW) Handle() Handle { return Handle(uintptr(unsafe.Pointer(w.ptr))) }
-
-// NextKey advances RKey to a key that differs from the 255 before it, for the
-// next binding, and returns it. One goroutine at a time.
-func (w *MW) NextKey() uint32 {
-	w.RKey = w.RKey&^0xff | (w.RKey+1)&0xff
-	return w.RKey
-}
-
-// Close frees the window; a binding ends with it.
-func (w *MW) Close() error {
-	if w.ptr == nil {
-		return nil
-	}
-	ptr := w.ptr
-	w.ptr = nil
-	return failed("ibv_dealloc_mw", C.hb_close_window(ptr))
 }

@@ -57,9 +57,6 @@ type Event struct {
 	// ConnectRequest brings a new one, which the caller must Close.
 	ID *ID
 
-	// Listener got the ConnectRequest; nil with other events.
-	Listener *ID
-
 	// Private is the peer's private data, of ConnectRequest, ConnectResponse,
 	// Established and Rejected. The network pads it with zeros to the limit.
 	Private []byte

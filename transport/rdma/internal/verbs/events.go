@@ -79,7 +79,7 @@ func (e *Events) translate() (Event, bool) {
 	if raw.fresh != nil {
 		ev.ID = e.adopt(e.spare, raw.fresh)
 		e.spare = e.newKey()
-		if ev.Listener = e.find(uint64(raw.listener)); ev.Listener == nil {
+		if e.find(uint64(raw.listener)) == nil {
 			_ = ev.ID.Close() // the kernel rejects what nobody accepted
 			return Event{}, false
 		}

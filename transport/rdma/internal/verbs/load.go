@@ -15,6 +15,9 @@ import (
 	"syscall"
 )
 
+// Built is nil: this build has RDMA.
+func Built() error { return nil }
+
 // Load opens libibverbs.so.1 and librdmacm.so.1 once for the process. It
 // returns an error wrapping [ErrUnsupported] that names the missing library and
 // the Debian package that has it.

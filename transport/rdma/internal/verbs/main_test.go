@@ -36,9 +36,8 @@ func TestAlloc(t *testing.T) {
 func TestNames(t *testing.T) {
 	for got, want := range map[string]string{
 		StatusFlushed.String():       "work request flushed",
-		StatusRemoteAccess.String():  "remote access error",
 		StatusRetryExceeded.String(): "transport retry counter exceeded",
-		StatusRNRExceeded.String():   "receiver not ready, retry counter exceeded",
+		Status(10).String():          "remote access error",
 		Status(99).String():          "unknown status",
 		DeviceRemoval.String():       "device removal",
 		EventKind(12).String():       "unknown event",

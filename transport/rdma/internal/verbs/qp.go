@@ -33,7 +33,7 @@ func (p *PD) NewQP(send, recv *CQ, cfg QPConfig) (*QP, error) {
 	return q, nil
 }
 
-// Number returns the queue pair's number, as [Completion].QPN has it.
+// Number returns the queue pair's number, as [ID.Connect] and [ID.Accept] take it.
 func (q *QP) Number() uint32 { return q.number }
 
 // Post hands w to the send queue in order, in one call of the device's library.

@@ -31,7 +31,7 @@ int hb_new_cq(struct ibv_context *ctx, int depth, struct ibv_comp_channel **chan
 
 static void translate_wc(const struct ibv_wc *wc, struct hb_completion *out)
 {
-	*out = (struct hb_completion){.id = wc->wr_id, .status = wc->status, .qpn = wc->qp_num};
+	*out = (struct hb_completion){.id = wc->wr_id, .status = wc->status};
 	if (wc->status != IBV_WC_SUCCESS)
 		return;
 	out->op = wc->opcode;
@@ -116,7 +116,7 @@ static int translate_work(const struct hb_work *w, struct ibv_send_wr *wr, struc
 		.wr_id = w->id,
 		.sg_list = sge,
 		.num_sge = w->len > 0,
-		.send_flags = (w->signaled ? IBV_SEND_SIGNALED : 0) | (w->fence ? IBV_SEND_FENCE : 0),
+		.send_flags = w->signaled ? IBV_SEND_SIGNALED : 0,
 	};
 	switch (w->op) {
 	case HB_SEND:
@@ -128,23 +128,6 @@ static int translate_work(const struct hb_work *w, struct ibv_send_wr *wr, struc
 		wr->imm_data = htonl(w->imm);
 		wr->wr.rdma.remote_addr = w->remote;
 		wr->wr.rdma.rkey = w->rkey;
-		return 0;
-	case HB_BIND_WINDOW:
-		wr->opcode = IBV_WR_BIND_MW;
-		wr->num_sge = 0;
-		wr->bind_mw.mw = (struct ibv_mw *)(uintptr_t)w->window;
-		wr->bind_mw.rkey = w->rkey;
-		wr->bind_mw.bind_info = (struct ibv_mw_bind_info){
-			.mr = (struct ibv_mr *)(uintptr_t)w->region,
-			.addr = w->local,
-			.length = w->len,
-			.mw_access_flags = IBV_ACCESS_REMOTE_WRITE,
-		};
-		return 0;
-	case HB_LOCAL_INVALIDATE:
-		wr->opcode = IBV_WR_LOCAL_INV;
-		wr->num_sge = 0;
-		wr->invalidate_rkey = w->rkey;
 		return 0;
 	}
 	return EINVAL;

@@ -10,7 +10,6 @@
 struct ibv_context;
 struct ibv_pd;
 struct ibv_mr;
-struct ibv_mw;
 struct ibv_cq;
 struct ibv_comp_channel;
 struct ibv_qp;
@@ -23,11 +22,6 @@ enum { HB_NAME_MAX = 64, HB_PRIVATE_MAX = 255 };
 int hb_load(char *why, int size);
 
 // Devices and their objects.
-
-struct hb_device_attr {
-	int max_qp, max_cqe, max_mr, max_qp_wr;
-	bool window2;
-};
 
 struct hb_port_attr {
 	bool active;
@@ -42,7 +36,7 @@ struct hb_key {
 // Writes up to max names; their number is *count.
 int hb_devices(char (*names)[HB_NAME_MAX], int max, int *count);
 // ENODEV where no device has the name.
-int hb_open(const char *name, struct ibv_context **ctx, struct hb_device_attr *attr);
+int hb_open(const char *name, struct ibv_context **ctx);
 int hb_port(struct ibv_context *ctx, uint8_t port, struct hb_port_attr *attr);
 int hb_close(struct ibv_context *ctx);
 
@@ -54,23 +48,19 @@ int hb_register_dmabuf(struct ibv_pd *pd, int fd, uint64_t off, uint64_t len, ui
 		       struct ibv_mr **mr, struct hb_key *key);
 int hb_close_mr(struct ibv_mr *mr);
 
-int hb_alloc_window(struct ibv_pd *pd, struct ibv_mw **mw, uint32_t *rkey);
-int hb_close_window(struct ibv_mw *mw);
-
 // Queues.
 
 struct hb_completion {
 	uint64_t id;
-	uint32_t status, op, bytes, imm, qpn;
+	uint32_t status, op, bytes, imm;
 	bool has_imm;
 };
 
 struct hb_work {
 	uint64_t id, local, remote;
-	uint64_t window, region; // struct ibv_mw *, struct ibv_mr *
 	uint32_t len, lkey, rkey, imm;
 	uint8_t op;
-	bool signaled, fence;
+	bool signaled;
 };
 
 struct hb_recv {
@@ -78,7 +68,7 @@ struct hb_recv {
 	uint32_t len, lkey;
 };
 
-enum { HB_SEND, HB_WRITE, HB_WRITE_IMM, HB_BIND_WINDOW, HB_LOCAL_INVALIDATE };
+enum { HB_SEND, HB_WRITE, HB_WRITE_IMM };
 
 int hb_new_cq(struct ibv_context *ctx, int depth, struct ibv_comp_channel **channel, struct ibv_cq **cq, int *fd);
 // Returns how many of max it wrote, or a negative errno.

@@ -3,12 +3,19 @@
 package verbs
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 )
 
-var errNoCgo = fmt.Errorf("%w: built without cgo", ErrUnsupported)
+var (
+	errNotBuilt = errors.New("built without RDMA; to have it, install the packages gcc, libc6-dev, libibverbs-dev and librdmacm-dev, and run make build")
+	errNoCgo    = fmt.Errorf("%w: %w", ErrUnsupported, errNotBuilt)
+)
+
+// Built says why this build has no RDMA, and the remedy.
+func Built() error { return errNotBuilt }
 
 // Load says that this build has no RDMA: an error wrapping [ErrUnsupported], as
 // everything here does that can fail.
@@ -24,7 +31,6 @@ type Context struct{}
 func Open(string) (*Context, error) { return nil, errNoCgo }
 
 func (*Context) Name() string                 { return "" }
-func (*Context) Device() DeviceAttr           { return DeviceAttr{} }
 func (*Context) Port(uint8) (PortAttr, error) { return PortAttr{}, errNoCgo }
 func (*Context) AllocPD() (*PD, error)        { return nil, errNoCgo }
 func (*Context) NewCQ(int) (*CQ, error)       { return nil, errNoCgo }
@@ -37,7 +43,6 @@ func (*PD) Register([]byte, Access) (*MR, error) { return nil, errNoCgo }
 
 func (*PD) RegisterDMABuf(int, int64, int64, uint64, Access) (*MR, error) { return nil, errNoCgo }
 
-func (*PD) AllocWindow() (*MW, error)               { return nil, errNoCgo }
 func (*PD) NewQP(_, _ *CQ, _ QPConfig) (*QP, error) { return nil, errNoCgo }
 func (*PD) Close() error                            { return nil }
 
@@ -48,17 +53,7 @@ type MR struct {
 	LKey, RKey uint32
 }
 
-func (*MR) Handle() Handle { return 0 }
-func (*MR) Close() error   { return nil }
-
-// MW is a memory window.
-type MW struct {
-	RKey uint32
-}
-
-func (*MW) Handle() Handle  { return 0 }
-func (*MW) NextKey() uint32 { return 0 }
-func (*MW) Close() error    { return nil }
+func (*MR) Close() error { return nil }
 
 // CQ is a completion queue.
 type CQ struct{}

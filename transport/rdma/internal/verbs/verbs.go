@@ -1,6 +1,6 @@
 // Package verbs is the module's only door to libibverbs and librdmacm. It owns
-// the C handles behind its types: devices, protection domains, memory regions
-// and windows, completion queues, queue pairs and connection identifiers. The
+// the C handles behind its types: devices, protection domains, memory
+// regions, completion queues, queue pairs and connection identifiers. The
 // libraries are opened at run time, so a binary built with this package starts
 // on hosts that lack them.
 //
@@ -23,17 +23,6 @@ var ErrUnsupported = errors.New("rdma is not usable in this build or on this hos
 // ErrInterrupted is what [CQ.Wait] and [Events.Next] return once interrupted.
 var ErrInterrupted = errors.New("interrupted")
 
-// DeviceAttr holds a device's limits.
-type DeviceAttr struct {
-	MaxQP   int // queue pairs
-	MaxCQE  int // entries of one completion queue
-	MaxMR   int // memory regions
-	MaxQPWR int // outstanding work requests of one queue
-
-	// MemoryWindow2 says that the device has type 2 memory windows.
-	MemoryWindow2 bool
-}
-
 // PortAttr is the state of one port of a device.
 type PortAttr struct {
 	Active    bool
@@ -50,12 +39,10 @@ type Access uint32
 const (
 	LocalWrite  Access = 1 << 0 // the device may write for local requests
 	RemoteWrite Access = 1 << 1 // peers may RDMA WRITE
-	RemoteRead  Access = 1 << 2 // peers may RDMA READ
-	WindowBind  Access = 1 << 4 // memory windows may be bound to the region
 )
 
-// QPConfig sizes a queue pair: outstanding work requests of each queue, 1 to
-// [DeviceAttr].MaxQPWR.
+// QPConfig sizes a queue pair: outstanding work requests of each queue, at least
+// 1 and no more than the device has room for.
 type QPConfig struct {
 	SendDepth, RecvDepth int
 }

@@ -18,10 +18,9 @@ func TestLayout(t *testing.T) {
 		r Recv
 	)
 	for name, got := range map[string][2]uintptr{
-		"Work":          {unsafe.Sizeof(w), 64},
-		"Work.Window":   {unsafe.Offsetof(w.Window), 24},
-		"Work.Len":      {unsafe.Offsetof(w.Len), 40},
-		"Work.Op":       {unsafe.Offsetof(w.Op), 56},
+		"Work":          {unsafe.Sizeof(w), 48},
+		"Work.Len":      {unsafe.Offsetof(w.Len), 24},
+		"Work.Op":       {unsafe.Offsetof(w.Op), 40},
 		"Completion":    {unsafe.Sizeof(c), 32},
 		"Completion.Op": {unsafe.Offsetof(c.Op), 12},
 		"Recv":          {unsafe.Sizeof(r), 24},
@@ -91,12 +90,5 @@ func TestAddrRoundTrip(t *testing.T) {
 		if _, err := rawAddr(bad); err == nil {
 			t.Errorf("%v is taken", bad)
 		}
-	}
-}
-
-func TestWindowKeys(t *testing.T) {
-	w := MW{RKey: 0x1234ff}
-	if a, b := w.NextKey(), w.NextKey(); a != 0x123400 || b != 0x123401 {
-		t.Errorf("%#x, %#x", a, b)
 	}
 }

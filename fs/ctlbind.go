@@ -1,0 +1,106 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// bindInside has another process bind in the mount. A listener's reference to its
+// path would keep the mount busy for ever, so that is done through a detached
+// clone of the mount, and the clone is dropped once the mount is no longer
+// visible.
+func (s *ctlServer) bindInside(mountpoint string) error {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, mountpoint, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("open_tree", err)
+	}
+	s.clone = os.NewFile(uintptr(fd), mountpoint)
+	s.listener, err = s.t.ctlDir.listen(s.clone)
+	return err
+}
+
+// bindBeside binds in a directory of its own, to which a symbolic link in the mount
+// leads. bind(2) makes a node, which no file system does that
+// was mounted read-only (mnt_want_write: EROFS); and fusermount3 can't make one
+// read-only later, which root can. So the mount of another user has either the
+// socket or the flag.
+func (s *ctlServer) bindBeside() error {
+	if err := RemoveLeftover(s.watch.dev, uint32(os.Geteuid())); err != nil {
+		s.log.Warn("remove what a killed daemon left", "error", err)
+	}
+	mode := os.FileMode(0o700)
+	if s.t.cfg.AllowOther {
+		mode = 0o711
+	}
+	dir, err := makeBeside(s.watch.dev, mode)
+	if err != nil {
+		return err
+	}
+	s.beside = dir
+	if err := s.bindIn(dir.File); err != nil {
+		return err
+	}
+	path := filepath.Join(dir.path, ctlSockName)
+	s.t.ctlDir.leadTo(path)
+	// As the one in a mount: who may get what is decided by SO_PEERCRED.
+	return os.Chmod(path, 0o666)
+}
+
+// bindIn binds in a directory that is open, of another file system than the
+// mount: the path of a socket's address is limited to 107 bytes.
+func (s *ctlServer) bindIn(dir *os.File) (err error) {
+	name := fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), ctlSockName)
+	if s.listener, err = net.ListenUnix("unixpacket", &net.UnixAddr{Name: name, Net: "unixpacket"}); err != nil {
+		return err
+	}
+	s.listener.SetUnlinkOnClose(false)
+	return nil
+}
+
+// dropPlace lets go of where the socket is.
+func (s *ctlServer) dropPlace() (err error) {
+	if s.clone != nil {
+		err = s.clone.Close()
+	}
+	if s.beside != nil {
+		err = errors.Join(err, s.beside.remove())
+	}
+	return err
+}
+
+// leadTo has the directory show a link to a socket elsewhere.
+func (d *ctlDir) leadTo(path string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.link = path
+}
+
+// ctlLink stands for a socket that is not in the mount.
+type ctlLink struct {
+	fusefs.Inode
+	readOnly
+	owner fuse.Owner
+	to    string // absolute
+}
+
+func (l *ctlLink) attr() fuse.Attr {
+	return fuse.Attr{Mode: syscall.S_IFLNK | 0o777, Nlink: 1, Size: uint64(len(l.to)), Owner: l.owner}
+}
+
+// Getattr describes the link.
+func (l *ctlLink) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	out.Attr = l.attr()
+	return 0
+}
+
+// Readlink says where the socket is.
+func (l *ctlLink) Readlink(context.Context) ([]byte, syscall.Errno) { return []byte(l.to), 0 }

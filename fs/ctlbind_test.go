@@ -1,0 +1,44 @@
+package fs
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestCtlCloseWaits: whoever closes the control socket returns once its directory
+// is gone, though another had begun to close it.
+func TestCtlCloseWaits(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	s := &ctlServer{log: slog.New(slog.DiscardHandler)}
+	var err error
+	if s.watch, err = watchMount("/proc"); err != nil {
+		t.Fatal(err)
+	}
+	if s.beside, err = makeBeside(s.watch.dev, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.bindIn(s.beside.File); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 2)
+	s.wg.Add(cap(closed)) // clients that are served
+	for range cap(closed) {
+		go func() {
+			s.close()
+			_, err := os.Lstat(filepath.Join(s.beside.path, ctlSockName))
+			closed <- err
+		}()
+	}
+	time.Sleep(10 * time.Millisecond)
+	s.wg.Add(-cap(closed))
+	for range cap(closed) {
+		if err := <-closed; !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("closed, and the socket: %v", err)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package fs
+
+import (
+	"context"
+	"time"
+
+	"hbmfs/remote"
+	"hbmfs/remote/namespace"
+	"hbmfs/transport"
+)
+
+// Target is where the names of a mount come from, and its open files, of type F.
+// Methods may be called concurrently; package remote says what they do, and which
+// errors they return.
+type Target[F File] interface {
+	names
+	Open(ctx context.Context, dataset, path string, want *transport.Version) (F, error)
+}
+
+// names is a target but for its files.
+type names interface {
+	Datasets() []namespace.Dataset
+	Stat(ctx context.Context, dataset, path string) (namespace.Attr, error)
+	List(ctx context.Context, dataset, path string) ([]namespace.Entry, time.Duration, error)
+	Statfs(ctx context.Context, dataset string) (namespace.Statfs, error)
+	// Now is the time that File.Vouch counts by, TermLeft for how long open files
+	// are vouched for.
+	Now() remote.Moment
+	TermLeft() time.Duration
+	IsAway() bool
+	Transports() []transport.Verdict
+	Stats() remote.Stats
+}
+
+// File is one version of a file, open at its target; what [remote.File] says of a
+// method holds.
+type File interface {
+	Size() int64
+	Settled() (ok bool, why string)
+	Stale() bool
+	OnStale(fn func())
+	Vouch(ctx context.Context, since remote.Moment) error
+	VouchSoon(ctx context.Context, since remote.Moment) error
+	VouchAhead(now remote.Moment)
+	Submit(reqs []*transport.Request)
+	Read(ctx context.Context, off int64, n int) (transport.Buffer, error)
+	Borrow(ctx context.Context, dom transport.Domain, off, n int64, limit int) (transport.Loan, error)
+	Digest(ctx context.Context, off, n int64) ([32]byte, error)
+	SeekData(ctx context.Context, off int64) (int64, error)
+	SeekHole(ctx context.Context, off int64) (int64, error)
+	Close()
+}
+
+// opener opens files of any target.
+type opener func(ctx context.Context, dataset, path string, want *transport.Version) (File, error)
+
+func openerOf[F File](t Target[F]) opener {
+	return func(ctx context.Context, dataset, path string, want *transport.Version) (File, error) {
+		f, err := t.Open(ctx, dataset, path, want)
+		if err != nil {
+			return nil, err // and no File that is a nil F
+		}
+		return f, nil
+	}
+}
+
+var _ Target[*remote.File] = (*remote.Target)(nil)

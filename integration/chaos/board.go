@@ -1,0 +1,119 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sizes of a board.
+const (
+	files     = 24
+	processes = 5
+	threads   = 4 // of a process
+)
+
+// board is memory that the driver and the readers share: what the files hold
+// now, and what each reader is doing.
+type board struct {
+	over    atomic.Bool  // readers are to end
+	killed  atomic.Int64 // when a target was last killed, by the monotonic clock
+	files   [files]fileState
+	threads [processes * threads]threadState
+}
+
+// fileState says which version a file is in.
+type fileState struct {
+	// writes is twice the version that is complete, and odd while the next one is
+	// being written.
+	writes atomic.Uint64
+}
+
+// complete is the latest version whose write was complete by now.
+func (s *fileState) complete() uint64 { return s.writes.Load() / 2 }
+
+// threadState is what a thread of a reader does now, and has done.
+type threadState struct {
+	began   atomic.Int64 // of the operation under way, by the monotonic clock; 0: none
+	what    atomic.Int32 // of the operations
+	file    atomic.Int32
+	done    [operations]atomic.Uint64
+	fetched atomic.Uint64 // FETCHes that succeeded
+	errors  atomic.Uint64
+	stale   atomic.Uint64
+	away    atomic.Uint64 // flagged: the target does not answer
+	unknown atomic.Uint64 // flagged: a writer may have it open
+}
+
+// operation is what a thread does.
+type operation int32
+
+const (
+	opOpen operation = iota
+	opFetch
+	opRelease
+	opRead
+	opStat
+	operations
+)
+
+func (o operation) String() string {
+	return [...]string{"open", "FETCH", "RELEASE", "read", "fstat"}[o]
+}
+
+func now() time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // it has no way to fail
+	return time.Duration(t.Nano())
+}
+
+// leasesGone says that a target was killed so shortly before that its mounts may
+// not know yet: its leases went with it, and for a term that is no fault.
+func (b *board) leasesGone(began time.Duration) bool {
+	killed := time.Duration(b.killed.Load())
+	return killed > 0 && began < killed+term
+}
+
+// term is for how long a mount may vouch without asking.
+const term = 500 * time.Millisecond
+
+// begin notes what the thread begins; the returned function that it has ended.
+func (s *threadState) begin(what operation, file int) (end func()) {
+	s.what.Store(int32(what))
+	s.file.Store(int32(file))
+	s.began.Store(int64(now()))
+	return func() {
+		s.began.Store(0)
+		s.done[what].Add(1)
+	}
+}
+
+// mapBoard maps the board in the file of that name, which has its size.
+func mapBoard(name string) (*board, error) {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size := int(unsafe.Sizeof(board{}))
+	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("mmap %s: %w", name, err)
+	}
+	return (*board)(unsafe.Pointer(&mem[0])), nil
+}
+
+// newBoard makes one that every user may map.
+func newBoard(name string) (*board, error) {
+	if err := os.WriteFile(name, make([]byte, unsafe.Sizeof(board{})), 0o666); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(name, 0o666); err != nil {
+		return nil, err
+	}
+	return mapBoard(name)
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+func (s *stage) report(number int, p *performance) {
+	var done [operations]uint64
+	var stale, failed, away, unknown uint64
+	for i := range p.board.threads {
+		t := &p.board.threads[i]
+		for op := range done {
+			done[op] += t.done[op].Load()
+		}
+		stale += t.stale.Load()
+		failed += t.errors.Load()
+		away += t.away.Load()
+		unknown += t.unknown.Load()
+	}
+	var struck []string
+	for _, f := range faults {
+		if n := p.strikes[f.name]; n > 0 {
+			struck = append(struck, fmt.Sprintf("%s %d", f.name, n))
+		}
+	}
+	fmt.Printf("round %d: %d FETCHes (%d flagged as of a target away, %d of a writer), %d reads, %d opens, %d ESTALE, %d other errors; %d writes, held %.1f s at most\n",
+		number+1, p.fetched(), away, unknown, done[opRead], done[opOpen], stale, failed,
+		p.writer.writes.Load(), time.Duration(p.writer.longest.Load()).Seconds())
+	fmt.Printf("  faults: %s\n", strings.Join(struck, ", "))
+	if len(s.faults) > 0 {
+		fmt.Printf("  %s\n", strings.Join(s.struck, "\n  "))
+	}
+	for i, text := range s.faults {
+		if i == 20 {
+			fmt.Printf("  and %d more\n", len(s.faults)-i)
+			break
+		}
+		fmt.Printf("  WRONG: %s\n", text)
+	}
+}

@@ -1,0 +1,70 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"hbmfs/remote/control"
+	"hbmfs/remote/namespace"
+	"hbmfs/remote/wire"
+	"hbmfs/transport"
+)
+
+// connector makes sessions with their links: the first one, and one in the place
+// of each that fails.
+type connector struct {
+	*caller
+	files    *fileTable
+	memories *memories
+	closer   *closer
+	conn     *control.Conn
+
+	ctx     context.Context // ends with the target's Close
+	workers *sync.WaitGroup // waited for then
+
+	datasets []namespace.Dataset // set by connect
+	roots    map[string]root     // of the last session; for who makes sessions
+}
+
+func newConnector(t *Target) (*connector, error) {
+	c := &connector{
+		caller: t.caller, files: t.files, memories: t.memories, closer: t.closer,
+		ctx: t.ctx, workers: &t.workers,
+	}
+	var err error
+	if c.conn, err = control.New(c.cfg.Addr, c.cfg.TLS, c.cfg.DialControl, c.outage.dialled); err != nil {
+		return nil, err
+	}
+	c.control = wire.NewControlClient(c.conn)
+	return c, nil
+}
+
+// connect makes the first session, within the time-out.
+func (c *connector) connect(ctx context.Context) error {
+	inner, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	err := c.connectOnce(inner)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = fmt.Errorf("%w: no answer within %v", transport.ErrConnLost, c.cfg.Timeout)
+	}
+	return err
+}
+
+func (c *connector) connectOnce(ctx context.Context) error {
+	s, err := c.openSession(ctx)
+	if err != nil {
+		return err
+	}
+	c.datasets = s.datasets
+	if err := c.memories.begin(ctx, s); err != nil {
+		s.abandon()
+		return err
+	}
+	if err := c.sessions.install(s); err != nil {
+		return err
+	}
+	c.installed(s)
+	return nil
+}

@@ -1,0 +1,87 @@
+package dir
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestBreaksAreNamed breaks many leases at once: the kernel names each, and
+// where it can name none, says so.
+func TestBreaksAreNamed(t *testing.T) {
+	const files = 300
+	fds := make(chan int, files)
+	all := make(chan struct{}, 1)
+	b, err := listenForBreaks(func(named []int, others bool) {
+		for _, fd := range named {
+			fds <- fd
+		}
+		if others {
+			all <- struct{}{}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.stop()
+	dir := t.TempDir()
+	leased := make(map[int]bool)
+	for i := range files {
+		name := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		fd := int(f.Fd())
+		if err := b.own(fd); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
+			t.Fatal(err)
+		}
+		leased[fd] = true
+	}
+	for i := range files {
+		_, err := unix.Open(filepath.Join(dir, fmt.Sprint(i)), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != unix.EWOULDBLOCK {
+			t.Fatalf("opened for writing: %v", err)
+		}
+	}
+	late := time.After(patience)
+	for range files {
+		select {
+		case fd := <-fds:
+			if !leased[fd] {
+				t.Errorf("descriptor %d is named twice, or has no lease", fd)
+			}
+			delete(leased, fd)
+		case <-late:
+			t.Fatalf("%d of %d broken leases were not named", len(leased), files)
+		}
+	}
+	if err := unix.Tgkill(os.Getpid(), b.tid, unix.SIGIO); err != nil { // as a full queue does
+		t.Fatal(err)
+	}
+	select {
+	case <-all:
+	case <-late:
+		t.Error("a signal that names nothing is not passed on")
+	}
+}
+
+// TestBreakTime refuses what is too short, and nothing else.
+func TestBreakTime(t *testing.T) {
+	for text, good := range map[string]bool{"45\n": true, "2\n": true, "0\n": true, "1\n": false, "": false, "soon\n": false} {
+		if err := judgeBreakTime(text); (err == nil) != good {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

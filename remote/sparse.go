@@ -1,0 +1,132 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"hbmfs/remote/wire"
+	"hbmfs/transport"
+)
+
+// spans is what the target told of where a file has data, in [from, end).
+type spans struct {
+	from, end int64
+	data      []uint64 // where each span begins and ends; ends are rising
+}
+
+// SeekData returns the first offset from off on that the file has data at. The
+// error wraps ENXIO if there is none.
+func (f *File) SeekData(ctx context.Context, off int64) (int64, error) {
+	for off >= 0 && off < f.Size() {
+		s, err := f.spansAt(ctx, off)
+		if err != nil {
+			return 0, err
+		}
+		for i := 0; i < len(s.data); i += 2 {
+			if off < int64(s.data[i+1]) {
+				return max(off, int64(s.data[i])), nil
+			}
+		}
+		off = s.end
+	}
+	return 0, syscall.ENXIO
+}
+
+// SeekHole returns the first offset from off on that a hole is at; the end of the
+// file is one. The error wraps ENXIO if off is not within the file.
+func (f *File) SeekHole(ctx context.Context, off int64) (int64, error) {
+	if off < 0 || off >= f.Size() {
+		return 0, syscall.ENXIO
+	}
+	for off < f.Size() {
+		s, err := f.spansAt(ctx, off)
+		if err != nil {
+			return 0, err
+		}
+		for i := 0; i < len(s.data) && off >= int64(s.data[i]); i += 2 {
+			off = max(off, int64(s.data[i+1]))
+		}
+		if off < s.end {
+			break
+		}
+	}
+	return off, nil
+}
+
+// inHole reports whether [off, off+n), which lies in the file, is all zeros for
+// want of data, so that it need not be read. It is false where that is not known,
+// and where the version can't be vouched for.
+func (f *File) inHole(ctx context.Context, off int64, n int) bool {
+	if f.full() || !f.settled || f.Size() <= MaxRead {
+		return false
+	}
+	arrived := f.t.Now()
+	hole, err := f.SeekHole(ctx, off)
+	if err != nil || hole != off {
+		return false
+	}
+	data, err := f.SeekData(ctx, off)
+	if err == nil && data < off+int64(n) || err != nil && !errors.Is(err, syscall.ENXIO) {
+		return false
+	}
+	return f.Vouch(ctx, arrived) == nil
+}
+
+// full reports whether the file is known to have no holes: as many blocks as
+// bytes.
+func (f *File) full() bool { return f.attr.Blocks >= (f.attr.Size+511)/512 }
+
+// spansAt returns spans that off is within.
+func (f *File) spansAt(ctx context.Context, off int64) (*spans, error) {
+	if f.Stale() {
+		return nil, f.errStale()
+	}
+	if f.full() {
+		return &spans{end: f.Size(), data: []uint64{0, f.attr.Size}}, nil
+	}
+	if s := f.spans.Load(); s != nil && s.from <= off && off < s.end {
+		return s, nil
+	}
+	s, err := f.askSpans(ctx, off)
+	if err != nil {
+		return nil, f.judge(err)
+	}
+	f.spans.Store(s)
+	return s, nil
+}
+
+func (f *File) askSpans(ctx context.Context, off int64) (*spans, error) {
+	var found *spans
+	err := f.t.call(ctx, func(ctx context.Context, s *session) error {
+		ref, err := f.refIn(s)
+		if err != nil {
+			return err
+		}
+		reply, err := f.t.control.Spans(ctx, &wire.SpansRequest{
+			Session: s.id, Handle: ref.Handle, Version: ref.Version[:], Offset: uint64(off),
+		})
+		if err != nil {
+			return err
+		}
+		found, err = newSpans(reply, off, f.Size())
+		return err
+	})
+	return found, err
+}
+
+// newSpans checks a reply about a file of that size, from off on, which lies in it.
+func newSpans(r *wire.SpansReply, off, size int64) (*spans, error) {
+	at := uint64(off)
+	for i, b := range r.Data {
+		if b < at || i%2 == 1 && b == at {
+			return nil, fmt.Errorf("%w: spans out of order at %d", transport.ErrProtocol, b)
+		}
+		at = b
+	}
+	if len(r.Data)%2 != 0 || at > r.End || r.End > uint64(size) || r.End <= uint64(off) {
+		return nil, fmt.Errorf("%w: %d bounds of spans from %d to %d of %d", transport.ErrProtocol, len(r.Data), off, r.End, size)
+	}
+	return &spans{from: off, end: int64(r.End), data: r.Data}, nil
+}
