@@ -27,17 +27,24 @@ const slack = 5 * time.Second
 type way struct {
 	name string
 	file int
-	read func(path string, size int64) ([]byte, error)
+	// open returns what reads all of the file and closes it.
+	open func(path string, size int64) (read func() ([]byte, error), err error)
 	// bound is within what a read ends if the target does not answer.
 	bound time.Duration
 }
 
 var ways = []way{
-	{"fetch", 1, func(path string, size int64) ([]byte, error) { return tryFetchAll(path, 0, size) },
-		remote.DefaultTimeout + slack},
+	{"fetch", 1, func(path string, size int64) (func() ([]byte, error), error) {
+		return openToFetch(path, 0, size)
+	}, remote.DefaultTimeout + slack},
 	// The kernel asks again for the page whose read-ahead failed.
-	{"plain read", 2, func(path string, _ int64) ([]byte, error) { return os.ReadFile(path) },
-		2*remote.DefaultTimeout + slack},
+	{"plain read", 2, func(path string, _ int64) (func() ([]byte, error), error) {
+		f, err := os.Open(path)
+		return func() ([]byte, error) {
+			defer f.Close()
+			return io.ReadAll(f)
+		}, err
+	}, 2*remote.DefaultTimeout + slack},
 }
 
 // rig is a target and a mount of it, with a proxy between them.
@@ -78,12 +85,22 @@ type outcome struct {
 	took  time.Duration
 }
 
-// start reads a file in the background.
+// start opens a file and reads it in the background.
 func (w way) start(path string, size int64) <-chan outcome {
+	return inBackground(func() ([]byte, error) {
+		read, err := w.open(path, size)
+		if err != nil {
+			return nil, err
+		}
+		return read()
+	})
+}
+
+func inBackground(read func() ([]byte, error)) <-chan outcome {
 	c := make(chan outcome, 1)
 	began := time.Now()
 	go func() {
-		b, err := w.read(path, size)
+		b, err := read()
 		c <- outcome{b, err, time.Since(began)}
 	}()
 	return c
@@ -123,12 +140,15 @@ func checkEIO(t *testing.T, o outcome, file int) {
 // both is under way, held back by the proxy.
 func (r *rig) startBothWays(size int64) (got []<-chan outcome) {
 	r.t.Helper()
+	var reads []func() ([]byte, error)
 	for _, w := range ways {
-		r.write(w.name, w.file, size)
+		read, err := w.open(r.write(w.name, w.file, size), size) // by the connections that are to stall
+		must(r.t, err)
+		reads = append(reads, read)
 	}
 	struck := r.proxy.inject(stall, 1<<20)
-	for _, w := range ways {
-		got = append(got, w.start(r.path(w.name), size))
+	for _, read := range reads {
+		got = append(got, inBackground(read))
 	}
 	await(r.t, "a transfer under way", struck, slack)
 	eventually(r.t, "both under way", func() error {
@@ -163,6 +183,7 @@ func TestTargetKilled(t *testing.T) {
 	})
 	t.Run("stays away", func(t *testing.T) {
 		t.Parallel()
+		const size = 64 << 20 // more than the sockets hold
 		r := startRig(t)
 		got := r.startBothWays(size)
 		r.target.kill(unix.SIGKILL)

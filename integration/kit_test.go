@@ -420,16 +420,32 @@ func fetchAll(t *testing.T, path string, off, n int64) []byte {
 }
 
 func tryFetchAll(path string, off, n int64) ([]byte, error) {
+	fetch, err := openToFetch(path, off, n)
+	if err != nil {
+		return nil, err
+	}
+	return fetch()
+}
+
+// openToFetch opens a file; fetch is fetchAll of it, and closes it.
+func openToFetch(path string, off, n int64) (fetch func() ([]byte, error), err error) {
 	m, err := client.OpenMount(path)
 	if err != nil {
 		return nil, err
 	}
-	defer m.Close()
 	f, err := m.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, m.Close())
 	}
-	defer f.Close()
+	return func() ([]byte, error) {
+		defer m.Close()
+		defer f.Close()
+		return fetchFrom(f, off, n)
+	}, nil
+}
+
+// fetchFrom is fetchAll of an open file.
+func fetchFrom(f *client.File, off, n int64) ([]byte, error) {
 	var all []byte
 	for end := off + n; off < end; {
 		r, err := tryPin(f, off, end-off, client.FetchOptions{})

@@ -232,7 +232,7 @@ func TestKilledInFetch(t *testing.T) {
 			thaw := freeze(r)
 			reads := make([]<-chan outcome, len(files))
 			for i, f := range files {
-				reads[i] = way{read: func(string, int64) ([]byte, error) { return io.ReadAll(f) }}.start("", 0)
+				reads[i] = inBackground(func() ([]byte, error) { return io.ReadAll(f) })
 			}
 			b.fetch()
 			w.until("all wait", func(s fs.Stats) bool {
