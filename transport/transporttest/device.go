@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"sync"
 	"testing"
+	"time"
 
 	"hbmfs/transport"
 )
@@ -124,11 +125,18 @@ func (d *FakeDevice) Revoke() {
 	})
 }
 
-// Waiting returns once n operations wait for the engine.
+// Waiting returns once n operations wait for the engine. It is for the test's own
+// goroutine.
 func (d *FakeDevice) Waiting(n int) {
+	d.tb.Helper()
+	end := time.Now().Add(patience)
+	defer time.AfterFunc(patience, func() { d.set(func() {}) }).Stop()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.queue) < n && !d.closed {
+		if time.Now().After(end) {
+			d.tb.Fatalf("%d operations wait for the device, want %d", len(d.queue), n)
+		}
 		d.changed.Wait()
 	}
 }
