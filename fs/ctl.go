@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"hbmfs/fs/mountwatch"
 	"hbmfs/transport/limits"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
@@ -53,6 +54,7 @@ func newCtlDir(t *tree) *ctlDir {
 // attach makes the directory a child of the mount's root.
 func (d *ctlDir) attach(ctx context.Context, root *fusefs.Inode, out *fuse.EntryOut) *fusefs.Inode {
 	out.Attr = d.attr()
+	out.SetEntryTimeout(nameTimeout)
 	return root.NewPersistentInode(ctx, d, fusefs.StableAttr{Mode: syscall.S_IFDIR})
 }
 
@@ -77,6 +79,7 @@ func (d *ctlDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*
 		d.sock = d.NewPersistentInode(ctx, &ctlLink{owner: d.owner, to: d.link}, fusefs.StableAttr{Mode: syscall.S_IFLNK})
 	}
 	out.Attr = d.sock.Operations().(interface{ attr() fuse.Attr }).attr()
+	out.SetEntryTimeout(nameTimeout)
 	return d.sock, 0
 }
 
@@ -96,6 +99,7 @@ func (d *ctlDir) Mknod(ctx context.Context, name string, mode, _ uint32, out *fu
 	ops := &ctlSocket{owner: d.owner}
 	d.sock = d.NewPersistentInode(ctx, ops, fusefs.StableAttr{Mode: syscall.S_IFSOCK})
 	out.Attr = ops.attr()
+	out.SetEntryTimeout(nameTimeout)
 	return d.sock, 0
 }
 
@@ -123,7 +127,7 @@ type ctlServer struct {
 	listener *net.UnixListener
 	clone    *os.File   // detached clone of the mount; nil if the socket is not in it
 	beside   *besideDir // of the socket; nil if it is in the mount
-	watch    *mountWatch
+	watch    *mountwatch.Watch
 	wg       sync.WaitGroup
 	ending   sync.Once
 
@@ -136,7 +140,7 @@ type ctlServer struct {
 // beside it.
 func startCtl(mountpoint string, inside bool, t *tree, log *slog.Logger) (s *ctlServer, err error) {
 	s = &ctlServer{t: t, log: log, conns: make(map[*net.UnixConn]*limits.Share)}
-	if s.watch, err = watchMount(mountpoint); err != nil {
+	if s.watch, err = mountwatch.New(mountpoint); err != nil {
 		return nil, err
 	}
 	if inside {
@@ -145,12 +149,12 @@ func startCtl(mountpoint string, inside bool, t *tree, log *slog.Logger) (s *ctl
 		err = s.bindBeside()
 	}
 	if err != nil {
-		s.watch.close()
+		s.watch.Close()
 		return nil, errors.Join(fmt.Errorf("control socket of %s: %w", mountpoint, err), s.dropPlace())
 	}
 	s.wg.Go(s.accept)
 	go func() {
-		s.watch.wait()
+		s.watch.Wait()
 		s.close()
 	}()
 	return s, nil
@@ -167,7 +171,7 @@ func (s *ctlServer) end() {
 		c.Close()
 	}
 	s.mu.Unlock()
-	s.watch.close()
+	s.watch.Close()
 	s.listener.Close()
 	s.wg.Wait()
 	if err := s.dropPlace(); err != nil {

@@ -20,6 +20,7 @@ type ctlAlias struct {
 // alias finds the directory in parent.
 func (d *ctlDir) alias(ctx context.Context, parent *fusefs.Inode, out *fuse.EntryOut) *fusefs.Inode {
 	out.Attr = d.attr()
+	out.SetEntryTimeout(nameTimeout)
 	if known := parent.GetChild(ctlDirName); known != nil {
 		if _, ok := known.Operations().(*ctlAlias); ok {
 			return known

@@ -34,14 +34,14 @@ func (s *ctlServer) bindInside(mountpoint string) error {
 // read-only later, which root can. So the mount of another user has either the
 // socket or the flag.
 func (s *ctlServer) bindBeside() error {
-	if err := RemoveLeftover(s.watch.dev, uint32(os.Geteuid())); err != nil {
+	if err := RemoveLeftover(s.watch.Device, uint32(os.Geteuid())); err != nil {
 		s.log.Warn("remove what a killed daemon left", "error", err)
 	}
 	mode := os.FileMode(0o700)
 	if s.t.cfg.AllowOther {
 		mode = 0o711
 	}
-	dir, err := makeBeside(s.watch.dev, mode)
+	dir, err := makeBeside(s.watch.Device, mode)
 	if err != nil {
 		return err
 	}

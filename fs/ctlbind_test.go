@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"hbmfs/fs/mountwatch"
 )
 
 // TestCtlCloseWaits: whoever closes the control socket returns once its directory
@@ -16,10 +18,10 @@ func TestCtlCloseWaits(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	s := &ctlServer{log: slog.New(slog.DiscardHandler)}
 	var err error
-	if s.watch, err = watchMount("/proc"); err != nil {
+	if s.watch, err = mountwatch.New("/proc"); err != nil {
 		t.Fatal(err)
 	}
-	if s.beside, err = makeBeside(s.watch.dev, 0o700); err != nil {
+	if s.beside, err = makeBeside(s.watch.Device, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.bindIn(s.beside.File); err != nil {

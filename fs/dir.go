@@ -45,7 +45,7 @@ func (n *dirNode) Getattr(ctx context.Context, _ fusefs.FileHandle, out *fuse.At
 		return syscall.ESTALE // another directory has taken its name
 	}
 	fillAttr(&out.Attr, &a, n.StableAttr().Ino)
-	out.SetTimeout(nameTimeout)
+	out.SetTimeout(n.t.nameTimeout())
 	return 0
 }
 
@@ -89,7 +89,9 @@ func (n *dirNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (
 	if err != nil {
 		return nil, n.t.errno("lookup", path, err)
 	}
-	return n.addChild(ctx, &a, 0, out), 0
+	child := n.addChild(ctx, &a, 0, out)
+	n.t.foundNow(ctx, child, path, out)
+	return child, 0
 }
 
 // OpendirHandle opens the directory; it is listed at the first readdir.

@@ -42,7 +42,8 @@ const (
 	// bytes: enough to hide a round trip of milliseconds at several GB/s.
 	readAhead = 8 << 20
 	// nameTimeout is how long the kernel may believe a name or a directory's
-	// attributes. Opening a file asks the target whatever the kernel believes.
+	// attributes, unless Config.NameTimeout says more. Opening a file asks the target
+	// whatever the kernel believes.
 	nameTimeout = time.Second
 	// maxBackground lets reads and releases pass a few stalled reads.
 	maxBackground = 1024
@@ -67,6 +68,10 @@ type Config struct {
 	AllowOther bool
 	// NoExec keeps everybody from executing the mount's files.
 	NoExec bool
+	// NameTimeout is for how long names don't change, as who mounts vouches: that long
+	// they are believed, and files opened by them that are still open at the target.
+	// Less than a second means that nobody vouches.
+	NameTimeout time.Duration
 	// Strict refuses to fetch what may have changed unnoticed; plain reads of
 	// them work.
 	Strict bool
@@ -91,7 +96,7 @@ type Server struct {
 // Mount mounts what target has at mountpoint and returns when the mount answers.
 // The error may wrap [ErrMount].
 func Mount[F File](mountpoint string, target Target[F], cfg Config) (*Server, error) {
-	t, root, err := newTree(target, openerOf(target), cfg)
+	t, root, err := newTree(target, openerOf(target), reopenerOf(target), cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +155,7 @@ func (s *Server) start() error {
 func mountsItself() bool { return os.Geteuid() == 0 }
 
 func options(cfg Config, root fusefs.StableAttr) *fusefs.Options {
-	timeout, never := nameTimeout, time.Duration(0)
+	never := time.Duration(0)
 	kernel := []string{"default_permissions"}
 	if cfg.NoExec {
 		kernel = append(kernel, "noexec")
@@ -159,7 +164,6 @@ func options(cfg Config, root fusefs.StableAttr) *fusefs.Options {
 		kernel = append(kernel, "ro")
 	}
 	return &fusefs.Options{
-		EntryTimeout:    &timeout,
 		NegativeTimeout: &never,
 		NullPermissions: true,
 		RootStableAttr:  &root,

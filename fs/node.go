@@ -53,7 +53,7 @@ func (n *node) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
 // go-fuse takes the node that stands for the same version already in its place,
 // if there is one.
 func (n *node) addChild(ctx context.Context, a *namespace.Attr, age time.Duration, out *fuse.EntryOut) *fusefs.Inode {
-	believe(out, age)
+	n.t.believe(out, age)
 	ino := n.t.ino(n.ds, a)
 	fillAttr(&out.Attr, a, ino)
 	id := fusefs.StableAttr{Mode: a.Mode & syscall.S_IFMT, Ino: ino}
@@ -78,10 +78,13 @@ func (n *node) addChild(ctx context.Context, a *namespace.Attr, age time.Duratio
 	return n.NewInode(ctx, ops, id)
 }
 
+// nameTimeout is for how long the kernel may believe names.
+func (t *tree) nameTimeout() time.Duration { return max(nameTimeout, t.cfg.NameTimeout) }
+
 // believe lets the kernel believe a name and attributes until they are as old as
-// nameTimeout. No time-out at all would mean the mount's default.
-func believe(out *fuse.EntryOut, age time.Duration) {
-	left := max(nameTimeout-age, time.Nanosecond)
+// that.
+func (t *tree) believe(out *fuse.EntryOut, age time.Duration) {
+	left := max(t.nameTimeout()-age, 0)
 	out.SetEntryTimeout(left)
 	out.SetAttrTimeout(left)
 }

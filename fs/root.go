@@ -41,6 +41,7 @@ func (r *datasetsRoot) Lookup(ctx context.Context, name string, out *fuse.EntryO
 		}
 		top := d.topAttr()
 		fillAttr(&out.Attr, d.top.last.Load(), top.Ino)
+		out.SetEntryTimeout(r.t.nameTimeout())
 		out.SetAttrTimeout(nameTimeout)
 		return r.NewPersistentInode(ctx, d.top, top), 0
 	}

@@ -15,6 +15,7 @@ import (
 type Target[F File] interface {
 	names
 	Open(ctx context.Context, dataset, path string, want *transport.Version) (F, error)
+	Reopen(dataset, path string, v transport.Version) (F, bool)
 }
 
 // names is a target but for its files.
@@ -28,6 +29,7 @@ type names interface {
 	Now() remote.Moment
 	TermLeft() time.Duration
 	IsAway() bool
+	Keeps(dataset, path string, v transport.Version) bool
 	Transports() []transport.Verdict
 	Stats() remote.Stats
 }
@@ -61,6 +63,16 @@ func openerOf[F File](t Target[F]) opener {
 			return nil, err // and no File that is a nil F
 		}
 		return f, nil
+	}
+}
+
+// reopener has files of any target that are open there still.
+type reopener func(dataset, path string, v transport.Version) (File, bool)
+
+func reopenerOf[F File](t Target[F]) reopener {
+	return func(dataset, path string, v transport.Version) (File, bool) {
+		f, ok := t.Reopen(dataset, path, v)
+		return f, ok
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 type tree struct {
 	target  names
 	openAt  opener
+	reopen  reopener
 	cfg     Config
 	log     *logging.Limiter // of what users and targets can cause
 	root    fusefs.StableAttr
@@ -26,6 +27,7 @@ type tree struct {
 	handles atomic.Uint64 // the last handle given out
 	count   counters
 	open    openFiles
+	found   lookups
 	bounds  bounds
 
 	firstPrefix int
@@ -45,8 +47,8 @@ type dataset struct {
 	top   *dirNode
 }
 
-func newTree(target names, open opener, cfg Config) (*tree, fusefs.InodeEmbedder, error) {
-	t := &tree{target: target, openAt: open, cfg: cfg, log: logging.NewLimiter(cfg.Log), started: time.Now(), root: fusefs.StableAttr{Ino: 1}, devs: make(map[devKey]uint64)}
+func newTree(target names, open opener, reopen reopener, cfg Config) (*tree, fusefs.InodeEmbedder, error) {
+	t := &tree{target: target, openAt: open, reopen: reopen, cfg: cfg, log: logging.NewLimiter(cfg.Log), started: time.Now(), root: fusefs.StableAttr{Ino: 1}, devs: make(map[devKey]uint64)}
 	t.bounds = newBounds(t.log)
 	t.ctlDir = newCtlDir(t)
 	all := t.datasets()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hbmfs/remote/control"
+	"hbmfs/remote/outage"
 	"hbmfs/remote/wire"
 	"hbmfs/transport"
 	"hbmfs/transport/logging"
@@ -18,13 +19,17 @@ const (
 	maxRetry = 200 * time.Millisecond
 )
 
+// awayFraction is what part of the time-out a request waits for a target that has
+// been away for longer than that: enough for one more try.
+const awayFraction = 5
+
 // caller makes control calls, in the session of the moment.
 type caller struct {
 	cfg      Config
 	log      *logging.Limiter // of what a target can cause
 	control  wire.ControlClient
 	sessions *sessions
-	outage   outage
+	outage   outage.Outage
 	counters counters
 }
 
@@ -61,7 +66,7 @@ func (c *caller) longCall(ctx context.Context, f func(context.Context, *session,
 func (c *caller) retryCall(ctx context.Context, f func(context.Context, *session) error) error {
 	err := c.retry(ctx, f)
 	if ctx.Err() == nil && !isLost(err) {
-		c.outage.end()
+		c.outage.End()
 		c.counters.roundTrips.Add(1)
 	}
 	return err
@@ -122,7 +127,7 @@ func (c *caller) startWait() wait { return wait{time.Now(), c.waitLimit()} }
 
 // waitLimit is how long a new request or call waits for the target.
 func (c *caller) waitLimit() time.Duration {
-	if since := c.outage.since.Load(); since != nil && time.Since(*since) >= c.cfg.Timeout {
+	if c.outage.LongerThan(c.cfg.Timeout) {
 		return c.cfg.Timeout / awayFraction
 	}
 	return c.cfg.Timeout
@@ -137,9 +142,9 @@ func (c *caller) overdue(outer, inner context.Context, w wait, err error) error 
 	if outer.Err() != nil {
 		return outer.Err()
 	}
-	c.outage.unanswered(w.began)
+	c.outage.Unanswered(w.began)
 	err = fmt.Errorf("target %s: %w: no answer within %v%s", c.cfg.Addr, transport.ErrConnLost, w.limit, c.awaySince())
-	if cause := c.sessions.why(); cause != nil && !c.outage.isOn() {
+	if cause := c.sessions.why(); cause != nil && !c.outage.IsOn() {
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
 	return err
@@ -148,7 +153,7 @@ func (c *caller) overdue(outer, inner context.Context, w wait, err error) error 
 // awaySince is the end of a message on a request that waited in vain: empty while
 // the target is not known to be away.
 func (c *caller) awaySince() string {
-	since, why := c.outage.report()
+	since, why := c.outage.Report()
 	if since == nil {
 		return ""
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"hbmfs/remote/closing"
 	"hbmfs/remote/control"
 	"hbmfs/remote/namespace"
 	"hbmfs/remote/wire"
@@ -18,23 +19,24 @@ type connector struct {
 	*caller
 	files    *fileTable
 	memories *memories
-	closer   *closer
+	closer   *closing.Closer
+	kept     *closing.Kept[openedAs, *File]
 	conn     *control.Conn
 
 	ctx     context.Context // ends with the target's Close
 	workers *sync.WaitGroup // waited for then
 
-	datasets []namespace.Dataset // set by connect
-	roots    map[string]root     // of the last session; for who makes sessions
+	datasets []namespace.Dataset       // set by connect
+	roots    map[string]namespace.Root // of the last session; for who makes sessions
 }
 
 func newConnector(t *Target) (*connector, error) {
 	c := &connector{
-		caller: t.caller, files: t.files, memories: t.memories, closer: t.closer,
+		caller: t.caller, files: t.files, memories: t.memories, closer: t.closer, kept: t.kept,
 		ctx: t.ctx, workers: &t.workers,
 	}
 	var err error
-	if c.conn, err = control.New(c.cfg.Addr, c.cfg.TLS, c.cfg.DialControl, c.outage.dialled); err != nil {
+	if c.conn, err = control.New(c.cfg.Addr, c.cfg.TLS, c.cfg.DialControl, c.outage.Dialled); err != nil {
 		return nil, err
 	}
 	c.control = wire.NewControlClient(c.conn)

@@ -28,6 +28,14 @@
 // link, in its queue and mostly before reads; what is too large for that by a gRPC
 // call, as do lists, digests, and the session itself.
 //
+// Keeping. A file that is closed stays open at the target (package closing), and is
+// found again by its name and version. Whether the name still leads to that is asked,
+// or the caller's to know.
+//
+// Keeping. A file that is closed stays open at the target (package closing), and is
+// found again by its name and version. Whether the name still leads to that is asked,
+// or the caller's to know.
+//
 // Locking: each type guards its own state. sessions.mu may be taken while package
 // links has its locks, or fileTable.mu or queue.mu is held, and a links.Session's while
 // queue.mu or sessions.mu is; no other two are held together. File.mu guards a file's

@@ -55,11 +55,22 @@ func (c *connector) receiveEvents(s *session) error {
 
 func (c *connector) receiveEvent(s *session, e *wire.Event) error {
 	if c.sessions.vouching.Load() == s { // one that was given up may have been heard of late
-		c.outage.end()
+		c.outage.End()
 	}
 	if e.Renewed != 0 {
 		c.counters.renewals.Add(1)
 		return s.term.Answered(e.Renewed, e.TermMs)
+	}
+	switch {
+	case e.Crowded:
+		closeAll(c.kept.Shed(shedSoon))
+		return nil
+	case e.Unlinked != 0:
+		if f := c.files.find(s, e.Unlinked); f != nil {
+			f.orphan.Store(true)
+			f.t.letGo(f)
+		}
+		return nil
 	}
 	if f := c.files.find(s, e.Handle); f != nil {
 		c.cfg.Log.Debug("file changed", "dataset", f.dataset, "path", f.path, "why", e.Reason)

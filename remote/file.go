@@ -31,11 +31,12 @@ type File struct {
 
 	session atomic.Pointer[session] // that it is open in, or about to be
 	isOpen  bool                    // guarded by fileTable.mu
+	orphan  atomic.Bool             // no name leads to it any more: it is not kept
 
-	spans  atomic.Pointer[spans] // that were asked for last, of a file with holes
-	refs   atomic.Int64          // Open's, and one for each request under way
-	closed atomic.Bool
-	stale  atomic.Bool // never goes back; set under mu
+	spans  atomic.Pointer[namespace.Spans] // that were asked for last, of a file with holes
+	refs   atomic.Int64                    // Open's, which a kept one has too, and one for each request under way
+	closed atomic.Bool                     // but maybe kept
+	stale  atomic.Bool                     // never goes back; set under mu
 
 	mu      sync.Mutex
 	onStale func() // nil once called
@@ -48,16 +49,32 @@ type File struct {
 // If ctx ends first, what the target still opens is closed. Where the target has room
 // for no more open files, Open waits for those that this mount has closed.
 func (t *Target) Open(ctx context.Context, dataset, path string, want *transport.Version) (*File, error) {
-	inner, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
-	defer cancel()
-	for {
-		closed := t.closer.soFar()
-		f, err := t.openOnce(ctx, dataset, path, want)
-		if !errors.Is(err, syscall.ENFILE) || !t.closer.moreThan(inner, closed) {
+	if want != nil {
+		if f, ok, err := t.openKept(ctx, dataset, path, *want); ok {
 			return f, err
 		}
 	}
+	inner, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
+	defer cancel()
+	for {
+		closed := t.closer.SoFar()
+		f, err := t.openOnce(ctx, dataset, path, want)
+		if !errors.Is(err, syscall.ENFILE) {
+			return f, err
+		}
+		closeAll(t.kept.Shed(shedShort))
+		if !t.closer.MoreThan(inner, closed) {
+			return nil, err
+		}
+	}
 }
+
+// What part of the kept files is closed where the target has no room for another, and
+// where it says that it will soon have none.
+const (
+	shedShort = 4
+	shedSoon  = 2
+)
 
 func (t *Target) openOnce(ctx context.Context, dataset, path string, want *transport.Version) (*File, error) {
 	f := &File{t: t, dataset: dataset, path: path}
@@ -69,6 +86,7 @@ func (t *Target) openOnce(ctx context.Context, dataset, path string, want *trans
 		f.abandon(a)
 		return nil, err
 	}
+	t.counters.opens.Add(1)
 	return f, nil
 }
 
@@ -206,10 +224,10 @@ func (f *File) errStale() error {
 	return fmt.Errorf("%s/%s: %w", f.dataset, f.path, transport.ErrStale)
 }
 
-// Close gives the file up. It does not wait: requests under way go on, and the
-// target is told after the last one.
+// Close gives the file up. It does not wait: requests under way go on. The target is
+// told after the last one, unless the file is kept for who opens it next.
 func (f *File) Close() {
-	if f.closed.CompareAndSwap(false, true) {
+	if f.closed.CompareAndSwap(false, true) && !f.t.keep(f) {
 		f.release()
 	}
 }
@@ -230,6 +248,6 @@ func (f *File) acquire() bool {
 // release gives a reference back. With the last one f is closed at the target.
 func (f *File) release() {
 	if f.refs.Add(-1) == 0 {
-		f.t.closer.add(f.handle, f.t.files.remove(f))
+		f.t.closer.Add(f.handle, f.t.files.remove(f))
 	}
 }

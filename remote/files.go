@@ -1,8 +1,10 @@
 package remote
 
 import (
+	"context"
 	"sync"
 
+	"hbmfs/remote/wire"
 	"hbmfs/transport"
 )
 
@@ -81,4 +83,9 @@ func (t *fileTable) move(f *File, s *session) bool {
 	}
 	f.session.Store(s)
 	return true
+}
+
+// tellClosed has the target close handles.
+func (t *Target) tellClosed(ctx context.Context, handles []uint64) error {
+	return t.memories.ask(ctx, newAsk(&wire.Ask{What: &wire.Ask_Close{Close: &wire.CloseRequest{Handles: handles}}}))
 }

@@ -137,7 +137,7 @@ func (q *queue) Complete(done []transport.Completion) {
 		}
 	}
 	if answered {
-		q.outage.end()
+		q.outage.End()
 	}
 	transport.Complete(ended)
 	if q.length.Load() > 0 {

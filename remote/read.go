@@ -39,7 +39,7 @@ func (f *File) Read(ctx context.Context, off int64, n int) (transport.Buffer, er
 	if res.Err != nil {
 		return nil, f.judge(res.Err)
 	}
-	f.t.outage.end()
+	f.t.outage.End()
 	return buf, nil
 }
 

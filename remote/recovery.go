@@ -27,6 +27,7 @@ func (c *connector) run() {
 			s.cancel()
 			c.sessions.retire(s)
 			c.memories.DetachAll()
+			closeAll(c.kept.Shed(1)) // rather than to open them again
 			began := time.Now()
 			if !c.reconnect() {
 				return
@@ -45,7 +46,7 @@ func (c *connector) reconnect() bool {
 		if err == nil {
 			return true
 		}
-		c.outage.begin(time.Now()) // unless it goes on
+		c.outage.Begin(time.Now()) // unless it goes on
 		c.cfg.Log.Debug("session not recovered", "target", c.cfg.Addr, "err", err)
 		c.sessions.stillNone(err)
 		wait = min(2*wait, maxBackoff)
@@ -83,7 +84,7 @@ func (c *connector) replaceOnce(ctx context.Context, r *recovery) error {
 	if err != nil {
 		return err
 	}
-	c.outage.end()
+	c.outage.End()
 	if r.reached.IsZero() {
 		r.reached = time.Now()
 	}

@@ -202,7 +202,12 @@ func TestCloseIsBatched(t *testing.T) {
 	const files = 400
 	n := startNode(t, nil)
 	for i := range files {
-		if err := os.WriteFile(fmt.Sprintf("%s/%d", n.dir, i), []byte{byte(i)}, 0o644); err != nil {
+		w, err := os.Create(fmt.Sprintf("%s/%d", n.dir, i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close() // a file that has a writer is not kept open
+		if _, err := w.Write([]byte{byte(i)}); err != nil {
 			t.Fatal(err)
 		}
 	}

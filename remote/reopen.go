@@ -121,7 +121,7 @@ func (o *reopening) judge(ctx context.Context, f *File, a *ask, err error) error
 	case err == nil && (a.answer.GetOpen().GetSettled() || !f.settled):
 		return nil
 	case err == nil:
-		o.closer.add(f.handle, true)
+		o.closer.Add(f.handle, true)
 	case o.r.strict && !isGone(err):
 		return err
 	}

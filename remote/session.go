@@ -21,7 +21,7 @@ import (
 type session struct {
 	id       []byte
 	datasets []namespace.Dataset
-	roots    map[string]root
+	roots    map[string]namespace.Root
 	link     transport.Link // the first: plain reads and calls go by it
 	links    *links.Session
 	term     *term.Renewer
@@ -31,6 +31,9 @@ type session struct {
 	ended    chan struct{}      // closed when events have ended
 	sending  sync.Mutex         // held to send on events, and for nothing else
 }
+
+// maxKept bounds the files that stay open at the target though no program has them open.
+const maxKept = 1 << 16
 
 // goodbyeTimeout bounds how long Close waits for the target to end the session.
 const goodbyeTimeout = 400 * time.Millisecond
@@ -54,6 +57,7 @@ func (c *connector) openSession(ctx context.Context) (*session, error) {
 	if err := c.startEvents(ctx, s); err != nil {
 		return nil, err
 	}
+	closeAll(c.kept.SetRoom(int(min(reply.Keep, maxKept))))
 	s.links = links.NewSession(s.ctx, c.toDial(reply), reply.Transports)
 	c.counters.sessions.Add(1)
 	return s, nil
@@ -90,7 +94,7 @@ func newSession(reply *wire.OpenSessionReply) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := newRoots(reply.Datasets)
+	roots, err := namespace.DecodeRoots(reply.Datasets)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hbmfs/remote/outage"
 	"hbmfs/remote/term"
 	"hbmfs/transport"
 )
@@ -15,7 +16,7 @@ import (
 // sessions says which session is the current one, or why there is none.
 type sessions struct {
 	clock    term.Clock
-	outage   *outage
+	outage   *outage.Outage
 	lost     chan *session           // sessions to replace
 	vouching atomic.Pointer[session] // cur, for who has no time for mu
 
@@ -28,7 +29,7 @@ type sessions struct {
 	past    []transport.LinkStats // of links that are closed, by the number of their transport
 }
 
-func newSessions(clock term.Clock, o *outage) *sessions {
+func newSessions(clock term.Clock, o *outage.Outage) *sessions {
 	return &sessions{clock: clock, outage: o, lost: make(chan *session, 1), changed: make(chan struct{})}
 }
 
@@ -79,7 +80,7 @@ func (s *sessions) fail(failed *session, err error) {
 	s.cur = nil
 	s.vouching.Store(nil)
 	s.cause, s.lostAt = err, s.clock()
-	s.outage.begin(time.Now())
+	s.outage.Begin(time.Now())
 	s.wake()
 	s.lost <- failed // has room: one session is current at a time
 }

@@ -3,18 +3,11 @@ package remote
 import (
 	"context"
 	"errors"
-	"fmt"
 	"syscall"
 
+	"hbmfs/remote/namespace"
 	"hbmfs/remote/wire"
-	"hbmfs/transport"
 )
-
-// spans is what the target told of where a file has data, in [from, end).
-type spans struct {
-	from, end int64
-	data      []uint64 // where each span begins and ends; ends are rising
-}
 
 // SeekData returns the first offset from off on that the file has data at. The
 // error wraps ENXIO if there is none.
@@ -24,12 +17,12 @@ func (f *File) SeekData(ctx context.Context, off int64) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		for i := 0; i < len(s.data); i += 2 {
-			if off < int64(s.data[i+1]) {
-				return max(off, int64(s.data[i])), nil
+		for i := 0; i < len(s.Data); i += 2 {
+			if off < int64(s.Data[i+1]) {
+				return max(off, int64(s.Data[i])), nil
 			}
 		}
-		off = s.end
+		off = s.End
 	}
 	return 0, syscall.ENXIO
 }
@@ -45,10 +38,10 @@ func (f *File) SeekHole(ctx context.Context, off int64) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		for i := 0; i < len(s.data) && off >= int64(s.data[i]); i += 2 {
-			off = max(off, int64(s.data[i+1]))
+		for i := 0; i < len(s.Data) && off >= int64(s.Data[i]); i += 2 {
+			off = max(off, int64(s.Data[i+1]))
 		}
-		if off < s.end {
+		if off < s.End {
 			break
 		}
 	}
@@ -79,14 +72,14 @@ func (f *File) inHole(ctx context.Context, off int64, n int) bool {
 func (f *File) full() bool { return f.attr.Blocks >= (f.attr.Size+511)/512 }
 
 // spansAt returns spans that off is within.
-func (f *File) spansAt(ctx context.Context, off int64) (*spans, error) {
+func (f *File) spansAt(ctx context.Context, off int64) (*namespace.Spans, error) {
 	if f.Stale() {
 		return nil, f.errStale()
 	}
 	if f.full() {
-		return &spans{end: f.Size(), data: []uint64{0, f.attr.Size}}, nil
+		return &namespace.Spans{End: f.Size(), Data: []uint64{0, f.attr.Size}}, nil
 	}
-	if s := f.spans.Load(); s != nil && s.from <= off && off < s.end {
+	if s := f.spans.Load(); s != nil && s.From <= off && off < s.End {
 		return s, nil
 	}
 	s, err := f.askSpans(ctx, off)
@@ -97,8 +90,8 @@ func (f *File) spansAt(ctx context.Context, off int64) (*spans, error) {
 	return s, nil
 }
 
-func (f *File) askSpans(ctx context.Context, off int64) (*spans, error) {
-	var found *spans
+func (f *File) askSpans(ctx context.Context, off int64) (*namespace.Spans, error) {
+	var found *namespace.Spans
 	err := f.t.call(ctx, func(ctx context.Context, s *session) error {
 		ref, err := f.refIn(s)
 		if err != nil {
@@ -110,23 +103,8 @@ func (f *File) askSpans(ctx context.Context, off int64) (*spans, error) {
 		if err != nil {
 			return err
 		}
-		found, err = newSpans(reply, off, f.Size())
+		found, err = namespace.DecodeSpans(reply, off, f.Size())
 		return err
 	})
 	return found, err
-}
-
-// newSpans checks a reply about a file of that size, from off on, which lies in it.
-func newSpans(r *wire.SpansReply, off, size int64) (*spans, error) {
-	at := uint64(off)
-	for i, b := range r.Data {
-		if b < at || i%2 == 1 && b == at {
-			return nil, fmt.Errorf("%w: spans out of order at %d", transport.ErrProtocol, b)
-		}
-		at = b
-	}
-	if len(r.Data)%2 != 0 || at > r.End || r.End > uint64(size) || r.End <= uint64(off) {
-		return nil, fmt.Errorf("%w: %d bounds of spans from %d to %d of %d", transport.ErrProtocol, len(r.Data), off, r.End, size)
-	}
-	return &spans{from: off, end: int64(r.End), data: r.Data}, nil
 }

@@ -2,15 +2,10 @@ package remote
 
 import (
 	"errors"
-	"slices"
 	"syscall"
 	"testing"
 
-	"google.golang.org/protobuf/proto"
-
 	"hbmfs/remote/namespace"
-	"hbmfs/remote/wire"
-	"hbmfs/transport"
 )
 
 // TestSeek compares with a map of every byte.
@@ -26,7 +21,7 @@ func TestSeek(t *testing.T) {
 			return false
 		}
 		f := &File{attr: namespace.Attr{Size: size}}
-		f.spans.Store(&spans{end: size, data: data})
+		f.spans.Store(&namespace.Spans{End: size, Data: data})
 		for off := int64(-1); off <= size; off++ {
 			next := func(is func(int64) bool) int64 {
 				at := off
@@ -64,36 +59,4 @@ func TestSeekFullFile(t *testing.T) {
 	if at, err := f.SeekHole(t.Context(), 7); at != 4097 || err != nil {
 		t.Errorf("hole: %d, %v", at, err)
 	}
-}
-
-// FuzzSpans takes any bytes for a reply about a file's spans.
-func FuzzSpans(f *testing.F) {
-	for _, r := range []*wire.SpansReply{
-		{}, {End: 100}, {End: 101}, {Data: []uint64{20, 30}, End: 50}, {Data: []uint64{20, 20}, End: 50}, {Data: []uint64{20}, End: 50},
-		{Data: []uint64{20, 60}, End: 50}, {Data: []uint64{5, 60}, End: 100}, {Data: []uint64{20, 1 << 63}, End: 1 << 63},
-	} {
-		b, err := proto.Marshal(r)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var reply wire.SpansReply
-		if proto.Unmarshal(b, &reply) != nil {
-			return
-		}
-		const off, size = 10, 100
-		s, err := newSpans(&reply, off, size)
-		if err != nil {
-			if !errors.Is(err, transport.ErrProtocol) {
-				t.Error(err)
-			}
-			return
-		}
-		if s.end <= off || s.end > size || len(s.data)%2 != 0 || !slices.IsSorted(s.data) ||
-			len(s.data) > 0 && (s.data[0] < off || s.data[len(s.data)-1] > uint64(s.end)) {
-			t.Errorf("let pass: %+v", s)
-		}
-	})
 }

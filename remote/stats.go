@@ -22,6 +22,9 @@ type Stats struct {
 	Retries    int64                          `json:"retries"`     // of requests and asks, issued again
 	Errors     int64                          `json:"errors"`      // requests that ended with an error
 	Bytes      uapi.ByPath                    `json:"bytes"`       // payload that came
+	Opens      int64                          `json:"opens"`       // of files
+	Reopens    int64                          `json:"reopens"`     // of which were still open at the target, though closed
+	Kept       int                            `json:"kept"`        // files that no program has open, and the target has
 	Addr       string                         `json:"address"`     // of the target
 	// AwaySince is when the target was found to be away, and AwayWhy what it was
 	// found by; nil while it is not. What is resident can't be vouched for then.
@@ -30,8 +33,8 @@ type Stats struct {
 }
 
 type counters struct {
-	sessions, roundTrips, renewals, requests, retries, errors atomic.Int64
-	bytes                                                     [uapi.NumPaths]atomic.Int64
+	sessions, roundTrips, renewals, requests, retries, errors, opens, reopens atomic.Int64
+	bytes                                                                     [uapi.NumPaths]atomic.Int64
 }
 
 func (c *counters) ended(res *transport.Result, n int64) {
@@ -52,6 +55,9 @@ func (t *Target) Stats() Stats {
 		Requests:   t.counters.requests.Load(),
 		Retries:    t.counters.retries.Load(),
 		Errors:     t.counters.errors.Load(),
+		Opens:      t.counters.opens.Load(),
+		Reopens:    t.counters.reopens.Load(),
+		Kept:       t.kept.Len(),
 		Addr:       t.cfg.Addr,
 	}
 	for i := range s.Bytes {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"hbmfs/remote/closing"
 	"hbmfs/remote/namespace"
 	"hbmfs/remote/prefetch"
 	"hbmfs/remote/wire"
@@ -17,7 +18,8 @@ type Target struct {
 	*caller
 	files     *fileTable
 	memories  *memories
-	closer    *closer
+	closer    *closing.Closer
+	kept      *closing.Kept[openedAs, *File]
 	connector *connector
 	lister    *prefetch.Lister
 
@@ -37,9 +39,10 @@ func Connect(ctx context.Context, cfg Config) (*Target, error) {
 		caller:   c,
 		files:    newFileTable(c.sessions),
 		memories: newMemories(c),
+		kept:     closing.NewKept[openedAs, *File](),
 		lister:   prefetch.New(listTarget{c}),
 	}
-	t.closer = newCloser(t.memories)
+	t.closer = closing.NewCloser(t.tellClosed)
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.close = sync.OnceValue(t.shut)
 	var err error
@@ -53,8 +56,8 @@ func Connect(ctx context.Context, cfg Config) (*Target, error) {
 		return nil, fmt.Errorf("target %s: %w", cfg.Addr, err)
 	}
 	t.workers.Go(t.connector.run)
-	for range closers {
-		t.workers.Go(func() { t.closer.run(t.ctx) })
+	for range closing.Closers {
+		t.workers.Go(func() { t.closer.Run(t.ctx) })
 	}
 	return t, nil
 }
@@ -66,7 +69,7 @@ func (t *Target) Datasets() []namespace.Dataset { return t.connector.datasets }
 func (t *Target) Transports() []transport.Verdict { return t.memories.Verdicts() }
 
 // IsAway reports whether the target is known not to answer.
-func (t *Target) IsAway() bool { return t.outage.isOn() }
+func (t *Target) IsAway() bool { return t.outage.IsOn() }
 
 // Attach prepares mem, which must be comparable, as a destination, now and in each
 // new session, of the link that serves it best: one by a further transport is dialled
@@ -86,6 +89,7 @@ func (t *Target) Close() error { return t.close() }
 
 func (t *Target) shut() error {
 	last := t.sessions.close()
+	closeAll(t.kept.SetRoom(0))
 	t.memories.queues.close()
 	if last != nil {
 		t.sessions.retire(last)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"hbmfs/remote/outage"
 	"hbmfs/transport"
 )
 
@@ -43,7 +44,7 @@ func (f *File) VouchAhead(now Moment) {
 func (f *File) vouch(ctx context.Context, since Moment, timeout time.Duration) (err error) {
 	s := f.t.sessions.vouching.Load()
 	if s == nil || s.term.Left(time.Duration(since)) <= 0 {
-		if !f.acquire() { // nobody would tell it of a change
+		if f.closed.Load() || !f.acquire() { // nobody would tell it of a change
 			return fmt.Errorf("%s/%s: %w", f.dataset, f.path, ErrFileClosed)
 		}
 		defer f.release()
@@ -98,12 +99,12 @@ func (t *Target) askUntil(ctx context.Context, since Moment) error {
 // away returns since when the target is away, and why; nil if it is not, or has
 // not been for long enough to say so.
 func (t *Target) away() (*time.Time, string) {
-	if since, why := t.outage.report(); since != nil {
+	if since, why := t.outage.Report(); since != nil {
 		return since, why
 	}
 	if silence := t.sessions.silence(); silence > vouchSoonTimeout {
 		since := time.Now().Add(-silence)
-		return &since, noAnswer
+		return &since, outage.NoAnswer
 	}
 	return nil, ""
 }

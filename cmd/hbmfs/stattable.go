@@ -88,6 +88,7 @@ func (t statTable) target(r remote.Stats) {
 	}
 	t.line("connections", "%d up, %d lost, %d replaced, %d waits for a credit", r.Link.Connections, r.Link.Lost, r.Link.Reconnects, r.Link.Waits)
 	t.line("sessions", "%d, %d control calls, %d renewals", r.Sessions, r.RoundTrips, r.Renewals)
+	t.line("opens", "%d, %d of files that had stayed open at the target; %d are kept open there", r.Opens, r.Reopens, r.Kept)
 	t.line("requests", "%d, %d in flight, %d issued again, %d failed", r.Requests, r.Link.InFlight, r.Retries, r.Errors)
 	t.line("received", "%s", humanBytes(r.Link.Bytes))
 	for _, name := range slices.Sorted(maps.Keys(r.Links)) {

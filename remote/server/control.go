@@ -74,7 +74,7 @@ func (c *control) openSession(ctx context.Context, req *wire.OpenSessionRequest)
 	if err != nil {
 		return nil, asStatus("open session", err)
 	}
-	reply := &wire.OpenSessionReply{Transports: c.t.transports()}
+	reply := &wire.OpenSessionReply{Transports: c.t.transports(), Keep: c.t.bounds.mayKeep()}
 	for _, f := range chosen {
 		reply.Datasets = append(reply.Datasets, s.datasets[f.Name].describe())
 	}

@@ -22,6 +22,7 @@ type outbox struct {
 	renewed int                      // answers to renewals in pending
 	until   time.Duration            // of clock: the mount's term
 	doubted bool                     // no term before it has acknowledged something
+	crowded bool                     // pending says so
 }
 
 // maxRenewals is how many renewals may wait to be answered. A mount asks one after
@@ -65,6 +66,25 @@ func (o *outbox) queue(e *wire.Event) {
 	select {
 	case o.ready <- struct{}{}:
 	default:
+	}
+}
+
+// tell queues an event that is not acknowledged.
+func (o *outbox) tell(e *wire.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.unacked != nil {
+		o.queue(e)
+	}
+}
+
+// crowd tells that there is little room for open files, once at a time.
+func (o *outbox) crowd() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.unacked != nil && !o.crowded {
+		o.crowded = true
+		o.queue(&wire.Event{Crowded: true})
 	}
 }
 
@@ -149,7 +169,7 @@ func (o *outbox) take() []*wire.Event {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	events := o.pending
-	o.pending, o.renewed = nil, 0
+	o.pending, o.renewed, o.crowded = nil, 0, false
 	return events
 }
 

@@ -83,6 +83,7 @@ func (s *session) tryOpen(ctx context.Context, d *dataset, req *wire.OpenRequest
 		o.Close()
 		return nil, err
 	}
+	s.target.watchCrowd()
 	return &wire.OpenReply{Attr: attr, Settled: f.settled, UnsettledWhy: printable.Line(why, maxWhy), TermMs: s.grant()}, nil
 }
 

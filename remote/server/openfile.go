@@ -22,6 +22,8 @@ type openFile struct {
 	settled bool
 	share   *limits.Share // of open files; see [charges]
 	refs    atomic.Int64  // of the handle, and calls under way
+
+	unlinked atomic.Bool // the mount was told that no name leads to it any more
 }
 
 // release gives a reference back. The last one closes the object.

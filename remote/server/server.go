@@ -93,6 +93,7 @@ func New(cfg Config) (*Server, error) {
 	for _, f := range exports {
 		go t.follow(f)
 	}
+	go t.watchUnlinked()
 	t.greetings = []transport.Greeting{t.controlGreeting()}
 	t.openPlanes()
 	if cfg.TLS != nil {

@@ -188,11 +188,13 @@ func (x *OpenSessionRequest) GetClient() string {
 }
 
 type OpenSessionReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       []byte                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"` // 16 bytes
-	Secret        []byte                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`   // 32 bytes
-	Datasets      []*Dataset             `protobuf:"bytes,3,rep,name=datasets,proto3" json:"datasets,omitempty"`
-	Transports    []string               `protobuf:"bytes,4,rep,name=transports,proto3" json:"transports,omitempty"` // data planes that the target serves
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Session    []byte                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"` // 16 bytes
+	Secret     []byte                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`   // 32 bytes
+	Datasets   []*Dataset             `protobuf:"bytes,3,rep,name=datasets,proto3" json:"datasets,omitempty"`
+	Transports []string               `protobuf:"bytes,4,rep,name=transports,proto3" json:"transports,omitempty"` // data planes that the target serves
+	// How many files the mount may keep open that no program has open any more.
+	Keep          uint32 `protobuf:"varint,5,opt,name=keep,proto3" json:"keep,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -253,6 +255,13 @@ func (x *OpenSessionReply) GetTransports() []string {
 		return x.Transports
 	}
 	return nil
+}
+
+func (x *OpenSessionReply) GetKeep() uint32 {
+	if x != nil {
+		return x.Keep
+	}
+	return 0
 }
 
 type Dataset struct {
@@ -395,12 +404,16 @@ func (x *EventsRequest) GetRenew() uint64 {
 
 // Event is about an open file that changed, or the answer to a renewal.
 type Event struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`         // to be acknowledged, or 0
-	Handle        uint64                 `protobuf:"varint,2,opt,name=handle,proto3" json:"handle,omitempty"` // the open file that changed; 0: none, acknowledge it all the same
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	Renewed       uint64                 `protobuf:"varint,4,opt,name=renewed,proto3" json:"renewed,omitempty"`             // the renewal that is answered, or 0
-	TermMs        uint32                 `protobuf:"varint,5,opt,name=term_ms,json=termMs,proto3" json:"term_ms,omitempty"` // the term that it grants; 0: only what was open when it was sent is vouched for
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`         // to be acknowledged, or 0
+	Handle  uint64                 `protobuf:"varint,2,opt,name=handle,proto3" json:"handle,omitempty"` // the open file that changed; 0: none, acknowledge it all the same
+	Reason  string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Renewed uint64                 `protobuf:"varint,4,opt,name=renewed,proto3" json:"renewed,omitempty"`             // the renewal that is answered, or 0
+	TermMs  uint32                 `protobuf:"varint,5,opt,name=term_ms,json=termMs,proto3" json:"term_ms,omitempty"` // the term that it grants; 0: only what was open when it was sent is vouched for
+	// These two are about what the mount keeps open though no program has it open.
+	// They are not acknowledged.
+	Crowded       bool   `protobuf:"varint,6,opt,name=crowded,proto3" json:"crowded,omitempty"`   // the target will soon have no room for open files: some are to be closed
+	Unlinked      uint64 `protobuf:"varint,7,opt,name=unlinked,proto3" json:"unlinked,omitempty"` // the handle of a file that no name leads to any more: to be closed, if it is kept
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -466,6 +479,20 @@ func (x *Event) GetRenewed() uint64 {
 func (x *Event) GetTermMs() uint32 {
 	if x != nil {
 		return x.TermMs
+	}
+	return 0
+}
+
+func (x *Event) GetCrowded() bool {
+	if x != nil {
+		return x.Crowded
+	}
+	return false
+}
+
+func (x *Event) GetUnlinked() uint64 {
+	if x != nil {
+		return x.Unlinked
 	}
 	return 0
 }
@@ -1919,14 +1946,15 @@ const file_control_proto_rawDesc = "" +
 	"\x12OpenSessionRequest\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1a\n" +
 	"\bdatasets\x18\x02 \x03(\fR\bdatasets\x12\x16\n" +
-	"\x06client\x18\x03 \x01(\tR\x06client\"\x9b\x01\n" +
+	"\x06client\x18\x03 \x01(\tR\x06client\"\xaf\x01\n" +
 	"\x10OpenSessionReply\x12\x18\n" +
 	"\asession\x18\x01 \x01(\fR\asession\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\fR\x06secret\x125\n" +
 	"\bdatasets\x18\x03 \x03(\v2\x19.hbmfs.control.v1.DatasetR\bdatasets\x12\x1e\n" +
 	"\n" +
 	"transports\x18\x04 \x03(\tR\n" +
-	"transports\"\xc0\x01\n" +
+	"transports\x12\x12\n" +
+	"\x04keep\x18\x05 \x01(\rR\x04keep\"\xc0\x01\n" +
 	"\aDataset\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x122\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1e.hbmfs.control.v1.Dataset.KindR\x04kind\x12\x12\n" +
@@ -1940,13 +1968,15 @@ const file_control_proto_rawDesc = "" +
 	"\rEventsRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\fR\asession\x12\x10\n" +
 	"\x03ack\x18\x02 \x01(\x04R\x03ack\x12\x14\n" +
-	"\x05renew\x18\x03 \x01(\x04R\x05renew\"z\n" +
+	"\x05renew\x18\x03 \x01(\x04R\x05renew\"\xb0\x01\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06handle\x18\x02 \x01(\x04R\x06handle\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
 	"\arenewed\x18\x04 \x01(\x04R\arenewed\x12\x17\n" +
-	"\aterm_ms\x18\x05 \x01(\rR\x06termMs\"\xda\x03\n" +
+	"\aterm_ms\x18\x05 \x01(\rR\x06termMs\x12\x18\n" +
+	"\acrowded\x18\x06 \x01(\bR\acrowded\x12\x1a\n" +
+	"\bunlinked\x18\a \x01(\x04R\bunlinked\"\xda\x03\n" +
 	"\x04Attr\x12\x10\n" +
 	"\x03ino\x18\x01 \x01(\x04R\x03ino\x12\x10\n" +
 	"\x03dev\x18\x02 \x01(\x04R\x03dev\x12\x12\n" +

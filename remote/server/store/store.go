@@ -93,6 +93,12 @@ type Sparse interface {
 	Spans(ctx context.Context, off int64) (data []uint64, end int64, err error)
 }
 
+// Linked is an Object that knows whether there is a name that leads to it.
+type Linked interface {
+	// Linked is true where that can't be told.
+	Linked() bool
+}
+
 // Holder is who has an object open.
 type Holder interface {
 	// Revoke says that the version is about to change, or has: reads of it fail

@@ -37,6 +37,8 @@ func (d directory) Change(path string, content []byte) error {
 	return errors.Join(err, w.Close())
 }
 
+func (d directory) Remove(path string) error { return os.Remove(filepath.Join(string(d), path)) }
+
 func (d directory) Replace() error {
 	return errors.Join(os.Rename(string(d), string(d)+".old"), os.Mkdir(string(d), 0o755))
 }

@@ -165,6 +165,12 @@ func (f *file) guarded() bool {
 	return true
 }
 
+// Linked implements [store.Linked].
+func (f *file) Linked() bool {
+	var st unix.Stat_t
+	return unix.Fstat(f.fd, &st) != nil || st.Nlink > 0
+}
+
 // close ends the lease.
 func (f *file) close() {
 	f.direct.close(f.files)

@@ -89,6 +89,14 @@ func (b *Bucket) revoke(path string) (released []func()) {
 	return released
 }
 
+// Remove implements [Storage].
+func (b *Bucket) Remove(path string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.tree.blobs, path)
+	return nil
+}
+
 // Replace implements [Storage].
 func (b *Bucket) Replace() error {
 	b.mu.Lock()

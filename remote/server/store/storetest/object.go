@@ -212,3 +212,24 @@ func unsupported(t *testing.T, why string) {
 	t.Helper()
 	t.Skip("unsupported: " + why)
 }
+
+// testLinked: an object that knows of its names does when the last one goes, and
+// still has its bytes.
+func testLinked(f *fixture) {
+	f.put("f", 1, 1, size)
+	o := f.open("f")
+	linked, ok := o.(store.Linked)
+	if !ok {
+		return
+	}
+	if !linked.Linked() {
+		f.Error("no name leads to it, it says")
+	}
+	if err := f.storage.Remove("f"); err != nil {
+		f.Fatal(err)
+	}
+	if linked.Linked() {
+		f.Error("a name leads to it, it says")
+	}
+	f.holds(o, 1, 1, 0, size)
+}

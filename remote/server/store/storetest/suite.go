@@ -24,6 +24,8 @@ type Storage interface {
 	// Change puts a next version in the place of a file's. It waits for those who
 	// hold that.
 	Change(path string, content []byte) error
+	// Remove takes a file's name away, for good.
+	Remove(path string) error
 	// Replace puts another tree, an empty one, in the place of the store's.
 	Replace() error
 }
@@ -45,6 +47,7 @@ func Run(t *testing.T, create func(t *testing.T) (store.Store, Storage)) {
 		{"Cancel", testCancel},
 		{"Stall", testStall},
 		{"Spans", testSpans},
+		{"Linked", testLinked},
 		{"List", testList},
 		{"Names", testNames},
 		{"BadNames", testBadNames},

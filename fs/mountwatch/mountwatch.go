@@ -1,27 +1,32 @@
-package fs
+// Package mountwatch notices that a mount is gone, by whomever it was taken away. It
+// never asks the mount's daemon, which may be this process.
+package mountwatch
 
 import (
 	"bytes"
 	"fmt"
 	"os"
-	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// mountWatch notices that a file system is no longer mounted in this name space,
+// Watch notices that a file system is no longer mounted in this name space,
 // where it was at first or bound elsewhere.
-type mountWatch struct {
-	info int    // of mountinfo; not an os.File, since Go's poller would take its events
-	dev  string // as mountinfo has it; not used again before the file system is gone
-	stop int    // eventfd; closed by close alone
+type Watch struct {
+	// Device is the file system's, as mountinfo has it. The kernel gives its number to
+	// no other before it is gone.
+	Device string
+
+	info int // of mountinfo; not an os.File, since Go's poller would take its events
+	stop int // eventfd; closed by Close alone
 	once sync.Once
 	done chan struct{}
 }
 
-func watchMount(mountpoint string) (*mountWatch, error) {
-	st, err := identify(mountpoint)
+// New watches the file system that is mounted at mountpoint. The caller closes it.
+func New(mountpoint string) (*Watch, error) {
+	dev, err := Device(mountpoint)
 	if err != nil {
 		return nil, err
 	}
@@ -34,9 +39,10 @@ func watchMount(mountpoint string) (*mountWatch, error) {
 		unix.Close(info)
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	w := &mountWatch{
+	w := &Watch{
+		Device: dev,
+
 		info: info,
-		dev:  fmt.Sprintf("%d:%d", st.Dev_major, st.Dev_minor),
 		stop: stop,
 		done: make(chan struct{}),
 	}
@@ -44,14 +50,13 @@ func watchMount(mountpoint string) (*mountWatch, error) {
 	return w, nil
 }
 
-// identify returns a mount's device number without a call to its daemon, which is
-// this process.
-func identify(mountpoint string) (st unix.Statx_t, err error) {
-	err = unix.Statx(unix.AT_FDCWD, mountpoint, unix.AT_STATX_DONT_SYNC, 0, &st)
-	if err != nil {
-		err = fmt.Errorf("device number of %s: %w", mountpoint, err)
+// Device is a mount's device number, as mountinfo has it.
+func Device(mountpoint string) (string, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, mountpoint, unix.AT_STATX_DONT_SYNC, 0, &st); err != nil {
+		return "", fmt.Errorf("device number of %s: %w", mountpoint, err)
 	}
-	return st, err
+	return fmt.Sprintf("%d:%d", st.Dev_major, st.Dev_minor), nil
 }
 
 // watchPollMillis is how often a watch looks without having been told: an
@@ -61,7 +66,7 @@ const watchPollMillis = 500
 
 // run polls mountinfo, which is readable for POLLPRI whenever the mount table
 // changed (Documentation/filesystems/proc.rst, Linux 6.12).
-func (w *mountWatch) run() {
+func (w *Watch) run() {
 	defer unix.Close(w.info)
 	defer close(w.done)
 	fds := []unix.PollFd{{Fd: int32(w.info), Events: unix.POLLPRI}, {Fd: int32(w.stop), Events: unix.POLLIN}}
@@ -75,39 +80,29 @@ func (w *mountWatch) run() {
 	}
 }
 
-func (w *mountWatch) mounted() bool {
+func (w *Watch) mounted() bool {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return true
 	}
 	for line := range bytes.Lines(table) {
 		fields := bytes.Fields(line)
-		if len(fields) > 2 && string(fields[2]) == w.dev {
+		if len(fields) > 2 && string(fields[2]) == w.Device {
 			return true
 		}
 	}
 	return false
 }
 
-// wait returns when the mount is gone or the watch closed.
-func (w *mountWatch) wait() { <-w.done }
+// Wait returns when the mount is gone or the watch closed.
+func (w *Watch) Wait() { <-w.done }
 
-func (w *mountWatch) close() {
+// Close ends the watch.
+func (w *Watch) Close() {
 	w.once.Do(func() {
 		one := [8]byte{1}
 		_, _ = unix.Write(w.stop, one[:]) // an eventfd takes it
 		<-w.done
 		unix.Close(w.stop)
 	})
-}
-
-// setReadAhead sets the kernel's read-ahead window of a mount, in bytes. FUSE's
-// own INIT cannot ask for more than 128 KiB.
-func setReadAhead(mountpoint string, size int) error {
-	st, err := identify(mountpoint)
-	if err != nil {
-		return err
-	}
-	path := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", st.Dev_major, st.Dev_minor)
-	return os.WriteFile(path, []byte(strconv.Itoa(size>>10)), 0)
 }

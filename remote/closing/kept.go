@@ -1,0 +1,119 @@
+package closing
+
+import (
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// patience is for how many further files, in multiples of the room, a file is kept
+// before another may have its place. Where more files are read again and again than
+// there is room for, in whatever order, those that are kept stay, and are found each
+// time; the least recently used would never be.
+const patience = 8
+
+// Kept are files that no program has open and the target still does, by what they are
+// opened again by. Its methods may be called concurrently; whoever gets a file from
+// one owns it.
+type Kept[K comparable, F comparable] struct {
+	mu    sync.Mutex // guards all below
+	room  int
+	clock int // files that were put in
+	files *simplelru.LRU[K, kept[F]]
+}
+
+type kept[F comparable] struct {
+	file F
+	put  int // by the clock
+}
+
+// unbounded is a room of simplelru's that is never full: Kept makes room itself.
+const unbounded = 1 << 30
+
+// NewKept returns one without room.
+func NewKept[K comparable, F comparable]() *Kept[K, F] {
+	files, err := simplelru.NewLRU[K, kept[F]](unbounded, nil)
+	if err != nil {
+		panic(err) // of a size below 1
+	}
+	return &Kept[K, F]{files: files}
+}
+
+// SetRoom sets how many files are kept at most, and returns those that are no more.
+func (k *Kept[K, F]) SetRoom(room int) []F {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.room = room
+	return k.shed(k.files.Len() - room)
+}
+
+// Put keeps f, and returns a file that is not kept for it: f itself, if one is kept as
+// that already, or there is no room. It reports false if there is none.
+func (k *Kept[K, F]) Put(key K, f F) (out F, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.clock++
+	if k.files.Contains(key) || k.room == 0 {
+		return f, true
+	}
+	if k.files.Len() >= k.room {
+		oldest, was, _ := k.files.GetOldest()
+		if k.clock-was.put < patience*k.room {
+			return f, true
+		}
+		k.files.Remove(oldest)
+		out, ok = was.file, true
+	}
+	k.files.Add(key, kept[F]{f, k.clock})
+	return out, ok
+}
+
+// Take returns the file that is kept as key, and keeps it no more.
+func (k *Kept[K, F]) Take(key K) (f F, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	was, ok := k.files.Peek(key)
+	if ok {
+		k.files.Remove(key)
+	}
+	return was.file, ok
+}
+
+// Has reports whether a file is kept as key.
+func (k *Kept[K, F]) Has(key K) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.files.Contains(key)
+}
+
+// Remove keeps f no more, and reports whether it was kept as key.
+func (k *Kept[K, F]) Remove(key K, f F) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	was, ok := k.files.Peek(key)
+	return ok && was.file == f && k.files.Remove(key)
+}
+
+// Shed keeps a share of the files no more, 1/divisor of them and at least one if there
+// are any, and returns them.
+func (k *Kept[K, F]) Shed(divisor int) []F {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.shed((k.files.Len() + divisor - 1) / divisor)
+}
+
+// shed is for n files, those that were put in first. k.mu is held.
+func (k *Kept[K, F]) shed(n int) (out []F) {
+	for range n {
+		_, was, _ := k.files.RemoveOldest()
+		out = append(out, was.file)
+	}
+	return out
+}
+
+// Len is how many are kept.
+func (k *Kept[K, F]) Len() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.files.Len()
+}

@@ -1,0 +1,75 @@
+package closing
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// put is Put of a file that is named as its key.
+func put(k *Kept[int, int], key int) (out int, ok bool) { return k.Put(key, key) }
+
+func TestKept(t *testing.T) {
+	k := NewKept[int, int]()
+	if out, ok := put(k, 1); !ok || out != 1 {
+		t.Error("it is kept without room")
+	}
+	k.SetRoom(2)
+	for key := 1; key <= 2; key++ {
+		if _, ok := put(k, key); ok {
+			t.Errorf("%d is not kept, and there is room", key)
+		}
+	}
+	if out, ok := k.Put(1, 7); !ok || out != 7 {
+		t.Error("two are kept as one")
+	}
+	if out, ok := put(k, 3); !ok || out != 3 {
+		t.Error("it took the place of one that was not kept for long")
+	}
+	if f, ok := k.Take(1); !ok || f != 1 {
+		t.Errorf("took %d, %v", f, ok)
+	}
+	if _, ok := k.Take(1); ok {
+		t.Error("it was taken twice")
+	}
+	if k.Remove(2, 7) || !k.Has(2) || !k.Remove(2, 2) || k.Has(2) {
+		t.Error("another than the one that was kept was removed")
+	}
+	put(k, 4)
+	put(k, 5)
+	if out := k.Shed(2); len(out) != 1 || out[0] != 4 {
+		t.Errorf("shed %v, want the one that was put in first", out)
+	}
+	if out := k.SetRoom(0); len(out) != 1 || out[0] != 5 || k.Len() != 0 {
+		t.Errorf("without room: %v", out)
+	}
+}
+
+// TestKeptStays: of files that are opened in another order each time, as many are found
+// as there is room for; and once they are not opened any more, others take their place.
+func TestKeptStays(t *testing.T) {
+	const files, room = 300, 100
+	k := NewKept[int, int]()
+	k.SetRoom(room)
+	found := 0
+	epoch := func(first int) {
+		found = 0
+		for _, i := range rand.New(rand.NewPCG(1, uint64(first))).Perm(files) {
+			if _, ok := k.Take(first + i); ok {
+				found++
+			}
+			put(k, first+i)
+		}
+	}
+	epoch(0)
+	for range 4 {
+		if epoch(0); found != room {
+			t.Errorf("%d of %d were found, with room for %d", found, files, room)
+		}
+	}
+	for range 5 {
+		epoch(files)
+	}
+	if found < room*9/10 {
+		t.Errorf("%d of %d others were found, with room for %d", found, files, room)
+	}
+}

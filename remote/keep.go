@@ -1,0 +1,91 @@
+package remote
+
+import (
+	"context"
+
+	"hbmfs/transport"
+)
+
+// openedAs is by what a kept file is found.
+type openedAs struct {
+	dataset, path string
+	version       transport.Version
+}
+
+func (f *File) openedAs() openedAs { return openedAs{f.dataset, f.path, f.attr.Version} }
+
+// Keeps reports whether [Target.Reopen] is likely to have a file.
+func (t *Target) Keeps(dataset, path string, v transport.Version) bool {
+	return t.kept.Has(openedAs{dataset, path, v})
+}
+
+// Reopen returns a file that was closed here and has stayed open at the target, in this
+// version, or false. Nothing is asked: that the name still leads to the version is for
+// the caller to know.
+func (t *Target) Reopen(dataset, path string, v transport.Version) (*File, bool) {
+	f, ok := t.kept.Take(openedAs{dataset, path, v})
+	switch {
+	case !ok:
+		return nil, false
+	case f.Stale():
+		f.release()
+		return nil, false
+	}
+	f.closed.Store(false)
+	t.counters.opens.Add(1)
+	t.counters.reopens.Add(1)
+	return f, true
+}
+
+// openKept is Open for a version that is kept: it asks for attributes only. It reports
+// false if there is none.
+func (t *Target) openKept(ctx context.Context, dataset, path string, v transport.Version) (*File, bool, error) {
+	if !t.Keeps(dataset, path, v) {
+		return nil, false, nil
+	}
+	a, err := t.Stat(ctx, dataset, path)
+	if err != nil {
+		return nil, true, err
+	}
+	if a.Version != v {
+		return nil, false, nil
+	}
+	f, ok := t.Reopen(dataset, path, v)
+	return f, ok, nil
+}
+
+// keep has f stay open at the target though no program has it open any more. It reports
+// false if f is to be closed there. Only a change that is told of can end that.
+func (t *Target) keep(f *File) bool {
+	if cur, _ := t.sessions.current(); cur == nil || f.session.Load() != cur {
+		return false // it would have to be opened again
+	}
+	if !f.settled || f.Stale() || f.orphan.Load() {
+		return false
+	}
+	f.OnStale(func() { t.letGo(f) })
+	if out, ok := t.kept.Put(f.openedAs(), f); ok {
+		if out == f {
+			return false
+		}
+		out.release()
+	}
+	if f.Stale() || f.orphan.Load() { // before it was kept
+		t.letGo(f)
+	}
+	return true
+}
+
+// letGo closes f, if it is kept.
+func (t *Target) letGo(f *File) {
+	if t.kept.Remove(f.openedAs(), f) {
+		f.release()
+	}
+}
+
+// closeAll closes files that were kept.
+func closeAll(files []*File) {
+	for _, f := range files {
+		f.release()
+	}
+}
