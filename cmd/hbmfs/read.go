@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"hbmfs/cmd/hbmfs/internal/stream"
 	"hbmfs/fs/client"
 )
 
@@ -113,9 +114,57 @@ type readResult struct {
 	Unsettled bool    `json:"unsettled"`      // it may have changed unnoticed
 	Verified  bool    `json:"verified"`
 	// Mismatches counts the windows that differ from the target's digest.
-	Mismatches int    `json:"mismatches"`
-	Wrong      []span `json:"wrong,omitempty"`
-	Error      string `json:"error,omitempty"`
+	Mismatches int           `json:"mismatches"`
+	Wrong      []stream.Span `json:"wrong,omitempty"`
+	Error      string        `json:"error,omitempty"`
+}
+
+// readOne fetches the range of a file that o asks for, window by window.
+func readOne(ctx context.Context, mounts *mountSet, name string, o readOptions) (readResult, error) {
+	result := readResult{File: name, Verified: o.verify}
+	err := explainEIO(readFile(ctx, mounts, name, o, &result), name)
+	if err == nil && result.Mismatches > 0 {
+		err = fmt.Errorf("%w: %s: device memory differs from the target in %d windows: %v", errMismatch, name, result.Mismatches, result.Wrong)
+	}
+	if err != nil {
+		result.Error = err.Error()
+	}
+	return result, err
+}
+
+func readFile(ctx context.Context, mounts *mountSet, name string, o readOptions, result *readResult) (err error) {
+	f, err := mounts.open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	var bar progress
+	defer func() { bar.finish() }()
+	total, err := stream.Fetch(ctx, f, stream.Options{
+		Span: stream.Span{Off: int64(o.span.off), Len: int64(o.span.length)}, Verify: o.verify, Loan: o.loan,
+		Started:  func(size int64) { bar = newProgress(os.Stderr, name, size) },
+		Progress: func(n int64) { bar.add(n) },
+	})
+	if total.Took > 0 { // it was begun
+		result.report(total)
+		if o.loan {
+			result.Lent = &total.Lent
+		}
+	}
+	return err
+}
+
+func (r *readResult) report(t stream.Total) {
+	r.Bytes, r.Segments, r.Hits = t.Bytes, t.Segments, t.Hits
+	r.Path, r.Reason, r.Unsettled = t.Path.String(), t.Why.String(), t.Unsettled
+	if t.Segments == 0 {
+		r.Reason = "nothing to fetch"
+	}
+	r.Seconds = t.Took.Seconds()
+	if r.Seconds > 0 {
+		r.GBps = float64(t.Bytes) / r.Seconds / 1e9
+	}
+	r.Wrong, r.Mismatches = t.Wrong, len(t.Wrong)
 }
 
 const rowHeader = "         BYTES  SEGMENTS      HITS  PATH          GB/s  MISMATCHES  FILE (REASON)"

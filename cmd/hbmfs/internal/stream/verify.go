@@ -1,4 +1,4 @@
-package main
+package stream
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 )
 
 // matches compares device memory with what the target reads from its source.
-func (s *stream) matches(ctx context.Context, part *client.Lease, at span) (bool, error) {
+func (s *stream) matches(ctx context.Context, part *client.Lease, at Span) (bool, error) {
 	var want [sha256.Size]byte
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {

@@ -1,4 +1,4 @@
-package main
+package stream
 
 import (
 	"testing"
@@ -8,7 +8,7 @@ import (
 
 func TestWindowsCoverTheRange(t *testing.T) {
 	const extent, window = 4096, 3 * 4096
-	for _, r := range []span{{0, 0}, {0, 1}, {0, window}, {5, window}, {4095, 10 * window}, {1 << 40, 7*window + 3}} {
+	for _, r := range []Span{{0, 0}, {0, 1}, {0, window}, {5, window}, {4095, 10 * window}, {1 << 40, 7*window + 3}} {
 		s := &stream{window: window, extent: extent, next: r.Off, end: r.Off + r.Len}
 		at := r.Off
 		for w, ok := s.take(); ok; w, ok = s.take() {
@@ -40,18 +40,6 @@ func TestWindowsLeaveRoom(t *testing.T) {
 		info := client.Info{ExtentSize: c.extent, Devices: []client.Device{{Pool: c.pool}}}
 		if got, inFlight := windows(info); got != c.want || inFlight != c.inFlight {
 			t.Errorf("pool %d, extent %d: %d windows of %d, want %d of %d", c.pool, c.extent, inFlight, got, c.inFlight, c.want)
-		}
-	}
-}
-
-func TestByteSpan(t *testing.T) {
-	var s byteSpan
-	if err := s.Set("1GiB:64K"); err != nil || s.off != 1<<30 || s.length != 64<<10 || s.String() != "1GiB:64KiB" {
-		t.Errorf("1GiB:64K is %+v, %q, %v", s, s.String(), err)
-	}
-	for _, bad := range []string{"", ":", "1:", ":1", "1", "1:-1", "1:2:3"} {
-		if err := s.Set(bad); err == nil {
-			t.Errorf("%q is accepted", bad)
 		}
 	}
 }
