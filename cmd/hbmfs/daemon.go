@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"hbmfs/cmd/hbmfs/internal/supervise"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -37,7 +39,7 @@ func (e daemonError) Error() string { return e.Text }
 // its output, and returns when its mount answers. If ctx ends first, or a signal
 // comes, the daemon is told to end, and unmounts what it has mounted by then.
 func startDaemon(ctx context.Context, log *os.File) error {
-	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
+	ctx, stop := signal.NotifyContext(ctx, supervise.EndSignals()...)
 	defer stop()
 	r, w, err := os.Pipe()
 	if err != nil {

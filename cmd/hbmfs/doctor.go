@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hbmfs/cache/device"
+	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/fs"
 	"hbmfs/remote/server/store/dir"
 	"hbmfs/transport"
@@ -37,7 +38,7 @@ func newDoctorCommand() *cobra.Command {
 		Long:  doctorHelp,
 		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return supervised(cmd.Context(), noLimit, func(context.Context) error {
+			return supervise.Run(cmd.Context(), supervise.NoLimit, func(context.Context) error {
 				if restore {
 					return restoreNICs(cmd.OutOrStdout())
 				}

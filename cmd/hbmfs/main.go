@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/grpclog"
 
 	"hbmfs/cmd/hbmfs/internal/mounts"
+	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/fs"
 	"hbmfs/fs/client"
 	"hbmfs/transport"
@@ -57,7 +58,7 @@ func main() {
 	if os.Getenv("PATH") == "" {
 		os.Setenv("PATH", usualPath)
 	}
-	ctx := programContext()
+	ctx := supervise.ProgramContext()
 	if name := filepath.Base(os.Args[0]); isMountHelper(name) {
 		os.Exit(mountHelperCode(ctx, execute(ctx, newMountHelper(name), os.Args[1:], os.Stdout, os.Stderr)))
 	}
@@ -92,14 +93,14 @@ func complain(stderr io.Writer, err error) {
 
 func exitCode(err error) int {
 	var daemon daemonError
-	var ended endedError
+	var ended supervise.EndedError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &daemon):
 		return daemon.Code
 	case errors.As(err, &ended):
-		return ended.code
+		return ended.Code
 	case errors.Is(err, errUsage):
 		return exitUsage
 	case errors.Is(err, errMismatch):

@@ -12,7 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"hbmfs/cache/device"
+	"hbmfs/cmd/hbmfs/internal/logfile"
 	"hbmfs/cmd/hbmfs/internal/mounts"
+	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 	"hbmfs/transport/devmemtcp"
@@ -118,7 +120,7 @@ func (o *mountOptions) run(cmd *cobra.Command, args []string) error {
 	if o.foreground || isDaemon() {
 		return mount(cmd.Context())
 	}
-	return supervised(cmd.Context(), noLimit, mount)
+	return supervise.Run(cmd.Context(), supervise.NoLimit, mount)
 }
 
 func (o *mountOptions) register(cmd *cobra.Command) {
@@ -210,7 +212,7 @@ func mountHere(ctx context.Context, o mountOptions, from, at string, parent *sta
 		return err
 	}
 	if parent == nil && (!o.foreground || o.log != "") {
-		log, err := openLog(o.log, place, stderr)
+		log, err := logfile.Open(o.log, place, stderr)
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 
 	"hbmfs/cache"
 	"hbmfs/cmd/hbmfs/internal/mounts"
+	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/fs"
 	"hbmfs/remote"
 	"hbmfs/remote/server"
@@ -47,7 +48,7 @@ type mounter struct {
 // signal, or because somebody unmounted it.
 func (m *mounter) run(ctx context.Context, ready func()) (err error) {
 	outliveReaders()
-	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
+	ctx, stop := signal.NotifyContext(ctx, supervise.EndSignals()...)
 	defer stop()
 	if err := mounts.Prepare(m.place); err != nil {
 		return err
@@ -224,16 +225,6 @@ func (o *mountOptions) checkExtent(transports []transport.Verdict) error {
 		}
 	}
 	return nil
-}
-
-// endSignals end a mount in order. A hang-up that is ignored, as the daemon's
-// is, stays ignored.
-func endSignals() []os.Signal {
-	end := []os.Signal{os.Interrupt, unix.SIGTERM}
-	if !signal.Ignored(unix.SIGHUP) {
-		end = append(end, unix.SIGHUP)
-	}
-	return end
 }
 
 // outliveReaders has writes to standard output and error fail, and not end this

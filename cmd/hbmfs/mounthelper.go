@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"hbmfs/cmd/hbmfs/internal/supervise"
+
 	"github.com/spf13/cobra"
 )
 
@@ -50,7 +52,7 @@ const (
 // parent, which asks here again.
 func mountHelperCode(ctx context.Context, code int) int {
 	switch {
-	case code == exitOK || !isSupervised(ctx):
+	case code == exitOK || !supervise.IsSupervised(ctx):
 		return code
 	case code == exitUsage:
 		return helperUsage

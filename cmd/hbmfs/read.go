@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/cmd/hbmfs/internal/stream"
+	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/fs/client"
 )
 
@@ -47,7 +48,7 @@ func newReadCommand() *cobra.Command {
   hbmfs read --verify --range 1GiB:64MiB /mnt/train/shard-000`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return supervised(cmd.Context(), noLimit, func(ctx context.Context) error {
+			return supervise.Run(cmd.Context(), supervise.NoLimit, func(ctx context.Context) error {
 				return runRead(ctx, o, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			})
 		},

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hbmfs/cmd/hbmfs/internal/mounts"
+	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/fs"
 	"hbmfs/fs/client"
 )
@@ -31,7 +32,7 @@ func newStatCommand() *cobra.Command {
 		Long:  statHelp,
 		Args:  usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return supervised(cmd.Context(), statLimit, func(context.Context) error {
+			return supervise.Run(cmd.Context(), statLimit, func(context.Context) error {
 				return runStat(args[0], asJSON, cmd.OutOrStdout())
 			})
 		},

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/cmd/hbmfs/internal/mounts"
+	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/fs"
 	"hbmfs/fs/client"
 )
@@ -41,7 +42,7 @@ func newUmountCommand() *cobra.Command {
 		Long:    umountHelp,
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return supervised(cmd.Context(), noLimit, func(ctx context.Context) error {
+			return supervise.Run(cmd.Context(), supervise.NoLimit, func(ctx context.Context) error {
 				return runUmount(ctx, args[0], cmd.ErrOrStderr())
 			})
 		},

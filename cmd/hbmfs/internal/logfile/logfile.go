@@ -1,4 +1,8 @@
-package main
+// Package logfile says where the background daemon of a mount logs to, and opens
+// that.
+//
+// It writes nothing there, and removes nothing. It holds no lock.
+package logfile
 
 import (
 	"fmt"
@@ -7,13 +11,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"hbmfs/transport/printable"
 )
 
-// openLog opens what the background daemon of a mount logs to: the file that was
+// Open opens what the background daemon of a mount logs to: the file that was
 // asked for, or else the first that there is of the usual place, the user's state
 // directory and the journal, or else nothing. If it is not the usual place, it
 // says so on stderr. Only the wish for a file can fail. The caller closes it.
-func openLog(asked, place string, stderr io.Writer) (*os.File, error) {
+func Open(asked, place string, stderr io.Writer) (*os.File, error) {
 	if asked != "" {
 		return openAskedLog(asked)
 	}
@@ -25,11 +31,11 @@ func openLog(asked, place string, stderr io.Writer) (*os.File, error) {
 			continue
 		}
 		if len(refused) > 0 {
-			fmt.Fprintf(stderr, "hbmfs: the log is %s, since %s\n", shown(f.Name()), shownText(strings.Join(refused, "; ")))
+			fmt.Fprintf(stderr, "hbmfs: the log is %s, since %s\n", printable.Line(f.Name(), printable.MaxName), printable.Line(strings.Join(refused, "; "), printable.MaxText))
 		}
 		return f, nil
 	}
-	fmt.Fprintf(stderr, "hbmfs: no log is kept: %s; --log FILE says where to keep one\n", shownText(strings.Join(refused, "; ")))
+	fmt.Fprintf(stderr, "hbmfs: no log is kept: %s; --log FILE says where to keep one\n", printable.Line(strings.Join(refused, "; "), printable.MaxText))
 	return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 }
 

@@ -1,4 +1,8 @@
-package main
+// Package supervise has a command's work done by a child, so that the command itself
+// stays free to end, whatever the work waits for.
+//
+// It knows nothing of the work, and prints nothing. It holds no lock.
+package supervise
 
 import (
 	"context"
@@ -26,14 +30,24 @@ const workerEnv = "HBMFS_WORKER"
 // endGrace is how long a command that was told to end may take to do so in order.
 const endGrace = 500 * time.Millisecond
 
-// noLimit is for commands that may take any time.
-const noLimit time.Duration = 0
+// NoLimit is for commands that may take any time.
+const NoLimit time.Duration = 0
+
+// EndSignals end a command or a mount in order. A hang-up that is ignored, as a
+// daemon's is, stays ignored.
+func EndSignals() []os.Signal {
+	end := []os.Signal{os.Interrupt, unix.SIGTERM}
+	if !signal.Ignored(unix.SIGHUP) {
+		end = append(end, unix.SIGHUP)
+	}
+	return end
+}
 
 type supervisedKey struct{}
 
-// programContext is the context of a command line of this process, whose work a
+// ProgramContext is the context of a command line of this process, whose work a
 // child shall do.
-func programContext() context.Context {
+func ProgramContext() context.Context {
 	ctx := context.Background()
 	if os.Getenv(workerEnv) != "" {
 		os.Unsetenv(workerEnv)
@@ -42,29 +56,29 @@ func programContext() context.Context {
 	return context.WithValue(ctx, supervisedKey{}, true)
 }
 
-// isSupervised reports whether ctx is a [programContext] of a process that leaves
+// IsSupervised reports whether ctx is a [ProgramContext] of a process that leaves
 // its work to a child.
-func isSupervised(ctx context.Context) bool { return ctx.Value(supervisedKey{}) != nil }
+func IsSupervised(ctx context.Context) bool { return ctx.Value(supervisedKey{}) != nil }
 
-// endedError says how a command's child ended, which told its error itself.
-type endedError struct {
-	code int
-	text string // empty: it is all told
+// EndedError says how a command's child ended, which told its error itself.
+type EndedError struct {
+	Code int
+	Text string // empty: it is all told
 }
 
-func (e endedError) Error() string { return e.text }
+func (e EndedError) Error() string { return e.Text }
 
-// supervised does a command's work: in a child if ctx is a [programContext]. It
+// Run does a command's work: in a child if ctx is a [ProgramContext]. It
 // returns soon after SIGINT, SIGTERM or SIGHUP, and after limit, whatever the
 // work waits for.
-func supervised(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
-	if !isSupervised(ctx) {
+func Run(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
+	if !IsSupervised(ctx) {
 		return work(ctx)
 	}
 	runtime.LockOSThread() // Pdeathsig counts from the thread that starts the child
 	defer runtime.UnlockOSThread()
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, endSignals()...)
+	signal.Notify(signals, EndSignals()...)
 	defer signal.Stop(signals)
 	w, err := startWorker()
 	if err != nil {
@@ -130,7 +144,7 @@ func (w *worker) await(limit time.Duration, signals <-chan os.Signal) error {
 			if ended == 0 {
 				return fmt.Errorf("no answer within %v: the mount's daemon may be stopped, or out of reach", limit)
 			}
-			return endedError{128 + int(ended), "ended while a call waits for the daemon of a mount; what it holds is released when that goes on or ends"}
+			return EndedError{128 + int(ended), "ended while a call waits for the daemon of a mount; what it holds is released when that goes on or ends"}
 		}
 	}
 }
@@ -139,15 +153,15 @@ func (w *worker) await(limit time.Duration, signals <-chan os.Signal) error {
 func (w *worker) outcome(sent syscall.Signal) error {
 	state, _ := w.ProcessState.Sys().(syscall.WaitStatus)
 	switch {
-	case state.Exited() && (sent == 0 || state.ExitStatus() == exitOK):
-		if code := state.ExitStatus(); code != exitOK {
-			return endedError{code: code}
+	case state.Exited() && (sent == 0 || state.ExitStatus() == 0):
+		if code := state.ExitStatus(); code != 0 {
+			return EndedError{Code: code}
 		}
 		return nil
 	case sent != 0:
-		return endedError{code: 128 + int(sent)}
+		return EndedError{Code: 128 + int(sent)}
 	case state.Signaled():
-		return endedError{128 + int(state.Signal()), fmt.Sprintf("ended by a signal: %v", state.Signal())}
+		return EndedError{128 + int(state.Signal()), fmt.Sprintf("ended by a signal: %v", state.Signal())}
 	}
 	return errors.New("the process that does the work ended without a status")
 }
