@@ -74,6 +74,7 @@ var direction = map[string][]string{
 	"cmd/hbmfs/internal/logfile":           {"transport/printable"},
 	"cmd/hbmfs/internal/stream":            {"fs/client"},
 	"cmd/hbmfs/internal/supervise":         {},
+	"cmd/hbmfs/internal/loader":            {"cmd/hbmfs/internal/stream", "fs/client"},
 	"cmd/hbmfs":                            {"cmd/hbmfs/internal/...", "cache/...", "fs/...", "remote/...", "transport/..."},
 	"integration/packages":                 {},
 	"integration/process":                  {},
@@ -102,6 +103,7 @@ var soleImporters = map[string][]string{
 	"golang.org/x/sys/unix": {
 		"cache/device",
 		"cmd/hbmfs",
+		"cmd/hbmfs/internal/loader",
 		"cmd/hbmfs/internal/logfile",
 		"cmd/hbmfs/internal/mounts",
 		"cmd/hbmfs/internal/stream",

@@ -23,7 +23,7 @@ Exit codes:
   0  success
   1  failure: what the command line names can't be had or used
   2  wrong command line: no host could do what it says
-  3  device memory does not hold what the target has (read --verify)
+  3  device memory does not hold what the target has (read --verify, bench)
   4  no transport is usable, or --require-direct refused the path
   5  not an hbmfs mount
   6  the mount is busy
@@ -47,7 +47,9 @@ func newRootCommand() *cobra.Command {
 		newMountCommand(),
 		newUmountCommand(),
 		newReadCommand(),
+
 		newStatCommand(),
+		newBenchCommand(),
 		newDoctorCommand(),
 	)
 	return root

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"hbmfs/cmd/hbmfs/internal/loader"
+	"hbmfs/fs/client"
+)
+
+// play plays all epochs, each way on the mount at its place, and prints what came
+// of them.
+func (o *benchOptions) play(ctx context.Context, places []string, stdout, stderr io.Writer) error {
+	for _, place := range places {
+		if err := checkAnswers(place); err != nil {
+			return err
+		}
+	}
+	s, err := loader.Open(ctx, o.shape(), o.ways(), places, brought)
+	if errors.Is(err, loader.ErrNoSet) {
+		err = fmt.Errorf("%w; 'hbmfs bench loader --make DIR --workload %s' makes one", err, o.workload)
+	}
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	s.Workers, s.Epochs, s.Seed = o.workers, o.epochs, o.seed
+	if !o.json {
+		fmt.Fprintf(stdout, "%s\n%s\n", s.Summary(), benchHeader)
+	}
+	begin := func(way string, epoch int) (func(int64), func()) {
+		bar := newProgress(os.Stderr, fmt.Sprintf("%s %d", way, epoch), s.Set.SampleBytes())
+		return bar.add, bar.finish
+	}
+	if err := s.Run(ctx, begin, func(e loader.Epoch) error { return o.print(stdout, e) }); err != nil {
+		return err
+	}
+	if err := o.printSummary(stdout, stderr, s.Summary()); err != nil || o.svg == "" {
+		return err
+	}
+	return o.plot(s)
+}
+
+// brought is how many bytes a mount's transports have brought.
+func brought(m *client.Mount) (n int64, err error) {
+	raw, err := m.Stats()
+	if err != nil {
+		return 0, err
+	}
+	s, err := parseStats(raw)
+	for _, b := range s.Target.Bytes {
+		n += b
+	}
+	return n, err
+}
+
+const benchHeader = "VIA    EPOCH  SAMPLES/S      MB/s    P50 MS    P99 MS   HITS    AMPL     AU"
+
+func (o *benchOptions) print(out io.Writer, e loader.Epoch) error {
+	if o.json {
+		return writeJSON(out, e, "")
+	}
+	epoch := fmt.Sprint(e.Epoch)
+	if e.Epoch == 0 {
+		epoch = "all"
+	}
+	_, err := fmt.Fprintf(out, "%-6s %5s  %9.1f  %8.1f  %8.2f  %8.2f  %5s  %6.2f  %5s\n",
+		e.Via, epoch, e.SamplesPerSecond, e.MBps, e.P50, e.P99, ratioText(e.HitRatio), e.Amplification, ratioText(e.AU))
+	return err
+}
+
+func ratioText(ratio *float64) string {
+	if ratio == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.3f", *ratio)
+}
+
+func (o *benchOptions) printSummary(stdout, stderr io.Writer, s loader.Summary) error {
+	for _, e := range s.Summary {
+		if e.Unsettled > 0 {
+			fmt.Fprintf(stderr, "hbmfs: %d FETCHes were of files that may change, and nothing of them stays in device memory\n", e.Unsettled)
+		}
+	}
+	if o.json {
+		return writeJSON(stdout, s, "")
+	}
+	for _, e := range s.Summary {
+		if err := o.print(stdout, e); err != nil {
+			return err
+		}
+		if e.Path != "" {
+			fmt.Fprintf(stdout, "%s: the least direct path was %s (%s)\n", e.Via, e.Path, shown(e.Reason))
+		}
+	}
+	return nil
+}
+
+func (o *benchOptions) plot(s *loader.Session) (err error) {
+	f, err := os.Create(o.svg)
+	if err != nil {
+		return fmt.Errorf("--svg: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return s.Plot(f)
+}

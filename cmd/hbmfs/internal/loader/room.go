@@ -1,0 +1,31 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoRoom: the disk can't hold the data set.
+var ErrNoRoom = errors.New("not enough room on the disk")
+
+// block is what the last bytes of a file take, about.
+const block = 4096
+
+// checkRoom refuses files that the file system of dir has no room for.
+func checkRoom(dir string, size int64, files int) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	need, free := uint64(size)+uint64(files)*block, st.Bavail*uint64(st.Bsize)
+	switch {
+	case files > 0 && need > free:
+		return fmt.Errorf("%w: %s needs %.1f GB more, and %.1f GB are free", ErrNoRoom, dir, float64(need)/1e9, float64(free)/1e9)
+	case st.Files > 0 && uint64(files) > st.Ffree:
+		return fmt.Errorf("%w: %s needs %d files more, and its file system has %d inodes left", ErrNoRoom, dir, files, st.Ffree)
+	}
+	return nil
+}
