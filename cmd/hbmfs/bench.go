@@ -82,7 +82,7 @@ func newBenchLoaderCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "loader [MOUNT | --make DIR]",
 		Short: "Play a training's data loader on a mount",
-		Long:  fmt.Sprintf(benchHelp, describeWorkloads(), describeWays()),
+		Long:  fmt.Sprintf(benchHelp, loader.DescribeWorkloads(), loader.DescribeWays()),
 		Example: `  hbmfs bench loader --make /var/tmp/set --workload retinanet --via all --svg retinanet.svg
   hbmfs bench loader /mnt/train --workload custom --sample 4KiB --workers 1`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
@@ -95,8 +95,8 @@ func newBenchLoaderCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.makeIn, "make", "", "make the data set in this `directory`, and mount it")
-	f.StringVar(&o.workload, "workload", "", "`name`: "+strings.Join(workloadNames(), ", "))
-	f.StringVar(&o.via, "via", "ioctl", "`way` to get samples: "+strings.Join(names(loader.Ways), ", ")+", or all")
+	f.StringVar(&o.workload, "workload", "", "`name`: "+strings.Join(loader.WorkloadNames(), ", "))
+	f.StringVar(&o.via, "via", "ioctl", "`way` to get samples: "+strings.Join(loader.WayNames(loader.Ways), ", ")+", or all")
 	f.IntVar(&o.workers, "workers", 8, "workers that prefetch batches")
 	f.IntVar(&o.batch, "batch", 0, "samples a batch, instead of the workload's")
 	f.Var(&o.sample, "sample", "bytes of a sample of custom")
@@ -107,33 +107,6 @@ func newBenchLoaderCommand() *cobra.Command {
 	f.BoolVar(&o.json, "json", false, "print one JSON object an epoch, and one for all")
 	f.StringVar(&o.svg, "svg", "", "`file` to plot samples a second and AU to")
 	return cmd
-}
-
-func workloadNames() (names []string) {
-	for _, w := range loader.Workloads {
-		names = append(names, w.Name)
-	}
-	return names
-}
-
-func describeWorkloads() string {
-	var b strings.Builder
-	for _, w := range loader.Workloads {
-		sample := "one sample each"
-		if w.Sample > 0 {
-			sample = fmt.Sprintf("samples of %d bytes", w.Sample)
-		}
-		fmt.Fprintf(&b, "  %-10s %7d files of %.4g MB, %s; batches of %d, %v\n", w.Name, w.Files, float64(w.Size)/1e6, sample, w.Batch, w.Compute)
-	}
-	return b.String()
-}
-
-func describeWays() string {
-	var b strings.Builder
-	for _, w := range loader.Ways {
-		fmt.Fprintf(&b, "  %-10s %s\n", w.Name, w.About)
-	}
-	return b.String()
 }
 
 // Bounds of bench loader's flags.
@@ -148,11 +121,11 @@ func (o *benchOptions) check(cmd *cobra.Command, args []string) error {
 	case (o.makeIn == "") == (len(args) == 0):
 		return usagef("give either a MOUNT or --make DIR; usage: %s", cmd.UseLine())
 	case o.workload == "":
-		return usagef("--workload is missing: there are %s", strings.Join(workloadNames(), ", "))
-	case !slices.Contains(workloadNames(), o.workload):
-		return usagef("--workload %q: there are %s", o.workload, strings.Join(workloadNames(), ", "))
-	case o.via != "all" && !slices.Contains(names(loader.Ways), o.via):
-		return usagef("--via %q: there are %s, and all", o.via, strings.Join(names(loader.Ways), ", "))
+		return usagef("--workload is missing: there are %s", strings.Join(loader.WorkloadNames(), ", "))
+	case !slices.Contains(loader.WorkloadNames(), o.workload):
+		return usagef("--workload %q: there are %s", o.workload, strings.Join(loader.WorkloadNames(), ", "))
+	case o.via != "all" && !slices.Contains(loader.WayNames(loader.Ways), o.via):
+		return usagef("--via %q: there are %s, and all", o.via, strings.Join(loader.WayNames(loader.Ways), ", "))
 	case o.workers < 1 || o.workers > maxBenchWorkers:
 		return usagef("--workers %d: give 1 to %d", o.workers, maxBenchWorkers)
 	case o.epochs < 1 || o.epochs > maxBenchEpochs:
@@ -190,15 +163,6 @@ func (o *benchOptions) shape() loader.Workload {
 // ways are those that were asked for.
 func (o *benchOptions) ways() []loader.Way {
 	return slices.DeleteFunc(slices.Clone(loader.Ways), func(w loader.Way) bool { return o.via != "all" && o.via != w.Name })
-}
-
-func (o *benchOptions) wayNames() []string { return names(o.ways()) }
-
-func names(ways []loader.Way) (names []string) {
-	for _, w := range ways {
-		names = append(names, w.Name)
-	}
-	return names
 }
 
 // run leaves all that touches a mount to a child, as other commands do; the mounts

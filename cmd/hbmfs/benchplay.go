@@ -29,7 +29,7 @@ func (o *benchOptions) play(ctx context.Context, places []string, stdout, stderr
 	defer s.Close()
 	s.Workers, s.Epochs, s.Seed = o.workers, o.epochs, o.seed
 	if !o.json {
-		fmt.Fprintf(stdout, "%s\n%s\n", s.Summary(), benchHeader)
+		fmt.Fprintf(stdout, "%s\n%s\n", s.Summary(), loader.RowHeader)
 	}
 	begin := func(way string, epoch int) (func(int64), func()) {
 		bar := newProgress(os.Stderr, fmt.Sprintf("%s %d", way, epoch), s.Set.SampleBytes())
@@ -57,26 +57,12 @@ func brought(m *client.Mount) (n int64, err error) {
 	return n, err
 }
 
-const benchHeader = "VIA    EPOCH  SAMPLES/S      MB/s    P50 MS    P99 MS   HITS    AMPL     AU"
-
 func (o *benchOptions) print(out io.Writer, e loader.Epoch) error {
 	if o.json {
 		return writeJSON(out, e, "")
 	}
-	epoch := fmt.Sprint(e.Epoch)
-	if e.Epoch == 0 {
-		epoch = "all"
-	}
-	_, err := fmt.Fprintf(out, "%-6s %5s  %9.1f  %8.1f  %8.2f  %8.2f  %5s  %6.2f  %5s\n",
-		e.Via, epoch, e.SamplesPerSecond, e.MBps, e.P50, e.P99, ratioText(e.HitRatio), e.Amplification, ratioText(e.AU))
+	_, err := fmt.Fprintln(out, e.Row())
 	return err
-}
-
-func ratioText(ratio *float64) string {
-	if ratio == nil {
-		return "-"
-	}
-	return fmt.Sprintf("%.3f", *ratio)
 }
 
 func (o *benchOptions) printSummary(stdout, stderr io.Writer, s loader.Summary) error {

@@ -40,7 +40,7 @@ func (o *benchOptions) serveAndPlay(ctx context.Context, play func(context.Conte
 	if err != nil {
 		return err
 	}
-	served, err := loader.ServeEach(ctx, dir, o.wayNames(), "--pool", o.pool.String())
+	served, err := loader.ServeEach(ctx, dir, loader.WayNames(o.ways()), "--pool", o.pool.String())
 	defer func() { err = errors.Join(err, served.Close()) }()
 	if err != nil {
 		return err

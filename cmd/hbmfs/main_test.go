@@ -106,6 +106,35 @@ func TestUsageErrors(t *testing.T) {
 		{"stat", ""},
 		{"stat", dir, dir},
 		{"doctor", "x"},
+		{"bench"},
+		{"bench", "nothing"},
+		{"bench", "loader"},
+		{"bench", "loader", dir},
+		{"bench", "loader", "--workload", "retinanet"},
+		{"bench", "loader", dir, dir, "--workload", "retinanet"},
+		{"bench", "loader", "--make", dir, dir, "--workload", "retinanet"},
+		{"bench", "loader", dir, "--workload", "llama"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--via", "ring"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--workers", "0"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--workers", "many"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--batch", "0"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--epochs", "-1"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--seed", "-1"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--scale", "0"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--scale", "1.01"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--scale", "NaN"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--scale", "half"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--sample", "4K"},
+		{"bench", "loader", dir, "--workload", "custom", "--sample", "0"},
+		{"bench", "loader", dir, "--workload", "custom", "--sample", "65MiB"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--pool", "1G"},
+		{"bench", "loader", "--make", dir, "--workload", "retinanet", "--pool", "4K"},
+		{"warm"},
+		{"warm", ""},
+		{"warm", "--window", "1G", dir},
+		{"warm", "--follow-order", "", dir},
+		{"warm", "--follow-order", "-", "--window", "0", dir},
+		{"warm", "--follow-order", "-", dir, dir},
 	} {
 		code, stdout, stderr := command(t, args...)
 		if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "hbmfs: ") || !strings.Contains(stderr, "--help'.") {
@@ -156,6 +185,9 @@ func TestFailures(t *testing.T) {
 		{"umount", none},
 		{"stat", none},
 		{"read", none},
+		{"warm", none},
+		{"bench", "loader", none, "--workload", "retinanet"},
+		{"bench", "loader", "--make", "/dev/null/none", "--workload", "retinanet"},
 	} {
 		if code, _, stderr := command(t, args...); code != exitFailure || strings.Contains(stderr, "--help'.") {
 			t.Errorf("hbmfs %q: exit code %d, %q; want %d", args, code, stderr, exitFailure)
@@ -183,7 +215,7 @@ func TestHelpNamesExitCodesAndLog(t *testing.T) {
 
 func TestNotAMount(t *testing.T) {
 	dir := t.TempDir()
-	for _, args := range [][]string{{"umount", dir}, {"stat", dir}, {"read", dir}} {
+	for _, args := range [][]string{{"umount", dir}, {"stat", dir}, {"read", dir}, {"warm", dir}, {"bench", "loader", dir, "--workload", "custom"}} {
 		if code, _, stderr := command(t, args...); code != exitNotMount {
 			t.Errorf("hbmfs %q: exit code %d, want %d: %s", args, code, exitNotMount, stderr)
 		}

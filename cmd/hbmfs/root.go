@@ -48,6 +48,7 @@ func newRootCommand() *cobra.Command {
 		newUmountCommand(),
 		newReadCommand(),
 
+		newWarmCommand(),
 		newStatCommand(),
 		newBenchCommand(),
 		newDoctorCommand(),
@@ -73,7 +74,11 @@ func flagError(_ *cobra.Command, err error) error {
 	var value *pflag.InvalidValueError
 	var number *strconv.NumError
 	if errors.As(err, &value) && errors.As(err, &number) {
-		return usagef("--%s %q: give a whole number", value.GetFlag().Name, value.GetValue())
+		kind := "whole number"
+		if value.GetFlag().Value.Type() == "float64" {
+			kind = "number"
+		}
+		return usagef("--%s %q: give a %s", value.GetFlag().Name, value.GetValue(), kind)
 	}
 	return usageError{err.Error()}
 }

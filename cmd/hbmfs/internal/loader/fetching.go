@@ -7,7 +7,6 @@ import (
 
 	"hbmfs/cmd/hbmfs/internal/stream"
 	"hbmfs/fs/client"
-	"hbmfs/fs/uapi"
 )
 
 // fetching gets samples by FETCH.
@@ -22,21 +21,8 @@ func beginFetching(p *playing) epochReader {
 	f := &fetching{p: p, openFiles: newOpenFiles(p.Set, func(file int) (*client.File, error) {
 		return p.via.Mount.Open(p.Set.path(p.via.Dir, file))
 	})}
-	f.piece, f.room = pieces(p.via.Info, p.Workers)
+	f.piece, f.room = stream.Share(p.via.Info, p.Workers)
 	return f
-}
-
-// pieces says how much one FETCH takes, in bytes and segments: what all workers
-// hold leaves half of the pool to others.
-func pieces(info client.Info, workers int) (size int64, segments int) {
-	extent := max(1, info.ExtentSize)
-	size = int64(uapi.MaxSegments) * extent
-	if len(info.Devices) > 0 {
-		size = min(size, info.Devices[0].Pool/int64(2*workers))
-	}
-	size = max(size, extent)
-	const bothEnds = 2 // a range seldom begins and ends where extents do
-	return size, int(min(size/extent+bothEnds, int64(uapi.MaxSegments)))
 }
 
 func (f *fetching) worker() sampleReader { return &fetcher{fetching: f} }

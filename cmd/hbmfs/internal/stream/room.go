@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/fs/client"
+	"hbmfs/fs/uapi"
 )
 
 // Of a pool that others have filled, each gets room when another releases.
@@ -30,4 +31,18 @@ func FetchWhenRoom(ctx context.Context, f *client.File, into *client.Lease, off,
 		case <-time.After(roomRetry):
 		}
 	}
+}
+
+// Share says how much each of several workers may have one FETCH take, in bytes and
+// segments: what they all hold leaves half of the pool to others, unless that is
+// too small.
+func Share(info client.Info, workers int) (size int64, segments int) {
+	extent := max(1, info.ExtentSize)
+	size = int64(uapi.MaxSegments) * extent
+	if len(info.Devices) > 0 {
+		size = min(size, info.Devices[0].Pool/int64(2*workers))
+	}
+	size = max(size, extent)
+	const bothEnds = 2 // a range seldom begins and ends where extents do
+	return size, int(min(size/extent+bothEnds, int64(uapi.MaxSegments)))
 }
