@@ -31,7 +31,7 @@ type Epoch struct {
 	Reason    string   `json:"reason,omitempty"`
 	Unsettled int64    `json:"unsettled"` // FETCHes of what may change: it does not stay in device memory
 
-	tally
+	sum            tally
 	device         bool // the way's
 	took           []time.Duration
 	batches        int
@@ -44,7 +44,7 @@ func All(epochs []Epoch) Epoch {
 	all := Epoch{Via: epochs[0].Via, device: epochs[0].device, compute: epochs[0].compute}
 	for i := range epochs {
 		e := &epochs[i]
-		all.tally.add(&e.tally)
+		all.sum.add(&e.sum)
 		all.took = append(all.took, e.took...)
 		all.batches += e.batches
 		all.total += e.total
@@ -55,23 +55,23 @@ func All(epochs []Epoch) Epoch {
 
 // finish works out what is told.
 func (e Epoch) finish() Epoch {
-	e.Samples, e.Bytes, e.Segments, e.Hits, e.Brought, e.Unsettled = e.samples, e.bytes, e.segments, e.hits, e.brought, e.unsettled
+	e.Samples, e.Bytes, e.Segments, e.Hits, e.Brought, e.Unsettled = e.sum.samples, e.sum.bytes, e.sum.segments, e.sum.hits, e.brought, e.sum.unsettled
 	e.Seconds = e.total.Seconds()
 	if e.Seconds > 0 {
-		e.SamplesPerSecond = float64(e.samples) / e.Seconds
-		e.MBps = float64(e.bytes) / e.Seconds / 1e6
+		e.SamplesPerSecond = float64(e.Samples) / e.Seconds
+		e.MBps = float64(e.Bytes) / e.Seconds / 1e6
 		if e.compute > 0 {
 			au := float64(e.batches) * e.compute.Seconds() / e.Seconds
 			e.AU = &au
 		}
 	}
-	if e.bytes > 0 {
-		e.Amplification = float64(e.brought) / float64(e.bytes)
+	if e.Bytes > 0 {
+		e.Amplification = float64(e.brought) / float64(e.Bytes)
 	}
-	if e.device && e.segments > 0 {
-		ratio := float64(e.hits) / float64(e.segments)
+	if e.device && e.Segments > 0 {
+		ratio := float64(e.Hits) / float64(e.Segments)
 		e.HitRatio = &ratio
-		e.Path, e.Reason = e.path.String(), e.why.String()
+		e.Path, e.Reason = e.sum.path.String(), e.sum.why.String()
 	}
 	slices.Sort(e.took)
 	e.P50, e.P99 = quantile(e.took, 0.50), quantile(e.took, 0.99)

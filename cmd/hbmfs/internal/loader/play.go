@@ -72,7 +72,7 @@ func Play(ctx context.Context, c Config, via Via, epoch int) (Epoch, error) {
 	}
 	e := Epoch{Via: via.Way.Name, Epoch: epoch, device: via.Way.device}
 	for i, w := range p.workers {
-		e.tally.add(w.tally())
+		e.sum.add(w.tally())
 		e.took = append(e.took, p.took[i]...)
 	}
 	e.batches, e.compute, e.total, e.brought = p.batches(), c.Set.Workload.Compute, total, after-before

@@ -62,8 +62,9 @@ func (s *Session) Close() {
 func (s *Session) Run(ctx context.Context, begin func(way string, epoch int) (taken func(int64), end func()), done func(Epoch) error) error {
 	for epoch := 1; epoch <= s.Epochs; epoch++ {
 		for i, via := range s.vias {
-			c, end := s.Config, func() {}
-			c.Taken, end = begin(via.Way.Name, epoch)
+			taken, end := begin(via.Way.Name, epoch)
+			c := s.Config
+			c.Taken = taken
 			e, err := Play(ctx, c, via, epoch)
 			end()
 			if err != nil {
