@@ -199,8 +199,8 @@ func TestWarm(t *testing.T) {
 	}
 }
 
-// TestWarmTooMuch: what the pool can't hold is refused before anything is brought,
-// or said once it shows.
+// TestWarmTooMuch: what the pool can't hold is refused before anything is brought, or
+// told once it shows: small files may take more of the pool than they have.
 func TestWarmTooMuch(t *testing.T) {
 	src := t.TempDir()
 	for i := range 8 {
@@ -215,15 +215,20 @@ func TestWarmTooMuch(t *testing.T) {
 	if n := m.stats().Cache.Misses; n != 0 {
 		t.Errorf("%d extents were brought all the same", n)
 	}
-	must(t, os.WriteFile(filepath.Join(src, "order"), []byte("0\n1\n2\n3\n4\n5\n6\n7\n"), 0o644))
-	cmd = exec.Command(bin, "warm", "--json", "--follow-order", filepath.Join(src, "order"), "--window", fmt.Sprint(4*extent), m.dir)
-	cmd.Stdin = strings.NewReader("8\n") // all was read before any was brought, or is in time
-	if _, err := cmd.Output(); err != nil {
-		t.Errorf("an order that is larger than the pool: %v", explain(err))
+	src = t.TempDir()
+	for i := range 8 {
+		writeNumbered(t, src, i, extent*3/5)
+	}
+	m = startMount(t, src, small(5)...)
+	out, err = exec.Command(bin, "warm", m.dir).CombinedOutput()
+	evicted := m.stats().Cache.Evictions
+	if told := bytes.Contains(out, fmt.Appendf(nil, "%d extents of 8 made room again", evicted)); (evicted > 0) != (err != nil) || told != (err != nil) {
+		t.Errorf("%d evictions, %v: %s", evicted, err, out)
 	}
 }
 
-// TestWarmFollowsOrder: a window ahead of the reader is brought, and no more.
+// TestWarmFollowsOrder: a window ahead of the reader is brought, and no more, also if
+// that makes room of what he has behind him.
 func TestWarmFollowsOrder(t *testing.T) {
 	const window = 2
 	src, order := t.TempDir(), filepath.Join(t.TempDir(), "order")
@@ -233,7 +238,7 @@ func TestWarmFollowsOrder(t *testing.T) {
 		fmt.Fprintf(&lines, "1 %d %d\n", 2*i*extent, extent)
 	}
 	must(t, os.WriteFile(order, []byte(lines.String()), 0o644))
-	m := startMount(t, src, small(16)...)
+	m := startMount(t, src, small(window+1)...)
 	r, w, err := os.Pipe()
 	must(t, err)
 	cmd := exec.Command(bin, "warm", "--json", "--follow-order", order, "--window", fmt.Sprint(window*extent), m.dir)
@@ -262,7 +267,9 @@ func TestWarmFollowsOrder(t *testing.T) {
 	if p.err != nil || report.Files != 5 || report.Skipped != 1 || !report.Stopped {
 		t.Errorf("%v: %+v", p.err, report)
 	}
-	brought(window + 3)
+	if n := m.stats().Cache.Evictions; n != 2 {
+		t.Errorf("%d extents made room, want 2", n)
+	}
 	for want, stdin := range map[bool]string{true: "1 0 10\nnone\n1\n", false: "1 0 10\n1 x 10\n"} {
 		cmd := exec.Command(bin, "warm", "--json", "--follow-order", "-", m.dir)
 		cmd.Stdin = bufio.NewReader(strings.NewReader(stdin))

@@ -38,8 +38,9 @@ no results of that benchmark:
 
 %s
 A file has one sample, but for resnet50, whose samples follow each other, and
-custom, whose samples of --sample bytes lie anywhere in its files of 64 MiB, at
-the same places in each epoch. Files with several samples are opened once an epoch.
+custom, whose samples of --sample bytes lie anywhere in its files of 64 MiB: one for
+each 128 KiB at most, at the same places in each epoch. Files with several samples
+are opened once an epoch.
 
 For each sample, --via
 

@@ -122,5 +122,6 @@ func (s Summary) String() string {
 // Plot writes what was played as SVG.
 func (s *Session) Plot(w io.Writer) error {
 	sum := s.Summary()
-	return writePlot(w, "Epochs of a data loader: "+sum.Workload, sum.String(), s.played)
+	note := fmt.Sprintf("%d samples in %d files, batches of %d, %d workers, seed %d", sum.Samples, sum.Files, sum.Batch, sum.Workers, sum.Seed)
+	return writePlot(w, "Epochs of a data loader: "+sum.Workload, note, s.played)
 }

@@ -106,6 +106,20 @@ func TestSamplesAnywhere(t *testing.T) {
 	}
 }
 
+// TestSmallSamples: there is one for each 128 KiB, and one at least.
+func TestSmallSamples(t *testing.T) {
+	for _, c := range []struct {
+		size, sample int64
+		want         int
+	}{{64 << 20, 4096, 512}, {64 << 20, 1 << 20, 64}, {64 << 20, 64 << 20, 1}, {5000, 4096, 1}, {4095, 4096, 0}} {
+		w := named(t, "custom")
+		w.Sample = c.sample
+		if got := w.samples(c.size); got != c.want {
+			t.Errorf("%d samples of %d bytes in %d, want %d", got, c.sample, c.size, c.want)
+		}
+	}
+}
+
 func TestNoSamples(t *testing.T) {
 	for _, files := range [][]File{nil, {{"a", 0}}, {{"a", 100}}} {
 		if _, err := newSet(named(t, "custom"), "", files, false); !errors.Is(err, ErrNoSet) {

@@ -6,7 +6,7 @@ import (
 )
 
 // RowHeader is the head of a table of [Epoch.Row].
-const RowHeader = "VIA    EPOCH  SAMPLES/S      MB/s    P50 MS    P99 MS   HITS    AMPL     AU"
+const RowHeader = "VIA    EPOCH  SAMPLES/S      MB/s    P50 MS     P99 MS   HITS    AMPL     AU"
 
 // Row is a row of a table.
 func (e Epoch) Row() string {
@@ -14,7 +14,7 @@ func (e Epoch) Row() string {
 	if e.Epoch == 0 {
 		epoch = "all"
 	}
-	return fmt.Sprintf("%-6s %5s  %9.1f  %8.1f  %8.2f  %8.2f  %5s  %6.2f  %5s",
+	return fmt.Sprintf("%-6s %5s  %9.1f  %8.1f  %8.3f  %9.3f  %5s  %6.2f  %5s",
 		e.Via, epoch, e.SamplesPerSecond, e.MBps, e.P50, e.P99, ratioText(e.HitRatio), e.Amplification, ratioText(e.AU))
 }
 

@@ -26,7 +26,8 @@ type Workload struct {
 	Size   int64 // of a file, in bytes: the mean
 	Spread int64 // the standard deviation of sizes; they stay within two of it
 	Sample int64 // bytes; 0: a file is one sample
-	// Anywhere: samples lie anywhere in a file, instead of one behind another.
+	// Anywhere: samples lie anywhere in a file, instead of one behind another, and
+	// there are no more than one for each [stride].
 	Anywhere bool
 	Batch    int           // samples
 	Compute  time.Duration // a batch; 0: as fast as samples come
@@ -42,6 +43,10 @@ var Workloads = []Workload{
 	{id: 5, Name: "custom", Files: 1600, Size: 64 << 20, Sample: 128 << 10, Anywhere: true, Batch: 32},
 }
 
+// stride is for how many bytes of a file there is one sample that lies anywhere, at
+// most: small ones touch a part of their file only.
+const stride = 128 << 10
+
 // MinFiles is the least number of files, whatever the scale.
 const MinFiles = 8
 
@@ -53,8 +58,11 @@ func (w Workload) Scaled(scale float64) Workload {
 
 // samples is how many samples a file of that size has.
 func (w Workload) samples(size int64) int {
-	if w.Sample == 0 {
+	switch {
+	case w.Sample == 0:
 		return int(min(size, 1))
+	case w.Anywhere && size >= w.Sample:
+		return int(max(1, size/max(w.Sample, stride)))
 	}
 	return int(size / w.Sample)
 }

@@ -65,8 +65,8 @@ type Result struct {
 	GBps     float64 `json:"gbps"`
 	// Unsettled counts files that may change: nothing of them stays.
 	Unsettled int64 `json:"unsettled"`
-	// Evicted is how many extents at least, of what was brought or found, had to
-	// make room again.
+	// Evicted is how many extents at least, of files that were brought or found, had
+	// to make room again.
 	Evicted int64 `json:"evicted"`
 	Pool    int64 `json:"pool_bytes"`
 	// Skipped counts lines of an order that had been read before their turn.
@@ -94,6 +94,10 @@ func Files(ctx context.Context, c Config, files []File, size int64) (Result, err
 		if size > w.result.Pool {
 			return poolErrorf("the pool of %s is smaller than what was asked for: %d bytes", mebibytes(w.result.Pool), size)
 		}
+		before, err := c.Counters()
+		if err != nil {
+			return err
+		}
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(workers)
 		for _, f := range files {
@@ -102,7 +106,10 @@ func Files(ctx context.Context, c Config, files []File, size int64) (Result, err
 			}
 			group.Go(func() error { return w.bring(ctx, Range{Path: f.Path, Len: Whole}) })
 		}
-		return group.Wait()
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		return w.judge(before)
 	})
 }
 
@@ -207,18 +214,11 @@ func run(c Config, size int64, work func(*warmer) error) (Result, error) {
 		w.result.Pool = info.Devices[0].Pool
 	}
 	w.piece, w.room = stream.Share(info, workers)
-	before, err := c.Counters()
-	if err != nil {
-		return w.result, err
-	}
 	c.Started(size)
 	began := time.Now()
 	err = work(w)
 	w.finish(time.Since(began))
-	if err != nil {
-		return w.result, err
-	}
-	return w.result, w.judge(before)
+	return w.result, err
 }
 
 func (w *warmer) finish(took time.Duration) {
