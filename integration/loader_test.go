@@ -134,6 +134,9 @@ func TestBenchLoaderOfMount(t *testing.T) {
 	if _, stderr, code := play(m.path("none"), "all"); code != 1 {
 		t.Errorf("nothing there: exit code %d: %s", code, stderr)
 	}
+	if all, stderr, code := benchLoader(t, tmp, append([]string{m.dir, "--svg", filepath.Join(tmp, "none", "x")}, littleSet...)...); code != 1 || len(all) != 0 || !strings.Contains(stderr, "--svg") {
+		t.Errorf("a plot that can't be written: exit code %d: %+v, %s", code, all, stderr)
+	}
 	m.awaitLeases(0)
 }
 

@@ -19,6 +19,11 @@ func (o *benchOptions) play(ctx context.Context, places []string, stdout, stderr
 			return err
 		}
 	}
+	plot, err := o.createPlot() // before all the work is done for it
+	if err != nil {
+		return err
+	}
+	defer plot.Close() // whose error is told below, if it was written
 	s, err := loader.Open(ctx, o.shape(), o.ways(), places, brought)
 	if errors.Is(err, loader.ErrNoSet) {
 		err = fmt.Errorf("%w; 'hbmfs bench loader --make DIR --workload %s' makes one", err, o.workload)
@@ -41,7 +46,7 @@ func (o *benchOptions) play(ctx context.Context, places []string, stdout, stderr
 	if err := o.printSummary(stdout, stderr, s.Summary()); err != nil || o.svg == "" {
 		return err
 	}
-	return o.plot(s)
+	return errors.Join(s.Plot(plot), plot.Close())
 }
 
 // brought is how many bytes a mount's transports have brought.
@@ -85,11 +90,14 @@ func (o *benchOptions) printSummary(stdout, stderr io.Writer, s loader.Summary) 
 	return nil
 }
 
-func (o *benchOptions) plot(s *loader.Session) (err error) {
+// createPlot creates the file of --svg; nil if none is asked for.
+func (o *benchOptions) createPlot() (*os.File, error) {
+	if o.svg == "" {
+		return nil, nil
+	}
 	f, err := os.Create(o.svg)
 	if err != nil {
-		return fmt.Errorf("--svg: %w", err)
+		return nil, fmt.Errorf("--svg: %w", err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return s.Plot(f)
+	return f, nil
 }

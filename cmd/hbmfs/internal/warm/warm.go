@@ -227,8 +227,9 @@ func (w *warmer) finish(took time.Duration) {
 	if r.Segments == 0 {
 		r.Path, r.Reason = "", "nothing to fetch"
 	}
-	r.Seconds = took.Seconds()
-	r.GBps = float64(r.Bytes) / r.Seconds / 1e9
+	if r.Seconds = took.Seconds(); r.Seconds > 0 {
+		r.GBps = float64(r.Bytes) / r.Seconds / 1e9
+	}
 }
 
 // judge says whether all that was brought has stayed. The least recently used goes
