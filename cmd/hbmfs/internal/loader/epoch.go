@@ -33,7 +33,6 @@ type Epoch struct {
 
 	sum            tally
 	device         bool // the way's
-	took           []time.Duration
 	batches        int
 	compute, total time.Duration
 	brought        int64
@@ -45,7 +44,6 @@ func All(epochs []Epoch) Epoch {
 	for i := range epochs {
 		e := &epochs[i]
 		all.sum.add(&e.sum)
-		all.took = append(all.took, e.took...)
 		all.batches += e.batches
 		all.total += e.total
 		all.brought += e.brought
@@ -73,8 +71,8 @@ func (e Epoch) finish() Epoch {
 		e.HitRatio = &ratio
 		e.Path, e.Reason = e.sum.path.String(), e.sum.why.String()
 	}
-	slices.Sort(e.took)
-	e.P50, e.P99 = quantile(e.took, 0.50), quantile(e.took, 0.99)
+	slices.Sort(e.sum.took)
+	e.P50, e.P99 = quantile(e.sum.took, 0.50), quantile(e.sum.took, 0.99)
 	return e
 }
 

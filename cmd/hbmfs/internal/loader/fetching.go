@@ -37,7 +37,11 @@ type fetcher struct {
 
 func (f *fetcher) tally() *tally { return &f.t }
 
-func (f *fetcher) get(ctx context.Context, s Sample, all bool) (err error) {
+func (f *fetcher) get(ctx context.Context, batch []wanted) error {
+	return oneByOne(ctx, batch, &f.t, f.sample)
+}
+
+func (f *fetcher) sample(ctx context.Context, s wanted) (err error) {
 	file, err := f.take(s.File)
 	if err != nil {
 		return err
@@ -52,14 +56,13 @@ func (f *fetcher) get(ctx context.Context, s Sample, all bool) (err error) {
 		if err := f.fetch(file, off, min(end-off, f.piece)); err != nil {
 			return err
 		}
-		if err := f.look(s.File, all); err != nil {
+		if err := f.look(s.File, s.all); err != nil {
 			return err
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 	}
-	f.t.samples++
 	return nil
 }
 

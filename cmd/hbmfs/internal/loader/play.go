@@ -49,7 +49,6 @@ type playing struct {
 	credits chan struct{}   // one for each batch that is begun and not taken
 	ready   []chan struct{} // batch i is ready by ready[i%len(ready)]
 	workers []sampleReader
-	took    [][]time.Duration // by worker, each sample
 }
 
 // Play plays one epoch, and returns what came of it. Wrong bytes are an error that
@@ -71,9 +70,8 @@ func Play(ctx context.Context, c Config, via Via, epoch int) (Epoch, error) {
 		return Epoch{}, err
 	}
 	e := Epoch{Via: via.Way.Name, Epoch: epoch, device: via.Way.device}
-	for i, w := range p.workers {
+	for _, w := range p.workers {
 		e.sum.add(w.tally())
-		e.took = append(e.took, p.took[i]...)
 	}
 	e.batches, e.compute, e.total, e.brought = p.batches(), c.Set.Workload.Compute, total, after-before
 	return e.finish(), nil
@@ -92,13 +90,12 @@ func (p *playing) run(ctx context.Context) (total time.Duration, err error) {
 	for i := range p.ready {
 		p.ready[i] = make(chan struct{}, 1)
 	}
-	p.took = make([][]time.Duration, p.Workers)
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
-	for i := range p.Workers {
+	for range p.Workers {
 		w := p.reader.worker()
 		p.workers = append(p.workers, w)
-		group.Go(func() error { return errors.Join(p.work(ctx, w, &p.took[i]), w.Close()) })
+		group.Go(func() error { return errors.Join(p.work(ctx, w), w.Close()) })
 	}
 	group.Go(func() error {
 		defer func() { total = time.Since(began) }()
@@ -108,7 +105,8 @@ func (p *playing) run(ctx context.Context) (total time.Duration, err error) {
 }
 
 // work gets batches until there are no more.
-func (p *playing) work(ctx context.Context, w sampleReader, took *[]time.Duration) error {
+func (p *playing) work(ctx context.Context, w sampleReader) error {
+	var batch []wanted
 	for {
 		select {
 		case p.credits <- struct{}{}:
@@ -119,13 +117,13 @@ func (p *playing) work(ctx context.Context, w sampleReader, took *[]time.Duratio
 		if i >= p.batches() {
 			return nil
 		}
+		batch = batch[:0]
 		for _, number := range p.batch(i) {
-			began := time.Now()
-			s := p.Set.Sample(int(number), p.Seed)
-			if err := w.get(ctx, s, mix(p.Seed, uint64(number))%wholeChecks == 0); err != nil {
-				return err
-			}
-			*took = append(*took, time.Since(began))
+			all := mix(p.Seed, uint64(number))%wholeChecks == 0
+			batch = append(batch, wanted{p.Set.Sample(int(number), p.Seed), all})
+		}
+		if err := w.get(ctx, batch); err != nil {
+			return err
 		}
 		p.ready[i%len(p.ready)] <- struct{}{}
 	}

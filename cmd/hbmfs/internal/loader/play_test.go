@@ -34,12 +34,15 @@ type fakeWorker struct {
 
 var errFake = errors.New("it failed")
 
-func (w *fakeWorker) get(_ context.Context, s Sample, _ bool) error {
+func (w *fakeWorker) get(ctx context.Context, batch []wanted) error {
+	return oneByOne(ctx, batch, &w.t, w.sample)
+}
+
+func (w *fakeWorker) sample(_ context.Context, s wanted) error {
 	time.Sleep(w.f.takes)
 	if w.f.got.Add(1) == w.f.fail {
 		return errFake
 	}
-	w.t.samples++
 	w.t.bytes += s.Len
 	w.t.segments, w.t.hits = w.t.segments+2, w.t.hits+1
 	return nil

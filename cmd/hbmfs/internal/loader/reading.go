@@ -37,7 +37,11 @@ type preader struct {
 
 func (r *preader) tally() *tally { return &r.t }
 
-func (r *preader) get(ctx context.Context, s Sample, all bool) (err error) {
+func (r *preader) get(ctx context.Context, batch []wanted) error {
+	return oneByOne(ctx, batch, &r.t, r.sample)
+}
+
+func (r *preader) sample(ctx context.Context, s wanted) (err error) {
 	f, err := r.take(s.File)
 	if err != nil {
 		return err
@@ -49,7 +53,7 @@ func (r *preader) get(ctx context.Context, s Sample, all bool) (err error) {
 			return err
 		}
 		if r.p.checks {
-			if err := r.p.Set.Workload.check(r.buf[:n], s.File, off, all); err != nil {
+			if err := r.p.Set.Workload.check(r.buf[:n], s.File, off, s.all); err != nil {
 				return fmt.Errorf("%s: %w", f.name, err)
 			}
 		}
@@ -59,7 +63,6 @@ func (r *preader) get(ctx context.Context, s Sample, all bool) (err error) {
 		off += int64(n)
 		r.t.bytes += int64(n)
 	}
-	r.t.samples++
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package loader
 
 import (
+	"time"
+
 	"hbmfs/fs/client"
 	"hbmfs/fs/uapi"
 )
@@ -8,6 +10,7 @@ import (
 // tally adds up what samples were.
 type tally struct {
 	samples, bytes int64
+	took           []time.Duration // by each sample
 	segments, hits int64
 	unsettled      int64 // pieces of which nothing stays in device memory
 	fetched        bool  // path and why are set
@@ -39,6 +42,7 @@ func (t *tally) least(path uapi.Path, why uapi.Reason) {
 
 func (t *tally) add(o *tally) {
 	t.samples += o.samples
+	t.took = append(t.took, o.took...)
 	t.bytes += o.bytes
 	t.segments += o.segments
 	t.hits += o.hits

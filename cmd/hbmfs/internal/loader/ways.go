@@ -3,6 +3,7 @@ package loader
 import (
 	"context"
 	"io"
+	"time"
 )
 
 // Way is a way for a loader to get a sample.
@@ -27,10 +28,29 @@ type epochReader interface {
 	io.Closer
 }
 
-// sampleReader is one worker's. get counts into it what it did, and close ends what
-// it holds.
+// sampleReader is one worker's.
 type sampleReader interface {
-	get(ctx context.Context, s Sample, all bool) error
+	// get gets a batch, and counts what it did.
+	get(ctx context.Context, batch []wanted) error
 	tally() *tally
-	io.Closer
+	io.Closer // ends what it holds
+}
+
+// wanted is a sample that is to be got.
+type wanted struct {
+	Sample
+	all bool // compare all words of it
+}
+
+// oneByOne gets the samples of a batch by a call each, which are timed.
+func oneByOne(ctx context.Context, batch []wanted, t *tally, get func(context.Context, wanted) error) error {
+	for _, s := range batch {
+		began := time.Now()
+		if err := get(ctx, s); err != nil {
+			return err
+		}
+		t.samples++
+		t.took = append(t.took, time.Since(began))
+	}
+	return nil
 }
