@@ -11,11 +11,13 @@ import (
 )
 
 // bounds are what the users of a mount may have of it. Digests and plain reads
-// wait their turn, user by user; clients of the control socket are refused.
+// wait their turn, user by user; clients of the control socket are refused, and what
+// would be read ahead is not.
 type bounds struct {
 	ctl     *limits.Limit
 	digests *limits.Limit // under way
 	reads   *limits.Limit // likewise
+	ahead   *limits.Limit // bytes
 }
 
 func newBounds(log *logging.Limiter) bounds {
@@ -26,6 +28,7 @@ func newBounds(log *logging.Limiter) bounds {
 		ctl:     limit("clients of the control socket", 1024, 256, "close some"),
 		digests: limit("digests", 32, 0, "ask for fewer at a time"),
 		reads:   limit("plain reads", 512, 0, "read less at a time"),
+		ahead:   limit("bytes read ahead", 64<<20, 16<<20, "read fewer files at a time"),
 	}
 }
 

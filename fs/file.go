@@ -11,6 +11,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"hbmfs/cache"
+	"hbmfs/fs/readahead"
 	"hbmfs/remote"
 	"hbmfs/remote/namespace"
 	"hbmfs/transport"
@@ -119,6 +120,7 @@ type handle struct {
 	src source
 	// reads is of who opened the file, whoever reads it.
 	reads *limits.Share
+	ahead readahead.Stream
 
 	mu   sync.Mutex
 	pins map[uint64]pinned // guarded by mu; by handle, which no other open file shares
@@ -143,13 +145,20 @@ func (n *fileNode) key() cache.FileKey {
 func newHandle(user string, n *fileNode, f File) *handle {
 	settled, _ := f.Settled()
 	h := &handle{n: n, reads: n.t.bounds.reads.Join(user, 0), pins: make(map[uint64]pinned), src: source{file: f, settled: settled, key: n.key()}}
+	h.ahead.Init(n.t.ahead, user, f, settled)
 	n.t.open.add(h) // before changed may be called: it speaks for the version then
 	if n.t.target.TermLeft() <= 0 {
 		// What the kernel believes since a lookup is under no term of this session.
 		_ = n.NotifyContent(-1, 0)
 	}
-	f.OnStale(n.changed)
+	f.OnStale(h.changed)
 	return h
+}
+
+// changed ends the reading ahead too.
+func (h *handle) changed() {
+	h.ahead.Stop()
+	h.n.changed()
 }
 
 // changed drops what the cache holds of a version that is no more, and has the
@@ -162,26 +171,27 @@ func (n *fileNode) changed() {
 	_ = n.NotifyContent(-1, 0) // an inode that the kernel does not hold is no error
 }
 
-// Read is a plain read: a host copy straight from the target, past the cache.
+// Read is a plain read: a host copy straight from the target, past the cache, or
+// one that was read ahead.
 func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	buf, err := retryInterrupted(ctx, func(ctx context.Context) (transport.Buffer, error) {
+	r := readResults.Get().(*readResult)
+	err := retryInterruptedErr(ctx, func(ctx context.Context) error {
 		if err := h.reads.Wait(ctx, 1); err != nil {
-			return nil, err
+			return err
 		}
 		defer h.reads.Release(1)
-		return h.src.file.Read(ctx, off, len(dest))
+		return h.ahead.Read(ctx, off, len(dest), &r.got)
 	})
 	if err != nil {
+		r.Done()
 		return nil, h.n.t.errno("read", h.n.at(), err)
 	}
 	h.n.t.count.plainReads.Add(1)
-	h.n.t.count.plainBytes.Add(int64(len(buf.Bytes())))
-	if len(buf.Bytes()) == 0 {
-		buf.Release()
+	h.n.t.count.plainBytes.Add(int64(r.Size()))
+	if r.Size() == 0 {
+		r.Done()
 		return h.readEnd(ctx)
 	}
-	r := readResults.Get().(*readResult)
-	r.buf, r.slices[0] = buf, buf.Bytes()
 	return r, 0
 }
 
@@ -199,6 +209,7 @@ func (h *handle) readEnd(ctx context.Context) (fuse.ReadResult, syscall.Errno) {
 func (h *handle) Release(context.Context) syscall.Errno {
 	h.releaseAll()
 	h.n.t.open.remove(h)
+	h.ahead.Close()
 	h.src.file.Close()
 	h.reads.Leave()
 	return 0
@@ -206,19 +217,16 @@ func (h *handle) Release(context.Context) syscall.Errno {
 
 var readResults = sync.Pool{New: func() any { return new(readResult) }}
 
-// readResult lends a transfer's buffer to go-fuse until the reply is written.
-// That takes Slices: with a result that has none, go-fuse calls Done first.
-type readResult struct {
-	buf    transport.Buffer
-	slices [1][]byte // of buf
-}
+// readResult lends transfers' buffers to go-fuse until the reply is written. That
+// takes Slices: with a result that has none, go-fuse calls Done first.
+type readResult struct{ got readahead.Bytes }
 
-func (r *readResult) Bytes([]byte) ([]byte, fuse.Status) { return r.slices[0], fuse.OK }
-func (r *readResult) Slices() ([][]byte, fuse.Status)    { return r.slices[:], fuse.OK }
-func (r *readResult) Size() int                          { return len(r.slices[0]) }
+// Bytes is for who does not know Slices, which go-fuse does.
+func (r *readResult) Bytes([]byte) ([]byte, fuse.Status) { return nil, fuse.ENOSYS }
+func (r *readResult) Slices() ([][]byte, fuse.Status)    { return r.got.Pieces(), fuse.OK }
+func (r *readResult) Size() int                          { return r.got.Len() }
 
 func (r *readResult) Done() {
-	r.buf.Release()
-	*r = readResult{}
+	r.got.Release()
 	readResults.Put(r)
 }

@@ -38,9 +38,9 @@ const Type = "hbmfs"
 const (
 	// maxRead is the largest READ that the kernel sends, in bytes.
 	maxRead = 1 << 20
-	// readAhead is the kernel's window for buffered sequential readers, in
-	// bytes: enough to hide a round trip of milliseconds at several GB/s.
-	readAhead = 8 << 20
+	// readAhead is the kernel's window, in bytes: what a touch of a mapped file
+	// brings. Package readahead goes on where there is a sequence.
+	readAhead = 1 << 20
 	// nameTimeout is how long the kernel may believe a name or a directory's
 	// attributes, unless Config.NameTimeout says more. Opening a file asks the target
 	// whatever the kernel believes.

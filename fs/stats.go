@@ -29,6 +29,8 @@ type Stats struct {
 	Loans         LoanStats        `json:"loans"`
 	PlainReads    int64            `json:"plain_reads"`
 	PlainBytes    int64            `json:"plain_bytes"`
+	AheadBytes    int64            `json:"read_ahead_bytes"` // that came ahead of their plain read
+	AheadUsed     int64            `json:"read_ahead_used"`  // of them, by plain reads
 	// Errors counts failed requests by errno.
 	Errors map[string]int64 `json:"errors"`
 	// Allocations is how many objects the daemon has allocated.
@@ -112,6 +114,7 @@ func (c *counters) lending() LoanStats {
 
 func (t *tree) stats() Stats {
 	c := &t.cfg
+	brought, used := t.ahead.Stats()
 	return Stats{
 		Version: c.Version, Source: c.Source, PID: os.Getpid(), UptimeSeconds: time.Since(t.started).Seconds(),
 		Devices: t.devices(), Extent: c.Extent,
@@ -119,6 +122,7 @@ func (t *tree) stats() Stats {
 		Cache:      c.Cache.Stats(), Target: t.target.Stats(),
 		Loans:      t.count.lending(),
 		PlainReads: t.count.plainReads.Load(), PlainBytes: t.count.plainBytes.Load(),
+		AheadBytes: brought, AheadUsed: used,
 		Errors: t.count.byName(), Allocations: allocations(),
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 
+	"hbmfs/fs/readahead"
 	"hbmfs/remote/namespace"
 	"hbmfs/transport/logging"
 )
@@ -29,6 +30,7 @@ type tree struct {
 	open    openFiles
 	found   lookups
 	bounds  bounds
+	ahead   *readahead.Budget
 
 	firstPrefix int
 	mu          sync.Mutex
@@ -50,6 +52,7 @@ type dataset struct {
 func newTree(target names, open opener, reopen reopener, cfg Config) (*tree, fusefs.InodeEmbedder, error) {
 	t := &tree{target: target, openAt: open, reopen: reopen, cfg: cfg, log: logging.NewLimiter(cfg.Log), started: time.Now(), root: fusefs.StableAttr{Ino: 1}, devs: make(map[devKey]uint64)}
 	t.bounds = newBounds(t.log)
+	t.ahead = readahead.NewBudget(t.bounds.ahead, target.Now)
 	t.ctlDir = newCtlDir(t)
 	all := t.datasets()
 	if cfg.Dataset == "" {

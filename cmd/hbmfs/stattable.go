@@ -42,6 +42,7 @@ func printStats(out io.Writer, s fs.Stats) error {
 		}
 	}
 	t.line("plain reads", "%d, %s", s.PlainReads, humanBytes(s.PlainBytes))
+	t.line("read ahead", "%s, of which %s were read", humanBytes(s.AheadBytes), humanBytes(s.AheadUsed))
 	if len(s.Errors) == 0 {
 		t.line("errors", "none")
 	}
