@@ -11,8 +11,8 @@ import (
 )
 
 // bounds are what the users of a mount may have of it. Digests and plain reads
-// wait their turn, user by user; clients of the control socket are refused, and what
-// would be read ahead is not.
+// wait their turn, user by user; clients of the control socket are refused; what
+// there is no room for is not read ahead.
 type bounds struct {
 	ctl     *limits.Limit
 	digests *limits.Limit // under way

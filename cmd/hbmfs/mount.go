@@ -83,7 +83,8 @@ umount(8) ends such a mount as any other.
 
 Of 32 digests and 512 plain reads under way, one user has no more than is left
 for others, half while alone; more wait their turn. Of 1024 clients of the
-control socket, one user may have 256.`
+control socket, one user may have 256, and of 64 MiB of host memory for what
+is read ahead of sequential readers, 16 MiB.`
 
 func defaultMountOptions() mountOptions {
 	return mountOptions{pool: 1 << 30, extent: 1 << 20, checksums: true}

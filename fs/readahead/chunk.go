@@ -193,6 +193,7 @@ func (s *Stream) start(n int64) bool {
 	if s.ctx == nil {
 		s.ctx, s.cancel = context.WithCancel(context.Background())
 	}
+	s.used.Store(int64(s.budget.now()))
 	c := newChunk(s, s.end, n)
 	s.alive.Add(1)
 	s.fills.Add(1)

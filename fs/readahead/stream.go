@@ -39,7 +39,7 @@ type Stream struct {
 	budget *Budget
 	user   string
 
-	used  atomic.Int64 // when a chunk was, as a [remote.Moment]
+	used  atomic.Int64 // when a chunk last was, or begun; a [remote.Moment]
 	under atomic.Int32 // READs under way
 	alive atomic.Int32 // 1 until Close, and one for each chunk that anybody has
 
