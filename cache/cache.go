@@ -4,16 +4,26 @@
 // byte of a region, never opens a file, knows no name and no transport, and
 // never lets an extent or a region be seen by two domains.
 //
-// # Extents and frames
+// # Extents
 //
-// An extent is an aligned span of one version of a file, at most Config.Extent
-// bytes long; the last of a file may be shorter. It is filling while its transfer
-// is under way, then resident; or quarantined, if the transfer is overdue: then
-// nobody finds it any more, and its memory is left alone until the transfer
-// has ended. A region is made of frames of Config.Extent bytes. A frame holds one full
-// extent, or short ones in slots of one power-of-two size. Eviction takes whole
-// frames, the least recently leased first, and only those in which nothing is
-// leased, filling or quarantined.
+// An extent is a span of one version of a file, at most Config.Extent bytes long,
+// in one piece. What is fetched at random is kept as it was asked for; a run is
+// kept in blocks, the aligned spans of Config.Extent bytes that a file is cut into.
+// A range that lies in one extent is found there. An extent is filling while its
+// transfer is under way, then resident; or quarantined, if the transfer is overdue:
+// then nobody finds it any more, and its memory is left alone until the transfer
+// has ended. No byte of a file version is filling in two extents: who asks for what
+// is under way in part waits for that part, and fetches the rest. Resident extents
+// may overlap, so that each is in one piece.
+//
+// # Frames
+//
+// A region is made of frames of Config.Extent bytes. A frame is cut into slots of
+// one class, a size that leaves next to nothing of a frame over; an extent has a
+// slot of the smallest class that holds it. Where a class has no slot left, one of
+// its own extents goes, as package policy has it; all that is in a frame goes where
+// that is needed by a class that has nothing to give, or was not used for long. Only
+// what is not leased, filling or quarantined goes.
 //
 // A reserved region has a number like the others, and no frames: what lies in it
 // is its user's.
@@ -31,6 +41,7 @@ package cache
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -69,6 +80,16 @@ type FileKey struct {
 	Version transport.Version
 }
 
+// hash tells spans of file versions apart, for those that only count.
+func (k *FileKey) hash(s span) uint64 {
+	h := uint64(k.Dataset)
+	for _, w := range [...]uint64{k.Ino, binary.NativeEndian.Uint64(k.Version[:8]), uint64(s.from), uint64(s.to)} {
+		h = (h ^ w) * 0x9E3779B97F4A7C15
+		h ^= h >> 32
+	}
+	return h
+}
+
 // Source is one version of one remote file, open at its target. It must stay
 // usable until everything that was submitted to it has ended. Methods may be
 // called concurrently.
@@ -90,7 +111,8 @@ type Source interface {
 type Config struct {
 	// Devices are what domains name by their place here. At least one.
 	Devices []Device
-	// Extent is the largest extent in bytes: a power of two, at least 4096.
+	// Extent is the largest extent in bytes, and the size of blocks: a power of two,
+	// at least 4096.
 	Extent int64
 	// Timeout is how long a transfer may take before its extent is quarantined
 	// and those who wait get [ErrOverdue]; also how long Attach may take. Positive.
@@ -103,14 +125,14 @@ type Config struct {
 	Detach func(transport.Memory)
 }
 
-const minSlot = 4096
+const minExtent = 4096
 
 func (cfg *Config) check() error {
 	switch {
 	case len(cfg.Devices) == 0:
 		return fmt.Errorf("%w: no device", ErrConfig)
-	case cfg.Extent < minSlot || cfg.Extent&(cfg.Extent-1) != 0:
-		return fmt.Errorf("%w: extent size %d is not a power of two of at least %d", ErrConfig, cfg.Extent, minSlot)
+	case cfg.Extent < minExtent || cfg.Extent&(cfg.Extent-1) != 0:
+		return fmt.Errorf("%w: extent size %d is not a power of two of at least %d", ErrConfig, cfg.Extent, minExtent)
 	case cfg.Timeout <= 0:
 		return fmt.Errorf("%w: time-out %v is not positive", ErrConfig, cfg.Timeout)
 	}
@@ -144,6 +166,7 @@ type Cache struct {
 	armed   bool                       // timer will fire
 	extents []*extent                  // free
 	files   []*file                    // free
+	odds    []*odd                     // free
 	leases  []*Lease                   // free
 	usage   [states]Usage
 	stats   Stats // without usage and regions

@@ -17,7 +17,7 @@ func TestDevices(t *testing.T) {
 	there := transport.Domain{UID: alice.UID, Device: 1}
 	for range 2 { // cold, then hits
 		for _, dom := range []transport.Domain{alice, there} {
-			l, err := g.Fetch(t.Context(), src, dom, 0, src.size, 1)
+			l, err := g.run(t.Context(), src, dom, 0, src.size, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -43,7 +43,7 @@ func TestDevices(t *testing.T) {
 func TestUnknownDevice(t *testing.T) {
 	g := newRig(t, 1)
 	dom := transport.Domain{UID: alice.UID, Device: 1}
-	_, fetch := g.Fetch(t.Context(), autoSource(7, 1), dom, 0, 1, 1)
+	_, fetch := g.run(t.Context(), autoSource(7, 1), dom, 0, 1, 1)
 	_, reserve := g.Reserve(dom, 4096)
 	_, device := g.Device(1 << 31)
 	for what, err := range map[string]error{"Fetch": fetch, "Reserve": reserve, "Device": device} {

@@ -3,6 +3,7 @@ package cache
 import (
 	"time"
 
+	"hbmfs/cache/policy"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
@@ -23,6 +24,7 @@ const (
 // but req are guarded by Cache.mu.
 type extent struct {
 	state   state
+	whole   bool // one of those that a file is cut into: see [ask.whole]
 	pool    *pool
 	frame   *frame
 	slot    int
@@ -38,6 +40,7 @@ type extent struct {
 	req transport.Request
 
 	inFrame, inFile, inFilling node[extent]
+	inQueue                    policy.Entry[extent]
 }
 
 // waiter is a lease that an extent is filling for: its part'th extent.
@@ -46,7 +49,10 @@ type waiter struct {
 	part  int
 }
 
-func (e *extent) place() place { return place{e.file, e.req.Off, e.req.Dst.Len} }
+func (e *extent) span() span { return span{e.req.Off, e.req.Off + e.req.Dst.Len} }
+
+// goes reports whether the extent may go: it is resident, and nobody leases it.
+func (e *extent) goes() bool { return e.state == resident && e.leases == 0 }
 
 // become changes the state and keeps count. With mu.
 func (c *Cache) become(e *extent, s state) {
@@ -55,60 +61,39 @@ func (c *Cache) become(e *extent, s state) {
 	e.state = s
 }
 
-// newExtent makes bytes [off, off+n) of a file filling, in memory that is free or
-// is evicted for it; the caller made sure that there is some. With mu.
-func (c *Cache) newExtent(p *pool, off, n int64) *extent {
+// newExtent makes a span of a file filling, in memory that is free or is taken
+// from others for it; the caller made sure that there is some. With mu.
+func (c *Cache) newExtent(p *pool, s span) *extent {
 	e := c.unusedExtent()
-	f := c.frameFor(p, slotBits(n))
+	cl := p.frames.classOf(s.len())
+	f := c.slotFor(p, cl)
 	e.pool, e.frame, e.slot = p, f, f.take()
 	e.inFrame.moveTo(&f.extents)
+	p.frames.hold(f)
+	cl.need--
 	e.req.File = transport.FileRef{}
-	e.req.Off = off
-	e.req.Dst = transport.Span{Mem: p.region, Off: f.off + int64(e.slot)<<f.slotBits, Len: n}
+	e.req.Off = s.from
+	e.req.Dst = transport.Span{Mem: p.region, Off: f.off + int64(e.slot)*cl.size, Len: s.len()}
 	e.path, e.why = uapi.PathNone, uapi.WhyBest
 	c.become(e, filling)
+	c.stats.SlotBytes += cl.size
 	e.inFilling.moveTo(&c.filling)
 	c.work.Add(1)
-	f.holds++
-	p.frames.settle(f)
 	return e
 }
 
 func (c *Cache) unusedExtent() *extent {
 	e := pop(&c.extents)
 	if e.req.To == nil {
-		e.inFrame.value, e.inFile.value, e.inFilling.value = e, e, e
+		e.inFrame.value, e.inFile.value, e.inFilling.value, e.inQueue.Value = e, e, e, e
 		e.req.To, e.req.Tag = (*transfers)(c), e
 	}
 	return e
 }
 
-// frameFor returns a frame with a free slot of that size. With mu.
-func (c *Cache) frameFor(p *pool, bits int) *frame {
-	if f := p.frames.spare(bits); f != nil {
-		return f
-	}
-	f := p.frames.free()
-	if f == nil {
-		c.evict(p.frames.idle.front())
-		f = p.frames.free()
-	}
-	f.slotBits = bits
-	return f
-}
-
-// evict empties an idle frame. With mu.
-func (c *Cache) evict(f *frame) {
-	for e := f.extents.front(); e != nil; e = f.extents.front() {
-		c.stats.Evictions++
-		c.unshare(e)
-		c.release(e)
-	}
-}
-
 // reap frees e if it is of no more use to anybody. With mu.
 func (c *Cache) reap(e *extent) {
-	if e.state == resident && e.leases == 0 && e.file == nil {
+	if e.goes() && e.file == nil {
 		c.release(e)
 	}
 }
@@ -117,31 +102,44 @@ func (c *Cache) reap(e *extent) {
 // With mu.
 func (c *Cache) release(e *extent) {
 	f := e.frame
+	f.class.queue.Remove(&e.inQueue)
+	c.stats.SlotBytes -= f.class.size
 	c.become(e, unused)
 	e.inFrame.moveTo(nil)
-	f.give(e.slot)
-	e.pool.frames.settle(f)
+	e.pool.frames.give(f, e.slot)
 	e.pool, e.frame, e.req.Dst.Mem = nil, nil, nil
 	c.extents = append(c.extents, e)
 }
 
 // pin leases a resident extent. With mu.
 func (c *Cache) pin(e *extent) {
-	if e.leases++; e.leases == 1 {
-		c.stats.PinnedBytes += e.req.Dst.Len
+	if e.leases++; e.leases > 1 {
+		return
 	}
-	e.frame.holds++
-	e.pool.frames.settle(e.frame)
+	c.stats.PinnedBytes += e.req.Dst.Len
+	e.frame.class.queue.Busy(&e.inQueue)
+	e.pool.frames.hold(e.frame)
 }
 
 // unpin undoes pin. With mu.
 func (c *Cache) unpin(e *extent) {
-	if e.leases--; e.leases == 0 {
-		c.stats.PinnedBytes -= e.req.Dst.Len
+	if e.leases--; e.leases > 0 {
+		return
 	}
-	e.frame.holds--
-	e.pool.frames.settle(e.frame)
-	c.reap(e)
+	c.stats.PinnedBytes -= e.req.Dst.Len
+	c.idle(e)
+}
+
+// idle lets a resident extent go that nothing holds any more, if others need its
+// memory, or at once if nobody can find it. With mu.
+func (c *Cache) idle(e *extent) {
+	fs, cl := &e.pool.frames, e.frame.class
+	fs.unhold(e.frame)
+	if e.file == nil {
+		c.release(e)
+		return
+	}
+	cl.queue.Idle(&e.inQueue, fs.unused()+cl.spare.busy.n+cl.spare.idle.n > 0)
 }
 
 // pop takes an unused value from a free list, or makes one. With mu.

@@ -85,14 +85,13 @@ func contents(key FileKey, off, n int64) []byte {
 	return b[off&7:][:n]
 }
 
-// put writes what a transfer brings, without allocating. The requests of the
-// cache begin at a multiple of 8.
+// put writes what a transfer brings, without allocating.
 func put(key FileKey, r *transport.Request) {
 	dst := r.Dst.Mem.Bytes()[r.Dst.Off:][:r.Dst.Len]
-	for off := int64(0); off < r.Dst.Len; off += 8 {
+	for off := r.Off; len(dst) > 0; off = off&^7 + 8 {
 		var w [8]byte
-		binary.LittleEndian.PutUint64(w[:], word(key, r.Off+off))
-		copy(dst[off:], w[:])
+		binary.LittleEndian.PutUint64(w[:], word(key, off&^7))
+		dst = dst[copy(dst, w[off&7:]):]
 	}
 }
 
@@ -172,6 +171,7 @@ type rig struct {
 	*Cache
 	t        testing.TB
 	provider *fakeProvider
+	frames   int
 }
 
 const (
@@ -192,7 +192,7 @@ func newRig(t testing.TB, frames int64, change ...func(*Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &rig{c, t, p}
+	g := &rig{c, t, p, int(frames)}
 	t.Cleanup(func() {
 		g.verify()
 		if t.Failed() {
@@ -205,10 +205,15 @@ func newRig(t testing.TB, frames int64, change ...func(*Config)) *rig {
 	return g
 }
 
+// run is Fetch of whole blocks.
+func (g *rig) run(ctx context.Context, src Source, dom transport.Domain, off, n int64, limit int) (*Lease, error) {
+	return g.Fetch(ctx, src, dom, off, n, Run, limit)
+}
+
 // get fetches a range for alice, and checks the bytes.
 func (g *rig) get(src *fakeSource, off, n int64) *Lease {
 	g.t.Helper()
-	l, err := g.Fetch(context.Background(), src, alice, off, n, 1000)
+	l, err := g.run(context.Background(), src, alice, off, n, 1000)
 	if err != nil {
 		g.t.Fatalf("fetch [%d, +%d) of file %d: %v", off, n, src.key.Ino, err)
 	}
@@ -256,7 +261,7 @@ func (g *rig) check(l *Lease, key FileKey) {
 func (g *rig) await(ctx context.Context, src Source, off, n int64) <-chan outcome {
 	out := make(chan outcome, 1)
 	go func() {
-		l, err := g.Fetch(ctx, src, alice, off, n, 1000)
+		l, err := g.run(ctx, src, alice, off, n, 1000)
 		out <- outcome{l, err}
 	}()
 	synctest.Wait()
@@ -286,7 +291,7 @@ func (g *rig) resident(dom transport.Domain) []string {
 	var all []string
 	if p := g.pools[dom]; p != nil {
 		for at, e := range p.table {
-			all = append(all, fmt.Sprintf("%d@%d in %d, leases %d", at.file.key.Ino, at.off, e.req.Dst.Off, e.leases))
+			all = append(all, fmt.Sprintf("%d@%d+%d in %d, leases %d", at.file.key.Ino, at.from, at.len(), e.req.Dst.Off, e.leases))
 		}
 	}
 	slices.Sort(all)
@@ -298,7 +303,11 @@ func (g *rig) lru(dom transport.Domain) []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var all []string
-	for n := g.pools[dom].frames.idle.first; n != nil; n = n.next {
+	p := g.pools[dom]
+	if p == nil {
+		return nil
+	}
+	for n := p.frames.idle.first; n != nil; n = n.next {
 		e := n.value.extents.front()
 		all = append(all, fmt.Sprintf("%d@%d", e.file.key.Ino, e.req.Off))
 	}
@@ -313,8 +322,11 @@ func (g *rig) has(src *fakeSource, off int64) bool {
 	if p == nil {
 		return false
 	}
-	off &^= testExtent - 1
-	e := p.find(p.files[src.key], off, min(src.size-off, testExtent))
+	f := p.files[src.key]
+	if f == nil {
+		return false
+	}
+	e := p.find(f, &ask{size: src.size, bits: g.extentBits}, span{off, off + 1})
 	return e != nil && e.state == resident
 }
 

@@ -9,29 +9,41 @@ import (
 	"hbmfs/transport"
 )
 
-// ask is the part of a file that one Fetch is about: extents first to first+n-1
-// cover bytes [off, end), and there is more from next on unless that is 0.
+// Access says what of a file a Fetch keeps in device memory.
+type Access uint8
+
+const (
+	// Exact: the range itself, in one piece if it is less than Config.Extent long.
+	// Of a longer one, the whole blocks in it are pieces, and so are its two ends.
+	Exact Access = iota
+	// Run: whole blocks, for who goes on from the end of the range.
+	Run
+)
+
+// ask is the part of a file that one Fetch is about: bytes [off, end), and there
+// is more from next on unless that is 0.
 type ask struct {
 	key      FileKey
 	settled  bool
+	access   Access
 	size     int64
 	off, end int64
 	next     int64
-	first    int64
-	n        int
+	bits     int // log2 of Config.Extent
 }
 
 // Fetch brings bytes [off, off+length) of a file into the domain's device memory
 // and pins them there. It blocks until the device sees all of them. A range past
-// the end of the file is cut short; wholly past it, the lease is empty. Where the
-// range touches more than limit extents, the lease is of the first limit of them, and
+// the end of the file is cut short; wholly past it, the lease is empty. A range
+// that lies in one extent is found there, whatever it was fetched for. Where the
+// range takes more than limit extents, the lease is of the first limit of them, and
 // [Lease.Next] says where to go on.
 //
 // The caller releases the lease, an empty one too. With an error there is none,
 // and nothing is pinned. The error wraps [ErrInvalid], [ErrNoDevice], [ErrNoSpace],
 // [ErrOverdue], [ErrClosed], [transport.ErrRevoked], what Alloc, Attach or a transfer failed
 // with, or is ctx's. A transfer goes on when ctx ends, for who asks next.
-func (c *Cache) Fetch(ctx context.Context, src Source, dom transport.Domain, off, length int64, limit int) (*Lease, error) {
+func (c *Cache) Fetch(ctx context.Context, src Source, dom transport.Domain, off, length int64, access Access, limit int) (*Lease, error) {
 	a, err := c.newAsk(src, off, length, limit)
 	if err != nil {
 		return nil, err
@@ -39,10 +51,11 @@ func (c *Cache) Fetch(ctx context.Context, src Source, dom transport.Domain, off
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if a.n == 0 {
+	if a.off == a.end {
 		return c.empty(a)
 	}
-	l, err := c.plan(ctx, dom, a)
+	a.access = access
+	l, err := c.plan(ctx, dom, a, limit)
 	if err != nil || l.live {
 		return l, err
 	}
@@ -54,27 +67,9 @@ func (c *Cache) newAsk(src Source, off, length int64, limit int) (ask, error) {
 	if off < 0 || length < 0 || off > math.MaxInt64-length || limit < 1 {
 		return ask{}, fmt.Errorf("fetch of %d bytes at %d in %d segments: %w", length, off, limit, ErrInvalid)
 	}
-	a := ask{key: src.Key(), settled: src.Settled(), size: src.Size(), off: off, end: off}
-	stop := min(off+length, a.size)
-	if off >= stop {
-		return a, nil
-	}
-	a.first = off >> c.extentBits
-	n := (stop-1)>>c.extentBits - a.first + 1
-	a.end = stop
-	if n > int64(limit) {
-		n = int64(limit)
-		a.end = (a.first + n) << c.extentBits
-		a.next = a.end
-	}
-	a.n = int(n)
+	a := ask{key: src.Key(), settled: src.Settled(), size: src.Size(), off: off, bits: c.extentBits}
+	a.end = max(off, min(off+length, a.size))
 	return a, nil
-}
-
-// span is the i'th extent's offset and length in the file.
-func (a *ask) span(i, extentBits int) (off, n int64) {
-	off = (a.first + int64(i)) << extentBits
-	return off, min(a.size-off, 1<<extentBits)
 }
 
 func (c *Cache) empty(a ask) (*Lease, error) {
@@ -90,7 +85,7 @@ func (c *Cache) empty(a ask) (*Lease, error) {
 
 // plan makes a lease of what is asked for. It is handed out at once if all of it
 // is resident; otherwise transfers are to be started and waited for.
-func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask) (*Lease, error) {
+func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask, limit int) (*Lease, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.pool(dom)
@@ -107,10 +102,12 @@ func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask) (*Lease, 
 		return nil, ErrClosed
 	}
 	l := c.lease(p, a)
-	if missing := c.survey(l); missing > 0 {
+	l.cover(limit)
+	defer p.frames.planned()
+	if missing := l.survey(); missing > 0 {
 		c.recycle(l)
-		return nil, fmt.Errorf("%d extents at %d: %w: %d frames of %d bytes more are needed; release leases or enlarge the pool",
-			a.n, a.off, ErrNoSpace, missing, c.cfg.Extent)
+		return nil, fmt.Errorf("%d bytes at %d: %w: %d frames of %d bytes more are needed; release leases or enlarge the pool",
+			l.ask.end-l.ask.off, l.ask.off, ErrNoSpace, missing, c.cfg.Extent)
 	}
 	c.hold(l)
 	c.begin(l)
@@ -120,45 +117,53 @@ func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask) (*Lease, 
 	return l, nil
 }
 
-// survey looks the extents up, and returns how many frames are missing for those
-// that are not there. It changes nothing. Of one file, only the tail can be less
-// than a frame: no two of these extents share one. With mu.
-func (c *Cache) survey(l *Lease) int {
-	p, need, idle := l.pool, 0, 0
-	var f *file
-	if l.ask.settled {
-		f = p.files[l.ask.key]
-	}
-	for i := range l.ask.n {
-		off, n := l.ask.span(i, c.extentBits)
-		e := p.find(f, off, n)
-		l.parts = append(l.parts, e)
+// survey returns how many frames are missing for the extents that are not there,
+// once those that are there are pinned. It changes nothing but what the lease
+// needs. With mu.
+func (l *Lease) survey() (missing int) {
+	fs := &l.pool.frames
+	taken := 0
+	for i, e := range l.parts {
 		switch {
 		case e == nil:
-			need += p.frames.needs(n)
-		case e.frame.holds == 0:
-			idle++ // no more, once it is pinned
+			fs.want(fs.classOf(l.spans[i].len()))
+		case e.goes():
+			if e.frame.held+e.frame.asked == 0 {
+				taken++
+			}
+			e.frame.class.room += e.frame.holding()
+			e.frame.asked++
 		}
 	}
-	return need - (p.frames.available() - idle)
+	missing = taken - fs.slack()
+	for _, e := range l.parts {
+		if e != nil && e.goes() {
+			e.frame.asked--
+			e.frame.class.room -= e.frame.holding()
+		}
+	}
+	return missing
 }
 
 // hold pins what is resident, and waits for what is filling. With mu.
 func (c *Cache) hold(l *Lease) {
 	for i, e := range l.parts {
-		switch {
-		case e == nil:
-		case e.state == resident:
+		if e == nil {
+			continue
+		}
+		e.frame.class.queue.Hit(&e.inQueue)
+		if e.state == resident {
 			c.stats.Hits++
+			l.segs[i].Hit = true
 			c.pin(e)
-		default:
+		} else {
 			c.stats.Joined++
 			e.await(l, i)
 		}
 	}
 }
 
-// begin makes the extents that are missing, and the segments of all. With mu.
+// begin makes the extents that are missing, and says where all are. With mu.
 func (c *Cache) begin(l *Lease) {
 	p := l.pool
 	fresh := p.frames.fresh
@@ -166,15 +171,8 @@ func (c *Cache) begin(l *Lease) {
 		if e == nil {
 			e = c.miss(l, i)
 		}
-		off, n := e.req.Off, e.req.Dst.Len
-		from, to := max(off, l.ask.off), min(off+n, l.ask.end)
-		l.segs = append(l.segs, Segment{
-			Region:    p.id,
-			RegionOff: e.req.Dst.Off + from - off,
-			FileOff:   from,
-			Len:       to - from,
-			Hit:       e.state == resident,
-		})
+		s := &l.segs[i]
+		s.Region, s.RegionOff = p.id, e.req.Dst.Off+s.FileOff-e.req.Off
 	}
 	l.fresh.from, l.fresh.to = int64(fresh)<<c.extentBits, int64(p.frames.fresh)<<c.extentBits
 }
@@ -182,10 +180,10 @@ func (c *Cache) begin(l *Lease) {
 // miss makes the i'th extent of a lease filling. With mu.
 func (c *Cache) miss(l *Lease, i int) *extent {
 	c.stats.Misses++
-	off, n := l.ask.span(i, c.extentBits)
-	e := c.newExtent(l.pool, off, n)
+	e := c.newExtent(l.pool, l.spans[i])
 	e.req.File.Version = l.ask.key.Version
 	if l.ask.settled {
+		e.whole = l.ask.isWhole(l.spans[i])
 		c.share(e, l.ask.key)
 	}
 	if len(l.reqs) == 0 {

@@ -31,7 +31,7 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	g := newRig(t, 1, func(cfg *Config) { cfg.Devices[0].Pool, cfg.Extent = good.Devices[0].Pool, good.Extent })
-	if _, err := g.Fetch(context.Background(), autoSource(1, 10), alice, 0, 1, 1); err != nil {
+	if _, err := g.run(context.Background(), autoSource(1, 10), alice, 0, 1, 1); err != nil {
 		t.Fatal(err)
 	}
 	if s := g.Stats(); s.RegionBytes != 3*4096 {
@@ -82,7 +82,7 @@ func TestInvalidRanges(t *testing.T) {
 		off, n int64
 		limit  int
 	}{{-1, 1, 1}, {0, -1, 1}, {1, math.MaxInt64, 1}, {math.MaxInt64, 1, 1}, {0, 1, 0}, {0, 1, -1}} {
-		if _, err := g.Fetch(context.Background(), autoSource(1, 10), alice, r.off, r.n, r.limit); !errors.Is(err, ErrInvalid) {
+		if _, err := g.run(context.Background(), autoSource(1, 10), alice, r.off, r.n, r.limit); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: %v", r, err)
 		}
 	}
@@ -107,7 +107,7 @@ func TestCursor(t *testing.T) {
 	var got []byte
 	off, rounds := int64(10), 0
 	for {
-		l, err := g.Fetch(context.Background(), src, alice, off, size-off, 2)
+		l, err := g.run(context.Background(), src, alice, off, size-off, 2)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -222,7 +222,7 @@ func TestDomainsNeverShare(t *testing.T) {
 	g := newRig(t, 2, func(cfg *Config) { cfg.Devices = append(cfg.Devices, cfg.Devices[0]) })
 	src := autoSource(3, testExtent)
 	a := g.get(src, 0, testExtent)
-	b, err := g.Fetch(t.Context(), src, bob, 0, testExtent, 1)
+	b, err := g.run(t.Context(), src, bob, 0, testExtent, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestDomainsNeverShare(t *testing.T) {
 		}
 	}
 	other := transport.Domain{UID: alice.UID, Device: 1}
-	c, err := g.Fetch(t.Context(), src, other, 0, testExtent, 1)
+	c, err := g.run(t.Context(), src, other, 0, testExtent, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

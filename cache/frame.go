@@ -1,93 +1,101 @@
 package cache
 
-import "math/bits"
+import "hbmfs/cache/policy"
 
-// frame is Config.Extent bytes of a region: free, or cut into slots of one size.
+// frame is Config.Extent bytes of a region: free, or cut into slots of one class.
 type frame struct {
-	off      int64 // in the region
-	slotBits int   // log2 of the slots' size; 0: the frame is free
-	used     int   // slots in use
-	holds    int   // leases and transfers in it
-	fresh    int   // slots from here on were not used since the frame was cut
-	returned []int // slots before fresh that are not in use
+	off      int64  // in the region
+	class    *class // nil: the frame is free
+	used     int    // slots in use
+	held     int    // of them, those whose extent is leased, filling or quarantined
+	asked    int    // of the others, those that the lease being planned will hold
+	fresh    int    // slots from here on were not used since the frame was cut
+	returned []int  // slots before fresh that are not in use
+	last     uint64 // when it became idle, by the policy's clock
 
 	extents list[extent]
-	idle    node[frame] // in pool.idle while nothing holds the frame
-	partial node[frame] // in one of pool.partial while a slot is not in use
+	idle    node[frame] // in frames.idle while nothing holds the frame
+	room    node[frame] // in one of its class's lists while a slot of it can be had
 }
 
 // frames is the memory of a pool. All of it is guarded by Cache.mu.
 type frames struct {
-	all       []frame
-	fresh     int      // frames from here on were never used
-	returned  []*frame // frames before fresh that are free
-	frameBits int      // log2 of a frame's size
+	all      []frame
+	fresh    int      // frames from here on were never used
+	returned []*frame // frames before fresh that are free
+	classes  []class
+	asked    []*class // whose need is not 0
+	policy   policy.Policy
 
-	idle list[frame] // evictable, least recently leased first
-	// partial lists the frames with a slot to spare, by slotBits. The busy ones
-	// are not evictable anyway, so they are filled first.
-	partial [64]struct{ busy, idle list[frame] }
+	idle list[frame] // in use, and nothing holds them; the longest so first
 }
 
-func newFrames(region int64, frameBits int) frames {
-	n := region >> frameBits
-	fs := frames{
-		all:       make([]frame, n),
-		returned:  make([]*frame, 0, n),
-		frameBits: frameBits,
-	}
+func (fs *frames) init(region, size int64) {
+	n := region / size
+	fs.all = make([]frame, n)
+	fs.returned = make([]*frame, 0, n)
+	fs.classes = classes(size)
 	for i := range fs.all {
 		f := &fs.all[i]
-		f.off = int64(i) << frameBits
-		f.idle.value, f.partial.value = f, f
+		f.off = int64(i) * size
+		f.idle.value, f.room.value = f, f
 	}
-	return fs
-}
-
-// slotBits is log2 of the slot that n bytes take: a power of two of at least
-// minSlot.
-func slotBits(n int64) int {
-	return bits.Len64(uint64(max(n, minSlot) - 1))
-}
-
-// available counts the frames that are free or can be evicted.
-func (fs *frames) available() int {
-	return len(fs.returned) + len(fs.all) - fs.fresh + fs.idle.n
-}
-
-// needs is how many available frames one extent of n bytes takes away: none if
-// there is a slot for it in a frame that is busy anyway.
-func (fs *frames) needs(n int64) int {
-	if fs.partial[slotBits(n)].busy.n > 0 {
-		return 0
+	for i := range fs.classes {
+		fs.classes[i].queue.Init(&fs.policy)
 	}
-	return 1
 }
 
-// spare is a frame with a free slot of that size, or nil.
-func (fs *frames) spare(bits int) *frame {
-	p := &fs.partial[bits]
-	if f := p.busy.front(); f != nil {
-		return f
+// unused counts the free frames.
+func (fs *frames) unused() int { return len(fs.returned) + len(fs.all) - fs.fresh }
+
+// available counts the frames that are free or can be emptied.
+func (fs *frames) available() int { return fs.unused() + fs.idle.n }
+
+// want counts a slot that the lease being planned needs.
+func (fs *frames) want(cl *class) {
+	if cl.need++; cl.need == 1 {
+		fs.asked = append(fs.asked, cl)
 	}
-	return p.idle.front()
 }
 
-// free takes a frame that holds nothing; nil if there is none.
-func (fs *frames) free() *frame {
+// planned forgets what a lease still needed.
+func (fs *frames) planned() {
+	for _, cl := range fs.asked {
+		cl.need = 0
+	}
+	fs.asked = fs.asked[:0]
+}
+
+// slack is how many frames are available beyond those that the lease being
+// planned needs: what its classes have no room for in busy frames. Less than 0 is
+// how many are missing.
+func (fs *frames) slack() int {
+	n := fs.available()
+	for _, cl := range fs.asked {
+		if lacking := cl.need - cl.room; lacking > 0 {
+			n -= (lacking + cl.slots - 1) / cl.slots
+		}
+	}
+	return n
+}
+
+// free takes a frame that holds nothing, and cuts it; nil if there is none.
+func (fs *frames) free(cl *class) *frame {
+	var f *frame
 	if last := len(fs.returned) - 1; last >= 0 {
-		f := fs.returned[last]
+		f = fs.returned[last]
 		fs.returned = fs.returned[:last]
-		return f
-	}
-	if fs.fresh < len(fs.all) {
+	} else if fs.fresh < len(fs.all) {
+		f = &fs.all[fs.fresh]
 		fs.fresh++
-		return &fs.all[fs.fresh-1]
+	} else {
+		return nil
 	}
-	return nil
+	f.class = cl
+	return f
 }
 
-// take takes a slot of the frame. Settle must follow.
+// take takes a slot of the frame. Hold must follow.
 func (f *frame) take() int {
 	f.used++
 	if last := len(f.returned) - 1; last >= 0 {
@@ -99,32 +107,62 @@ func (f *frame) take() int {
 	return f.fresh - 1
 }
 
-// give gives a slot back. Settle must follow.
-func (f *frame) give(slot int) {
+// give gives a slot back that nothing holds.
+func (fs *frames) give(f *frame, slot int) {
 	f.used--
 	f.returned = append(f.returned, slot)
+	fs.settle(f)
+}
+
+// hold counts an extent in the frame that can't go.
+func (fs *frames) hold(f *frame) {
+	f.class.room += f.holding()
+	f.held++
+	fs.settle(f)
+}
+
+// unhold undoes hold.
+func (fs *frames) unhold(f *frame) {
+	f.held--
+	f.class.room -= f.holding()
+	fs.settle(f)
+}
+
+// holding is what its class's room gains when one more of its extents is held.
+func (f *frame) holding() int {
+	if f.held+f.asked == 0 {
+		return f.class.slots - 1
+	}
+	return -1
 }
 
 // settle puts the frame on the lists that what is in it calls for.
 func (fs *frames) settle(f *frame) {
 	if f.used == 0 {
 		f.idle.moveTo(nil)
-		f.partial.moveTo(nil)
-		f.slotBits, f.fresh, f.returned = 0, 0, f.returned[:0]
+		f.room.moveTo(nil)
+		f.class, f.fresh, f.returned = nil, 0, f.returned[:0]
 		fs.returned = append(fs.returned, f)
 		return
 	}
-	var idle, partial *list[frame]
-	spare := &fs.partial[f.slotBits]
-	if f.used < 1<<(fs.frameBits-f.slotBits) {
-		partial = &spare.busy
+	if f.held > 0 {
+		f.idle.moveTo(nil)
+	} else if f.idle.in == nil {
+		f.idle.moveTo(&fs.idle)
+		f.last = fs.policy.Now()
 	}
-	if f.holds == 0 {
-		idle = &fs.idle
-		if partial != nil {
-			partial = &spare.idle
-		}
+	f.room.moveTo(f.roomList())
+}
+
+func (f *frame) roomList() *list[frame] {
+	cl := f.class
+	switch {
+	case f.used < cl.slots && f.held > 0:
+		return &cl.spare.busy
+	case f.used < cl.slots:
+		return &cl.spare.idle
+	case f.held > 0 && f.held < f.used:
+		return &cl.crowded
 	}
-	f.idle.moveTo(idle)
-	f.partial.moveTo(partial)
+	return nil
 }

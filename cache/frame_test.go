@@ -7,10 +7,26 @@ import (
 	"testing"
 )
 
-func TestSlotBits(t *testing.T) {
-	for n, want := range map[int64]int{1: 12, 4096: 12, 4097: 13, 8192: 13, 8193: 14, 1 << 20: 20, 1<<20 - 1: 20, 1<<19 + 1: 20} {
-		if got := slotBits(n); got != want {
-			t.Errorf("slotBits(%d) = %d, want %d", n, got, want)
+// TestClasses: slots hold what they are for, and waste little of a frame.
+func TestClasses(t *testing.T) {
+	for bits := 12; bits <= 26; bits++ {
+		size := int64(1) << bits
+		var fs frames
+		fs.init(size, size)
+		for n := int64(1); n <= size; n += 1 + n/50 {
+			cl := fs.classOf(n)
+			if cl.size < n || cl.size%slotStep != 0 || int64(cl.slots)*cl.size > size {
+				t.Fatalf("frame of %d: %d bytes get %d slots of %d", size, n, cl.slots, cl.size)
+			}
+			if n > size/8 || n < minSlot {
+				continue
+			}
+			if unused := float64(size)/float64(cl.slots) - float64(n); unused > float64(n)*0.126+slotStep {
+				t.Errorf("frame of %d: %d bytes take %.3f of a frame, %.3f of it unused", size, n, 1/float64(cl.slots), unused/float64(n))
+			}
+		}
+		if cl := fs.classOf(size); cl.size != size || cl.slots != 1 {
+			t.Errorf("frame of %d: a full extent takes a slot of %d", size, cl.size)
 		}
 	}
 }
@@ -62,7 +78,7 @@ func TestNoSpace(t *testing.T) {
 		"one hit and all the rest": {3 * testExtent, 3 * testExtent},
 	} {
 		before := g.snapshot()
-		_, err := g.Fetch(t.Context(), src, alice, r.off, r.n, 100)
+		_, err := g.run(t.Context(), src, alice, r.off, r.n, 100)
 		if !errors.Is(err, ErrNoSpace) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -81,12 +97,12 @@ func TestNoSpace(t *testing.T) {
 func TestNoSpaceForTail(t *testing.T) {
 	g := newRig(t, 2)
 	long := autoSource(3, 2*testExtent+100)
-	if _, err := g.Fetch(t.Context(), long, alice, 0, long.size, 100); !errors.Is(err, ErrNoSpace) {
+	if _, err := g.run(t.Context(), long, alice, 0, long.size, 100); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("two frames and a tail in a pool of two: %v", err)
 	}
 	held := g.get(autoSource(4, 10), 0, 10)
 	before := g.snapshot()
-	if _, err := g.Fetch(t.Context(), long, alice, 0, long.size, 100); !errors.Is(err, ErrNoSpace) {
+	if _, err := g.run(t.Context(), long, alice, 0, long.size, 100); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("two frames in a pool of one: %v", err)
 	}
 	if after := g.snapshot(); after != before {
@@ -106,7 +122,7 @@ func TestIdleSlotFrameIsNotCountedTwice(t *testing.T) {
 	g.touch(autoSource(4, 10), 0, 10)
 	long := autoSource(3, 2*testExtent+100)
 	before := g.snapshot()
-	if _, err := g.Fetch(t.Context(), long, alice, 0, long.size, 100); !errors.Is(err, ErrNoSpace) {
+	if _, err := g.run(t.Context(), long, alice, 0, long.size, 100); !errors.Is(err, ErrNoSpace) {
 		t.Error(err)
 	}
 	if after := g.snapshot(); after != before {
@@ -120,7 +136,7 @@ func TestIdleSlotFrameIsNotCountedTwice(t *testing.T) {
 func TestShortExtentsShareFrames(t *testing.T) {
 	g := newRig(t, 2)
 	frames := make(map[int64][]int64) // file sizes by frame
-	for i, size := range []int64{1, 4096, 4097, 8192, 100, 2000} {
+	for i, size := range []int64{1, 512, 4097, 5000, 100, 200} {
 		src := autoSource(uint64(10+i), size)
 		l := g.get(src, 0, size)
 		defer l.Release()
@@ -130,14 +146,21 @@ func TestShortExtentsShareFrames(t *testing.T) {
 	for _, sizes := range frames {
 		slices.Sort(sizes)
 	}
-	small, large := []int64{1, 100, 2000, 4096}, []int64{4097, 8192}
+	small, large := []int64{1, 100, 200, 512}, []int64{4097, 5000}
 	if len(frames) != 2 || !slices.Equal(frames[0], small) || !slices.Equal(frames[1], large) {
 		t.Errorf("frames hold files of %v, want %v and %v", frames, small, large)
 	}
-	if _, err := g.Fetch(t.Context(), autoSource(3, 1), alice, 0, 1, 1); !errors.Is(err, ErrNoSpace) {
-		t.Errorf("full frames: %v", err)
+	if _, err := g.run(t.Context(), autoSource(3, 600), alice, 0, 1, 1); !errors.Is(err, ErrNoSpace) {
+		t.Errorf("a third class in two frames: %v", err)
 	}
 	g.verify()
+}
+
+// per is how many extents of n bytes a frame holds.
+func (g *rig) per(n int64) int {
+	var fs frames
+	fs.init(testExtent, testExtent)
+	return fs.classOf(n).slots
 }
 
 // TestFramesChangeClass uses one frame for every size of extent in turn.
@@ -146,7 +169,7 @@ func TestFramesChangeClass(t *testing.T) {
 	for round := range 3 {
 		for i, size := range []int64{4096, testExtent, 8192, 100, 8193, 5000} {
 			var leases []*Lease
-			per := testExtent >> slotBits(size)
+			per := g.per(size)
 			for j := range per {
 				src := autoSource(uint64(1000*round+100*i+j), size)
 				leases = append(leases, g.get(src, 0, size))
@@ -170,7 +193,7 @@ func TestLeasedSlotKeepsItsFrame(t *testing.T) {
 	held := g.get(a, 0, 100)
 	g.touch(b, 0, 100)
 	full := autoSource(5, testExtent)
-	if _, err := g.Fetch(t.Context(), full, alice, 0, 1, 1); !errors.Is(err, ErrNoSpace) {
+	if _, err := g.run(t.Context(), full, alice, 0, 1, 1); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("%v", err)
 	}
 	g.check(held, a.key)

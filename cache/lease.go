@@ -35,6 +35,8 @@ type Lease struct {
 	fresh   struct{ from, to int64 }
 	started time.Time
 
+	spans []span // of the extents that are new
+
 	// The rest is guarded by Cache.mu. While extents that the lease waits for are
 	// filling they know it by its place in parts; one that fails leaves nil there.
 	parts   []*extent
@@ -108,6 +110,7 @@ func (c *Cache) grant(l *Lease) {
 	l.live = true
 	c.stats.Fetches++
 	c.stats.Leases++
+	c.stats.Asked += l.Covered()
 	for i, e := range l.parts {
 		l.segs[i].Path, l.segs[i].Why = e.path, e.why
 		if i == 0 || e.path < l.path {
@@ -148,7 +151,7 @@ func (c *Cache) recycle(l *Lease) {
 	default:
 	}
 	clear(l.parts)
-	l.parts, l.reqs, l.segs = l.parts[:0], l.reqs[:0], l.segs[:0]
+	l.parts, l.spans, l.reqs, l.segs = l.parts[:0], l.spans[:0], l.reqs[:0], l.segs[:0]
 	l.pool, l.err, l.pending = nil, nil, 0
 	l.path, l.why = uapi.PathNone, uapi.WhyBest
 	c.leases = append(c.leases, l)

@@ -1,268 +1,322 @@
 package cache
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
-	"hbmfs/transport/transporttest"
 )
 
-// model is the cache as one would explain it, for full extents whose transfers
-// end at once: a set of leased ones and a queue of idle ones.
+// known is an extent that a model takes as given.
+type known struct {
+	span
+	ready bool
+	whole bool // what one of its file's blocks is
+	e     *extent
+}
+
+// wanted is what a Fetch is to do: which parts it finds, and what it has brought.
+type wanted struct {
+	segs  []wantedSegment
+	fills []span
+	pins  []*extent // that it finds resident
+	next  int64
+	fits  bool
+}
+
+type wantedSegment struct {
+	span
+	hit bool
+}
+
+// model says what a Fetch is to do, by looking at every extent of the pool for each
+// byte's sake. It shares nothing with what the cache does but the sizes of slots.
 type model struct {
-	frames int
-	leased map[int64]int // how often, by file offset
-	idle   []int64       // the next to be evicted first
+	all    []known
+	size   int64
+	a      ask
+	limit  int
+	out    wanted
+	frames []modelFrame
+	free   int // frames
 }
 
-// fetch returns which extents are hits, or false if the range does not fit.
-func (m *model) fetch(offs []int64) (hits []bool, ok bool) {
-	inUse := len(m.leased)
-	for _, off := range offs {
-		if m.leased[off] == 0 {
-			inUse++
-		}
-	}
-	if inUse > m.frames {
-		return nil, false
-	}
-	for _, off := range offs {
-		i := slices.Index(m.idle, off)
-		hits = append(hits, i >= 0 || m.leased[off] > 0)
-		if i >= 0 {
-			m.idle = slices.Delete(m.idle, i, i+1)
-		}
-		m.leased[off]++
-	}
-	for len(m.leased)+len(m.idle) > m.frames {
-		m.idle = m.idle[1:]
-	}
-	return hits, true
+type modelFrame struct {
+	class *class
+	held  int
 }
 
-func (m *model) release(offs []int64) {
-	for _, off := range offs {
-		if m.leased[off]--; m.leased[off] == 0 {
-			delete(m.leased, off)
-			m.idle = append(m.idle, off)
-		}
+func (g *rig) model(src *fakeSource, off, n int64, access Access, limit int) wanted {
+	m := model{size: src.size, limit: limit}
+	m.a = ask{off: off, end: max(off, min(off+n, src.size)), access: access}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var fs frames
+	fs.init(testExtent, testExtent)
+	m.free = g.frames
+	if p := g.pools[alice]; p != nil && p.open && !p.isRevoked() {
+		m.look(p, src)
 	}
+	m.cover(src.unsettled)
+	m.fit(&fs)
+	return m.out
 }
 
-// TestAgainstModel: hits, refusals and the order of eviction are the model's, for
-// random fetches and releases.
-func TestAgainstModel(t *testing.T) {
-	for seed := range uint64(8) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { againstModel(t, rand.New(rand.NewPCG(seed, 1))) })
-	}
-}
-
-func againstModel(t *testing.T, rnd *rand.Rand) {
-	const frames, extents = 6, 12
-	g := newRig(t, frames)
-	m := &model{frames: frames, leased: make(map[int64]int)}
-	src := autoSource(3, extents*testExtent)
-	type held struct {
-		lease *Lease
-		offs  []int64
-	}
-	var leases []held
-	for range 500 {
-		if len(leases) > 0 && rnd.IntN(2) == 0 {
-			i := rnd.IntN(len(leases))
-			g.check(leases[i].lease, src.key)
-			leases[i].lease.Release()
-			m.release(leases[i].offs)
-			leases = slices.Delete(leases, i, i+1)
-		} else {
-			first, n := rnd.Int64N(extents), 1+rnd.Int64N(4)
-			var offs []int64
-			for i := first; i < min(first+n, extents); i++ {
-				offs = append(offs, i*testExtent)
-			}
-			hits, fits := m.fetch(offs)
-			l, err := g.Fetch(t.Context(), src, alice, first*testExtent, n*testExtent, 100)
-			if fits != (err == nil) || err != nil && !errors.Is(err, ErrNoSpace) {
-				t.Fatalf("extents %v: %v; the model says that they fit: %v", offs, err, fits)
-			}
-			if err == nil {
-				for i, s := range l.Segments() {
-					if s.Hit != hits[i] {
-						t.Fatalf("extent at %d: hit %v, want %v", s.FileOff, s.Hit, hits[i])
-					}
-				}
-				leases = append(leases, held{l, offs})
-			}
+// look takes in what is in the pool.
+func (m *model) look(p *pool, src *fakeSource) {
+	for at, e := range p.table {
+		if at.file.key == src.key && !src.unsettled {
+			n := at.from / testExtent
+			whole := at.span == span{n * testExtent, min((n+1)*testExtent, src.size)}
+			m.all = append(m.all, known{at.span, e.state == resident, whole, e})
 		}
-		var want []string
-		for _, off := range m.idle {
-			want = append(want, fmt.Sprintf("3@%d", off))
-		}
-		if got := g.lru(alice); !slices.Equal(got, want) {
-			t.Fatalf("next to go are %v, want %v", got, want)
-		}
-		g.verify()
 	}
-	for _, h := range leases {
-		h.lease.Release()
-	}
-}
-
-// FuzzOperations drives fetches, transfers that end well, badly or late, and
-// releases in the order that the input says, two bytes each. After each one
-// nothing that is leased holds a wrong byte, and the invariants hold.
-func FuzzOperations(f *testing.F) {
-	f.Add([]byte{0, 0, 0, 1, 3, 0, 3, 0, 6, 0, 0, 0})
-	f.Add([]byte{0, 2, 1, 2, 5, 0, 0, 2, 3, 0, 7, 2, 6, 0})                   // cancel, join, forget
-	f.Add([]byte{0, 7, 8, 0, 0, 7, 3, 1, 3, 0, 6, 0})                         // overdue, then again
-	f.Add([]byte{2, 3, 2, 4, 2, 5, 2, 6, 3, 0, 3, 0, 3, 0, 3, 0, 0, 8, 1, 9}) // short files
-	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 20 {
-		ops := make([]byte, 400)
-		for i := range ops {
-			ops[i] = byte(rnd.IntN(256))
-		}
-		f.Add(ops)
-	}
-	f.Fuzz(func(t *testing.T, ops []byte) {
-		ops = ops[:min(len(ops), 1000)]
-		synctest.Test(t, func(t *testing.T) { newDriver(t).run(ops) })
+	// What is whole is preferred, then what is closest.
+	slices.SortFunc(m.all, func(a, b known) int {
+		return cmp.Or(cmp.Compare(b.from, a.from), cmp.Compare(b.to, a.to))
 	})
-}
-
-// driver does what the bytes of a fuzz input say.
-type driver struct {
-	*rig
-	sources []*fakeSource
-	pending []transfer
-	asked   []asked
-	held    []granted
-}
-
-type transfer struct {
-	src *fakeSource
-	req *transport.Request
-}
-
-type asked struct {
-	key  FileKey
-	out  <-chan outcome
-	stop context.CancelFunc
-}
-
-type granted struct {
-	key   FileKey
-	lease *Lease
-}
-
-func newDriver(t *testing.T) *driver {
-	d := &driver{rig: newRig(t, 4)}
-	for i, size := range []int64{3 * testExtent, 2*testExtent + 5000, testExtent, 8192, 4096, 100, testExtent + 1, 6 * testExtent} {
-		src := newSource(uint64(i+1), size)
-		src.unsettled = i == 2 || i == 5
-		d.sources = append(d.sources, src)
-	}
-	return d
-}
-
-func (d *driver) run(ops []byte) {
-	for len(ops) >= 2 {
-		d.step(ops[0]%10, int(ops[1]))
-		d.collect()
-		ops = ops[2:]
-	}
-	for _, a := range d.asked {
-		a.stop()
-	}
-	d.collect()
-	for len(d.pending) > 0 {
-		d.end(0, transport.Result{})
-	}
-	for len(d.held) > 0 {
-		d.release(0)
-	}
-	d.verify()
-	if s := d.Stats(); s.Leases != 0 || s.PinnedBytes != 0 || s.Filling.Extents+s.Quarantined.Extents != 0 {
-		d.t.Errorf("when all is over: %+v", s)
-	}
-}
-
-func (d *driver) step(op byte, arg int) {
-	switch {
-	case op < 3:
-		d.fetch(d.sources[arg%len(d.sources)], int64(arg/8%4)*5000, int64(op)*testExtent+1)
-	case op < 5 && len(d.pending) > 0:
-		d.end(arg%len(d.pending), transport.Result{Path: uapi.PathStaged})
-	case op == 5 && len(d.asked) > 0:
-		d.asked[arg%len(d.asked)].stop()
-	case op == 6 && len(d.held) > 0:
-		d.release(arg % len(d.held))
-	case op == 7:
-		d.Forget(d.sources[arg%len(d.sources)].key)
-	case op == 8:
-		time.Sleep(testTimeout / 2)
-	case op == 9 && len(d.pending) > 0:
-		d.end(arg%len(d.pending), transport.Result{Err: errBroken})
-	}
-}
-
-func (d *driver) fetch(src *fakeSource, off, n int64) {
-	ctx, stop := context.WithCancel(d.t.Context())
-	d.asked = append(d.asked, asked{src.key, d.await(ctx, src, off, n), stop})
-}
-
-// end ends a transfer. Until then its memory may change at any time, so other
-// bytes are written first: nobody may see them.
-func (d *driver) end(i int, r transport.Result) {
-	p := d.pending[i]
-	d.pending = slices.Delete(d.pending, i, i+1)
-	clear(p.req.Dst.Mem.Bytes()[p.req.Dst.Off:][:p.req.Dst.Len])
-	d.bytes()
-	if r.Err == nil {
-		put(p.src.key, p.req)
-	}
-	transporttest.End(p.req, r)
-}
-
-func (d *driver) release(i int) {
-	d.held[i].lease.Release()
-	d.held = slices.Delete(d.held, i, i+1)
-}
-
-// collect takes in what has happened, and checks it.
-func (d *driver) collect() {
-	synctest.Wait()
-	for _, src := range d.sources {
-		for _, r := range src.take() {
-			d.pending = append(d.pending, transfer{src, r})
+	m.free = 0
+	for i := range p.frames.all {
+		f := &p.frames.all[i]
+		held := 0
+		for n := f.extents.first; n != nil; n = n.next {
+			if n.value.leases > 0 || n.value.state != resident {
+				held++
+			}
+		}
+		m.frames = append(m.frames, modelFrame{f.class, held})
+		if held == 0 {
+			m.free++
 		}
 	}
-	d.asked = slices.DeleteFunc(d.asked, func(a asked) bool {
-		select {
-		case o := <-a.out:
-			a.stop()
-			if o.err == nil {
-				d.held = append(d.held, granted{a.key, o.lease})
-			}
-			return true
-		default:
+}
+
+func (m *model) cover(exact bool) {
+	a := m.a
+	long := a.end-a.off >= testExtent || a.access == Run
+	at := a.off
+	if a.end > a.off && a.end-a.off <= testExtent && m.found(span{a.off, a.end}) {
+		at = a.end
+	}
+	for at < a.end {
+		if len(m.out.segs) == m.limit {
+			m.out.next = at
+			return
+		}
+		s := span{at, a.end}
+		if long {
+			s.to = min(s.to, at-at%testExtent+testExtent)
+		}
+		at = m.part(s, a.access == Run && !exact)
+	}
+}
+
+// found enters s as found in one extent, if it is in one.
+func (m *model) found(s span) bool {
+	var best *known
+	better := func(k *known) bool {
+		switch {
+		case best == nil, k.ready != best.ready:
+			return best == nil || k.ready
+		case best.whole || best.span == s:
 			return false
 		}
-	})
-	d.verify()
-	d.bytes()
+		return k.whole || k.span == s
+	}
+	for i := range m.all {
+		if k := &m.all[i]; k.contains(s) && better(k) {
+			best = k
+		}
+	}
+	if best == nil {
+		return false
+	}
+	m.out.segs = append(m.out.segs, wantedSegment{s, best.ready})
+	if best.ready {
+		m.out.pins = append(m.out.pins, best.e)
+	}
+	return true
 }
 
-func (d *driver) bytes() {
-	for _, h := range d.held {
-		d.check(h.lease, h.key)
+// filling returns the first extent under way that has a part of s.
+func (m *model) filling(s span) (first known, ok bool) {
+	for _, k := range m.all {
+		if !k.ready && k.overlaps(s) && (!ok || k.from < first.from) {
+			first, ok = k, true
+		}
+	}
+	return first, ok
+}
+
+func (m *model) part(s span, run bool) int64 {
+	if m.found(s) {
+		return s.to
+	}
+	if k, ok := m.filling(s); ok {
+		if k.from <= s.from {
+			s.to = min(s.to, k.to)
+			m.out.segs = append(m.out.segs, wantedSegment{s, false})
+			return s.to
+		}
+		if s.to = k.from; m.found(s) {
+			return s.to
+		}
+	}
+	fill := s
+	if run { // byte by byte, as far as nothing is under way
+		start := s.from - s.from%testExtent
+		fill = span{start, min(start+testExtent, m.size)}
+		for _, k := range m.all {
+			switch {
+			case k.ready:
+			case k.to <= s.from:
+				fill.from = max(fill.from, k.to)
+			case k.from >= s.to:
+				fill.to = min(fill.to, k.from)
+			}
+		}
+	}
+	m.out.segs = append(m.out.segs, wantedSegment{s, false})
+	m.out.fills = append(m.out.fills, fill)
+	return s.to
+}
+
+// fit counts the frames: those where something stays keep their class, the others
+// can have any.
+func (m *model) fit(fs *frames) {
+	pinned := make(map[*extent]bool)
+	for _, e := range m.out.pins {
+		if e.leases > 0 || pinned[e] {
+			continue
+		}
+		pinned[e] = true
+		f := &m.frames[e.req.Dst.Off/testExtent]
+		if f.held == 0 {
+			m.free--
+		}
+		f.held++
+	}
+	need := make(map[int64]int)
+	for _, s := range m.out.fills {
+		need[fs.classOf(s.to-s.from).size]++
+	}
+	for size, n := range need {
+		slots := fs.classOf(size).slots
+		for _, f := range m.frames {
+			if f.held > 0 && f.class.size == size {
+				n -= slots - f.held
+			}
+		}
+		for ; n > 0; n -= slots {
+			m.free--
+		}
+	}
+	m.out.fits = m.free >= 0
+}
+
+// TestAgainstModel: each of random operations does what the model says: what it
+// finds, what it has brought, and whether it fits. What fails is made short.
+func TestAgainstModel(t *testing.T) {
+	for seed := range uint64(60) {
+		ops := randomOps(seed, 150)
+		if tryOps(t, ops) != "" {
+			ops = shrink(ops, func(ops []byte) bool { return tryOps(t, ops) != "" })
+			t.Fatalf("seed %d, shrunk to %d operations: %s\n%s", seed, len(ops)/opBytes, tryOps(t, ops), describe(ops))
+		}
 	}
 }
+
+// shrink leaves out of a failing input what it fails without, as long as there is
+// something, and makes the bytes that are left small.
+func shrink(ops []byte, fails func([]byte) bool) []byte {
+	for n := len(ops) / opBytes / 2; n > 0; {
+		shorter := false
+		for at := 0; at+n*opBytes <= len(ops); {
+			if less := slices.Delete(slices.Clone(ops), at, at+n*opBytes); fails(less) {
+				ops, shorter = less, true
+			} else {
+				at += n * opBytes
+			}
+		}
+		if !shorter {
+			n /= 2
+		}
+	}
+	for i := range ops {
+		for ops[i] > 0 {
+			less := slices.Clone(ops)
+			if less[i] /= 2; !fails(less) {
+				break
+			}
+			ops = less
+		}
+	}
+	return ops
+}
+
+// TestShrink: what is left of a failing input is what makes it fail.
+func TestShrink(t *testing.T) {
+	ops := shrink(randomOps(7, 400), func(ops []byte) bool {
+		n := 0
+		for op := range slices.Chunk(ops, opBytes) {
+			if op[1] >= 16 {
+				n++
+			}
+		}
+		return n >= 3
+	})
+	if len(ops) != 3*opBytes || slices.Max(ops) >= 32 {
+		t.Errorf("shrunk to %v", ops)
+	}
+}
+
+// flaw is how a test that is tried fails.
+type flaw string
+
+// trial is a test that is tried: it fails by a panic.
+type trial struct{ testing.TB }
+
+func (trial) Helper()                      {}
+func (trial) Cleanup(func())               {}
+func (trial) Failed() bool                 { return false }
+func (trial) Error(args ...any)            { panic(flaw(fmt.Sprint(args...))) }
+func (trial) Fatal(args ...any)            { panic(flaw(fmt.Sprint(args...))) }
+func (trial) Errorf(f string, args ...any) { panic(flaw(fmt.Sprintf(f, args...))) }
+func (trial) Fatalf(f string, args ...any) { panic(flaw(fmt.Sprintf(f, args...))) }
+
+var errOther = errors.New("another outcome")
+
+// compare returns what is other than the model has it.
+func (w *wanted) compare(l *Lease) error {
+	if len(l.Segments()) != len(w.segs) || l.Next() != w.next {
+		return fmt.Errorf("%w: segments %+v, next %d; want %v", errOther, l.Segments(), l.Next(), *w)
+	}
+	for i, s := range l.Segments() {
+		if got := (wantedSegment{span{s.FileOff, s.FileOff + s.Len}, s.Hit}); got != w.segs[i] {
+			return fmt.Errorf("%w: segment %d is %v, want %v", errOther, i, got, w.segs[i])
+		}
+	}
+	return nil
+}
+
+// brought compares the requests that a Fetch made.
+func (w *wanted) brought(reqs []*transport.Request) error {
+	var got []span
+	for _, r := range reqs {
+		got = append(got, span{r.Off, r.Off + r.Dst.Len})
+	}
+	want := w.fills
+	if !w.fits {
+		want = nil
+	}
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("%w: fetches %v, want %v", errOther, got, want)
+	}
+	return nil
+}
+
+var okResult = transport.Result{Path: uapi.PathStaged}

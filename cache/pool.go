@@ -9,13 +9,6 @@ import (
 	"hbmfs/transport"
 )
 
-// place is where in a file an extent is. The length is part of it, so that an
-// extent can't be found by who expects more bytes than it has.
-type place struct {
-	file     *file
-	off, len int64
-}
-
 // file is a file version that a pool has extents of in its table.
 type file struct {
 	pool    *pool
@@ -40,6 +33,7 @@ type pool struct {
 	frames frames
 	files  map[FileKey]*file
 	table  map[place]*extent
+	odd    map[block]*odd
 }
 
 func (p *pool) isRevoked() bool {
@@ -121,9 +115,10 @@ func (c *Cache) makePool(p *pool) {
 		return
 	}
 	c.enter(p, region)
-	p.frames = newFrames(region.Size(), c.extentBits)
+	p.frames.init(region.Size(), c.cfg.Extent)
 	p.files = make(map[FileKey]*file)
 	p.table = make(map[place]*extent, len(p.frames.all))
+	p.odd = make(map[block]*odd)
 	p.open = true
 }
 
@@ -160,14 +155,6 @@ func (c *Cache) makeRegion(dom transport.Domain) (device.Region, error) {
 	return region, nil
 }
 
-// find returns the extent at a place of a file, or nil. With mu.
-func (p *pool) find(f *file, off, n int64) *extent {
-	if f == nil {
-		return nil
-	}
-	return p.table[place{f, off, n}]
-}
-
 // share enters e in the table. With mu.
 func (c *Cache) share(e *extent, key FileKey) {
 	p := e.pool
@@ -179,7 +166,13 @@ func (c *Cache) share(e *extent, key FileKey) {
 	}
 	e.file = f
 	e.inFile.moveTo(&f.extents)
-	p.table[e.place()] = e
+	p.table[place{f, e.span()}] = e
+	if !e.whole {
+		c.index(e)
+	}
+	hash := key.hash(e.span())
+	p.frames.policy.Miss(hash)
+	e.frame.class.queue.Add(&e.inQueue, hash)
 }
 
 // unshare takes e out of the table, if it is there. With mu.
@@ -188,7 +181,10 @@ func (c *Cache) unshare(e *extent) {
 	if f == nil {
 		return
 	}
-	delete(e.pool.table, e.place())
+	delete(e.pool.table, place{f, e.span()})
+	if !e.whole {
+		c.unindex(e)
+	}
 	e.inFile.moveTo(nil)
 	e.file = nil
 	if f.extents.n == 0 {

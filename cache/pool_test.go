@@ -103,7 +103,7 @@ func TestAllocFailure(t *testing.T) {
 	g := newRig(t, 2)
 	g.provider.err = errBroken
 	src := autoSource(3, testExtent)
-	if _, err := g.Fetch(t.Context(), src, alice, 0, 1, 1); !errors.Is(err, errBroken) {
+	if _, err := g.run(t.Context(), src, alice, 0, 1, 1); !errors.Is(err, errBroken) {
 		t.Errorf("%v", err)
 	}
 	g.provider.err = nil
@@ -185,11 +185,11 @@ func closeWhileBusy(t *testing.T) {
 		t.Errorf("the region was closed %d times", n)
 	}
 	for _, size := range []int64{0, 10} {
-		if _, err := g.Fetch(t.Context(), autoSource(5, size), alice, 0, 10, 1); !errors.Is(err, ErrClosed) {
+		if _, err := g.run(t.Context(), autoSource(5, size), alice, 0, 10, 1); !errors.Is(err, ErrClosed) {
 			t.Errorf("fetch of a file of %d bytes after Close: %v", size, err)
 		}
 	}
-	if _, err := g.Fetch(t.Context(), src, bob, 0, 10, 1); !errors.Is(err, ErrClosed) {
+	if _, err := g.run(t.Context(), src, bob, 0, 10, 1); !errors.Is(err, ErrClosed) {
 		t.Errorf("a domain's first fetch after Close: %v", err)
 	}
 	if _, ok := g.find(g.firstID); ok {

@@ -14,11 +14,13 @@ type Stats struct {
 	Hits      int64       `json:"hits"`
 	Misses    int64       `json:"misses"`
 	Joined    int64       `json:"joined"`
+	Asked     int64       `json:"asked"`     // bytes that leases covered
 	Bytes     uapi.ByPath `json:"bytes"`     // that transfers brought
 	Errors    int64       `json:"errors"`    // transfers that failed
 	Overdue   int64       `json:"overdue"`   // transfers that were overdue
 	Evictions int64       `json:"evictions"` // extents
 
+	SlotBytes   int64 `json:"slot_bytes"`   // of what is resident, filling and quarantined, with what slots leave unused
 	Leases      int64 `json:"leases"`       // held now
 	PinnedBytes int64 `json:"pinned_bytes"` // leased now, each extent counted once
 	Resident    Usage `json:"resident"`

@@ -107,7 +107,7 @@ func (g *rig) stressOnce(rnd *rand.Rand, src networkSource) {
 		g.Forget(src.key)
 	}
 	dom := []transport.Domain{alice, bob}[rnd.IntN(2)]
-	l, err := g.Fetch(ctx, src, dom, rnd.Int64N(src.size), 1+rnd.Int64N(3*testExtent), 1+rnd.IntN(3))
+	l, err := g.Fetch(ctx, src, dom, rnd.Int64N(src.size), 1+rnd.Int64N(3*testExtent), Access(rnd.IntN(2)), 1+rnd.IntN(3))
 	switch {
 	case err == nil:
 		g.check(l, src.key)

@@ -60,14 +60,19 @@ func (c *Cache) complete(e *extent, r transport.Result) {
 func (c *Cache) succeed(e *extent) {
 	c.become(e, resident)
 	e.inFilling.moveTo(nil)
+	if e.file != nil && !e.whole {
+		c.filled(e)
+	}
+	e.leases = len(e.waiters)
 	for _, w := range e.waiters {
-		c.pin(e)
 		w.lease.arrived(nil)
 	}
 	e.dropWaiters()
-	e.frame.holds--
-	e.pool.frames.settle(e.frame)
-	c.reap(e)
+	if e.leases == 0 {
+		c.idle(e)
+		return
+	}
+	c.stats.PinnedBytes += e.req.Dst.Len
 }
 
 // fail takes e from those who wait, and out of the table. With mu.
@@ -89,7 +94,7 @@ func (e *extent) dropWaiters() {
 // abandon frees an extent that was taken from everybody, when its transfer has
 // ended. With mu.
 func (c *Cache) abandon(e *extent) {
-	e.frame.holds--
+	e.pool.frames.unhold(e.frame)
 	c.release(e)
 }
 

@@ -138,7 +138,7 @@ func cancel(t *testing.T) {
 		}
 	}
 	l.Release()
-	if _, err := g.Fetch(ctx, src, alice, 0, 1, 1); !errors.Is(err, context.Canceled) {
+	if _, err := g.run(ctx, src, alice, 0, 1, 1); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended context: %v", err)
 	}
 }
@@ -211,7 +211,7 @@ func quarantine(t *testing.T) {
 	leases := []*Lease{(<-again).lease}
 	other := autoSource(4, 2*testExtent)
 	leases = append(leases, g.get(other, 0, testExtent))
-	if _, err := g.Fetch(t.Context(), other, alice, testExtent, 1, 1); !errors.Is(err, ErrNoSpace) {
+	if _, err := g.run(t.Context(), other, alice, testExtent, 1, 1); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("the quarantined frame was used: %v", err)
 	}
 
@@ -245,17 +245,23 @@ func quarantineOfShortExtent(t *testing.T) {
 	if o := <-out; !errors.Is(o.err, ErrOverdue) {
 		t.Fatal(o.err)
 	}
-	for ino := range uint64(3) {
-		g.touch(autoSource(10+ino, 4096), 0, 4096)
+	var held []*Lease
+	for ino := range uint64(g.per(100) - 1) {
+		held = append(held, g.get(autoSource(10+ino, 100), 0, 100))
 	}
-	for _, src := range []*fakeSource{autoSource(20, testExtent), autoSource(21, 4096)} {
-		if _, err := g.Fetch(t.Context(), src, alice, 0, 1, 1); !errors.Is(err, ErrNoSpace) {
+	full, short := autoSource(200, testExtent), autoSource(201, 100)
+	for _, src := range []*fakeSource{full, short} {
+		if _, err := g.run(t.Context(), src, alice, 0, 1, 1); !errors.Is(err, ErrNoSpace) {
 			t.Errorf("file of %d bytes: %v", src.size, err)
 		}
 	}
+	held[0].Release()
+	g.touch(short, 0, 1)
 	stuck.fail(errBroken)
-	g.touch(autoSource(21, 4096), 0, 4096)
-	g.touch(autoSource(20, testExtent), 0, testExtent)
+	for _, l := range held[1:] {
+		l.Release()
+	}
+	g.touch(full, 0, testExtent)
 }
 
 // TestEachTransferHasItsOwnTime: the timer serves transfers that started at

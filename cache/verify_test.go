@@ -8,11 +8,12 @@ func (g *rig) verify() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var usage [states]Usage
-	var pinned int64
+	var pinned, slotBytes int64
 	for _, p := range g.regions {
 		if p == nil {
 			continue
 		}
+		slotBytes += g.verifyClasses(p)
 		shared := 0
 		for i := range p.frames.all {
 			f := &p.frames.all[i]
@@ -38,6 +39,9 @@ func (g *rig) verify() {
 		}
 	}
 	usage[unused] = g.usage[unused]
+	if slotBytes != g.stats.SlotBytes {
+		g.t.Errorf("slots of %d bytes are in use, stats say %d", slotBytes, g.stats.SlotBytes)
+	}
 	if usage != g.usage || pinned != g.stats.PinnedBytes {
 		g.t.Errorf("counted %v and %d pinned bytes, stats say %v and %d", usage, pinned, g.usage, g.stats.PinnedBytes)
 	}
@@ -48,37 +52,55 @@ func (g *rig) verify() {
 
 func (g *rig) verifyFrame(p *pool, f *frame) {
 	g.t.Helper()
-	holds := 0
+	held := 0
 	slots := make(map[int]bool)
 	for n := f.extents.first; n != nil; n = n.next {
 		e := n.value
-		holds += e.leases
-		if e.state != resident {
-			holds++
+		if !e.goes() {
+			held++
 		}
 		if slots[e.slot] || slices.Contains(f.returned, e.slot) {
 			g.t.Errorf("slot %d of the frame at %d is used twice", e.slot, f.off)
 		}
 		slots[e.slot] = true
 	}
-	spare := &p.frames.partial[f.slotBits]
-	full := f.used > 0 && f.used == 1<<(p.frames.frameBits-f.slotBits)
 	switch {
-	case holds != f.holds, len(slots) != f.used, f.extents.n != f.used:
-		g.t.Errorf("frame at %d: %d holds, %d slots; it says %d, %d", f.off, holds, len(slots), f.holds, f.used)
-	case (f.idle.in == &p.frames.idle) != (f.used > 0 && holds == 0):
-		g.t.Errorf("frame at %d with %d slots used and %d holds: in the idle list %v", f.off, f.used, holds, f.idle.in != nil)
-	case (f.partial.in == &spare.busy) != (f.used > 0 && !full && holds > 0):
-		g.t.Errorf("frame at %d: wrongly in or not in the busy partial list", f.off)
-	case (f.partial.in == &spare.idle) != (f.used > 0 && !full && holds == 0):
-		g.t.Errorf("frame at %d: wrongly in or not in the idle partial list", f.off)
+	case held != f.held, len(slots) != f.used, f.extents.n != f.used, (f.class == nil) != (f.used == 0), f.asked != 0:
+		g.t.Errorf("frame at %d: %d held, %d slots; it says %d, %d, %d asked", f.off, held, len(slots), f.held, f.used, f.asked)
+	case (f.idle.in == &p.frames.idle) != (f.used > 0 && held == 0):
+		g.t.Errorf("frame at %d with %d slots used and %d held: in the idle list %v", f.off, f.used, held, f.idle.in != nil)
+	case f.class != nil && f.room.in != f.roomList():
+		g.t.Errorf("frame at %d: not where its class would look for it", f.off)
 	}
+}
+
+// verifyClasses checks what the classes of a pool count.
+func (g *rig) verifyClasses(p *pool) (slotBytes int64) {
+	g.t.Helper()
+	fs := &p.frames
+	for i := range fs.classes {
+		cl := &fs.classes[i]
+		room, can := 0, 0
+		for j := range fs.all {
+			if f := &fs.all[j]; f.class == cl {
+				slotBytes += int64(f.used) * cl.size
+				if f.held > 0 {
+					room += cl.slots - f.held
+				}
+				can += f.used - f.held
+			}
+		}
+		if cl.room != room || cl.need != 0 || cl.queue.Len() != can {
+			g.t.Errorf("class of %d bytes: room %d, need %d, %d can go; counted %d, 0, %d", cl.size, cl.room, cl.need, cl.queue.Len(), room, can)
+		}
+	}
+	return slotBytes
 }
 
 func (g *rig) verifyExtent(p *pool, f *frame, e *extent) {
 	g.t.Helper()
 	off, n := e.req.Dst.Off, e.req.Dst.Len
-	if off < f.off || off+n > f.off+testExtent || n > 1<<f.slotBits || e.req.Dst.Mem != p.region {
+	if off != f.off+int64(e.slot)*f.class.size || off+n > f.off+testExtent || n > f.class.size || e.req.Dst.Mem != p.region {
 		g.t.Errorf("extent of %d bytes at %d is not in its slot of the frame at %d", n, off, f.off)
 	}
 	if e.state != filling && len(e.waiters) > 0 || e.state != resident && e.leases > 0 {
@@ -87,7 +109,28 @@ func (g *rig) verifyExtent(p *pool, f *frame, e *extent) {
 	if e.state == resident && e.file == nil && e.leases == 0 || e.state == quarantined && e.file != nil {
 		g.t.Errorf("extent in state %d with %d leases: in the table %v", e.state, e.leases, e.file != nil)
 	}
-	if e.file != nil && p.table[e.place()] != e {
-		g.t.Errorf("extent at %d is not what its table finds", off)
+	if e.file != nil {
+		g.verifyShared(p, e)
+	}
+}
+
+// verifyShared checks that an extent is found by its range, and that none of its
+// bytes is under way in another.
+func (g *rig) verifyShared(p *pool, e *extent) {
+	g.t.Helper()
+	s := e.span()
+	if p.table[place{e.file, s}] != e {
+		g.t.Errorf("extent at %d is not what its table finds", s.from)
+	}
+	for n := s.from >> g.extentBits; n <= (s.to-1)>>g.extentBits && !e.whole; n++ {
+		o := p.odd[block{e.file, n}]
+		if o == nil || !slices.Contains(o.spans, oddSpan{s, e}) || slices.Contains(o.filling, e) != (e.state == filling) || o.longest < s.len() {
+			g.t.Errorf("extent at %d is not in the index of block %d as it should be", s.from, n)
+		}
+	}
+	for n := e.file.extents.first; n != nil; n = n.next {
+		if o := n.value; o != e && o.state == filling && e.state == filling && o.span().overlaps(s) {
+			g.t.Errorf("%v and %v are both filling", s, o.span())
+		}
 	}
 }

@@ -121,6 +121,8 @@ type handle struct {
 	// reads is of who opened the file, whoever reads it.
 	reads *limits.Share
 	ahead readahead.Stream
+	// end is where the latest FETCH ended, -1 before the first.
+	end atomic.Int64
 
 	mu   sync.Mutex
 	pins map[uint64]pinned // guarded by mu; by handle, which no other open file shares
@@ -146,6 +148,7 @@ func newHandle(user string, n *fileNode, f File) *handle {
 	settled, _ := f.Settled()
 	h := &handle{n: n, reads: n.t.bounds.reads.Join(user, 0), pins: make(map[uint64]pinned), src: source{file: f, settled: settled, key: n.key()}}
 	h.ahead.Init(n.t.ahead, user, f, settled)
+	h.end.Store(-1)
 	n.t.open.add(h) // before changed may be called: it speaks for the version then
 	if n.t.target.TermLeft() <= 0 {
 		// What the kernel believes since a lookup is under no term of this session.

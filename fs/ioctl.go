@@ -8,6 +8,7 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"hbmfs/cache"
 	"hbmfs/fs/uapi"
 	"hbmfs/remote"
 	"hbmfs/transport"
@@ -152,11 +153,24 @@ func (h *handle) pin(ctx context.Context, dom transport.Domain, f *uapi.Fetch, c
 		}
 		h.n.t.count.refused(err)
 	}
-	l, err := h.n.t.cfg.Cache.Fetch(ctx, &h.src, dom, off, length, capacity)
+	l, err := h.n.t.cfg.Cache.Fetch(ctx, &h.src, dom, off, length, h.access(f), capacity)
 	if err != nil {
 		return nil, err
 	}
+	if next := l.Next(); next != 0 {
+		h.end.Store(next)
+	}
 	return l, nil
+}
+
+// access says what a FETCH keeps: whole extents if it begins where the one before
+// it ended, unless it says what it is itself.
+func (h *handle) access(f *uapi.Fetch) cache.Access {
+	run := f.Length > 0 && h.end.Swap(int64(f.Offset+f.Length)) == int64(f.Offset)
+	if f.Flags&uapi.FetchSequential != 0 || run && f.Flags&uapi.FetchRandom == 0 {
+		return cache.Run
+	}
+	return cache.Exact
 }
 
 // keep enters what was pinned into the handle's table; from then on another

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -80,30 +82,33 @@ func TestFetchRanges(t *testing.T) {
 		writeNumbered(t, src, i, size)
 	}
 	for via, source := range sources(t, src) {
-		m := startMount(t, source, small(64)...)
-		for i, size := range sizes {
-			t.Run(fmt.Sprintf("%s/%d", via, size), func(t *testing.T) {
-				c := rangeCheck{t: t, f: openFile(t, m.path(strconv.Itoa(i))), via: via, file: i, size: size, seen: map[int64]bool{}}
-				for _, r := range c.ranges() {
-					c.check(r[0], r[1])
-				}
-			})
-		}
-		s := m.stats().Cache
-		if s.Leases != 0 || s.PinnedBytes != 0 || s.Errors != 0 {
-			t.Errorf("%s: after every release: %+v", via, s)
+		for _, access := range []client.Access{client.Random, client.Sequential} {
+			m := startMount(t, source, small(64)...)
+			for i, size := range sizes {
+				t.Run(fmt.Sprintf("%s/%d/%d", via, access, size), func(t *testing.T) {
+					c := rangeCheck{t: t, f: openFile(t, m.path(strconv.Itoa(i))), via: via, access: access, file: i, size: size}
+					for _, r := range c.ranges() {
+						c.check(r[0], r[1])
+					}
+				})
+			}
+			s := m.stats().Cache
+			if s.Leases != 0 || s.PinnedBytes != 0 || s.Errors != 0 {
+				t.Errorf("%s: after every release: %+v", via, s)
+			}
 		}
 	}
 }
 
 // rangeCheck fetches ranges of one file.
 type rangeCheck struct {
-	t    *testing.T
-	f    *client.File
-	via  string
-	file int
-	size int64
-	seen map[int64]bool // extents that were fetched
+	t      *testing.T
+	f      *client.File
+	via    string
+	access client.Access
+	file   int
+	size   int64
+	seen   [][2]int64 // what was fetched, from and to
 }
 
 func (c *rangeCheck) ranges() [][2]int64 {
@@ -121,7 +126,7 @@ func (c *rangeCheck) ranges() [][2]int64 {
 func (c *rangeCheck) check(off, n int64) {
 	c.t.Helper()
 	want := max(0, min(n, c.size-off))
-	r := pin(c.t, c.f, off, n, client.FetchOptions{})
+	r := pin(c.t, c.f, off, n, client.FetchOptions{Access: c.access})
 	if r.Fetched != want || r.Cursor != 0 || r.FileSize != c.size || r.Unsettled {
 		c.t.Fatalf("[%d, +%d): %+v, want %d bytes of %d", off, n, r.Lease, want, c.size)
 	}
@@ -141,15 +146,61 @@ func (c *rangeCheck) check(off, n int64) {
 	}
 }
 
-// checkSegments: one for each extent, with a hit where it was fetched before.
+// checkSegments: one for each extent, with a hit where it was fetched before; and
+// just one of what is less than an extent long, but in a run.
 func (c *rangeCheck) checkSegments(r fetched) {
 	c.t.Helper()
+	if c.access == client.Random && r.Fetched < extent && len(r.Segments) != 1 {
+		c.t.Errorf("%d bytes are in pieces: %+v", r.Fetched, r.Segments)
+	}
 	for _, s := range r.Segments {
-		i := s.FileOffset / extent
-		if (s.FileOffset+s.Length-1)/extent != i || s.Hit != c.seen[i] || s.Path != r.Path {
-			c.t.Errorf("segment %+v of extent %d, which was fetched before: %v", s, i, c.seen[i])
+		from, to := s.FileOffset, s.FileOffset+s.Length
+		seen := slices.ContainsFunc(c.seen, func(o [2]int64) bool { return o[0] <= from && to <= o[1] })
+		if s.Hit != seen || s.Path != r.Path {
+			c.t.Errorf("segment %+v, which was fetched before: %v", s, seen)
 		}
-		c.seen[i] = true
+		if c.access == client.Sequential {
+			from -= from % extent
+			to = from + extent
+		}
+		c.seen = append(c.seen, [2]int64{from, to})
+	}
+}
+
+// TestFetchSamples: random samples are fetched as what they are, each in one piece,
+// and found again; one after the other, they are taken for a run.
+func TestFetchSamples(t *testing.T) {
+	const size, sample = 64 * extent, 5000
+	src := t.TempDir()
+	writeNumbered(t, src, 1, size)
+	for via, source := range sources(t, src) {
+		t.Run(via, func(t *testing.T) {
+			m := startMount(t, source, small(128)...)
+			f := openFile(t, m.path("1"))
+			rnd := rand.New(rand.NewPCG(1, 1))
+			order := rnd.Perm(100)
+			for epoch := range 2 {
+				for _, i := range order {
+					at := int64(i) * 40000
+					r := pin(t, f, at, sample, client.FetchOptions{})
+					checkTagged(t, r.data, 1, 1, at)
+					if len(r.Segments) != 1 || r.Segments[0].Hit != (epoch == 1) {
+						t.Fatalf("epoch %d, sample %d: %+v", epoch, i, r.Segments)
+					}
+				}
+			}
+			if s := m.stats().Cache; s.Bytes[how[via].path] != 100*sample || s.Asked != 200*sample || s.SlotBytes > 100*sample*9/8 {
+				t.Errorf("%d samples of %d: %+v", 100, sample, s)
+			}
+			before := m.stats().Cache.Misses
+			run := openFile(t, m.path("1"))
+			for at := int64(0); at < 2*extent; at += 4096 {
+				checkTagged(t, pin(t, run, at, 4096, client.FetchOptions{}).data, 1, 1, at)
+			}
+			if n := m.stats().Cache.Misses - before; n != 2 {
+				t.Errorf("a run through two extents had %d misses", n)
+			}
+		})
 	}
 }
 

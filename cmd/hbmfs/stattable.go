@@ -67,20 +67,32 @@ func describeTransport(tr fs.TransportStats) string {
 func (t statTable) cache(c cache.Stats) {
 	t.line("fetches", "%d", c.Fetches)
 	t.line("extents", "%d hits, %d misses, %d joined, %d evicted", c.Hits, c.Misses, c.Joined, c.Evictions)
+	var fetched int64
 	for path, n := range c.Bytes {
+		fetched += n
 		if n > 0 {
 			t.line("fetched "+uapi.Path(path).String(), "%s", humanBytes(n))
 		}
 	}
+	t.line("asked for", "%s, %.2f times that fetched", humanBytes(c.Asked), ratio(fetched, c.Asked))
 	t.line("leases", "%d, %s pinned", c.Leases, humanBytes(c.PinnedBytes))
 	t.line("resident", "%d extents, %s", c.Resident.Extents, humanBytes(c.Resident.Bytes))
 	t.line("filling", "%d extents, %s", c.Filling.Extents, humanBytes(c.Filling.Bytes))
 	t.line("quarantined", "%d extents, %s", c.Quarantined.Extents, humanBytes(c.Quarantined.Bytes))
+	held := c.Resident.Bytes + c.Filling.Bytes + c.Quarantined.Bytes
+	t.line("slots", "%s, %.1f %% of it unused", humanBytes(c.SlotBytes), 100*ratio(c.SlotBytes-held, c.SlotBytes))
 	t.line("regions", "%d, %s", c.Regions, humanBytes(c.RegionBytes))
 	if c.Reserved > 0 {
 		t.line("reserved", "%d regions, %s", c.Reserved, humanBytes(c.ReservedBytes))
 	}
 	t.line("transfers", "%d failed, %d overdue", c.Errors, c.Overdue)
+}
+
+func ratio(a, b int64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return float64(a) / float64(b)
 }
 
 func (t statTable) target(r remote.Stats) {

@@ -29,7 +29,24 @@ type FetchOptions struct {
 	// room for. Nothing is cached, and what is lent is missing to those who
 	// fetch: release it soon. The error wraps ENOSPC if too much is lent.
 	Loan bool
+	// Access says whether the range is a sample or part of a run, where it may look
+	// like the other.
+	Access Access
 }
+
+// Access is what a program does with a file, as far as that matters for what of it
+// is kept in device memory.
+type Access uint32
+
+const (
+	// Detect takes a range that begins where the one before it ended for part of a
+	// run, and any other for a sample.
+	Detect Access = 0
+	// Random keeps the range as it is.
+	Random Access = uapi.FetchRandom
+	// Sequential keeps the whole extents that the range touches.
+	Sequential Access = uapi.FetchSequential
+)
 
 // Lease is a range of a file in device memory that [File.Fetch] pinned there. The
 // zero Lease is ready for [File.FetchInto].
@@ -105,8 +122,9 @@ func (f *File) fetch(ctx context.Context, into *Lease, off, length int64, opts F
 		Release: opts.Release,
 		Device:  opts.Device,
 	}
+	req.Flags = uint32(opts.Access)
 	if opts.Loan {
-		req.Flags = uapi.FetchLoan
+		req.Flags |= uapi.FetchLoan
 	}
 	err := answered(ctx, f.sys, into.call, func() {
 		uapi.EncodeFetch(into.call.arg, &req)

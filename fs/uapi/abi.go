@@ -29,9 +29,11 @@ const (
 	FeatureStrict        = 0x2 // unsettled answers are refused
 	FeatureRequireDirect = 0x4 // fallbacks are refused
 
-	FetchUnsettled = 0x1 // out: the file may have changed unnoticed
-	FetchLoan      = 0x2 // in: lend, if possible; out: it is a loan
-	SegmentHit     = 0x1 // was in device memory already
+	FetchUnsettled  = 0x1 // out: the file may have changed unnoticed
+	FetchLoan       = 0x2 // in: lend, if possible; out: it is a loan
+	FetchRandom     = 0x4 // in: keep the range as it is
+	FetchSequential = 0x8 // in: keep the whole extents that it touches
+	SegmentHit      = 0x1 // was in device memory already
 )
 
 // Entries that an [Info] has room for.
@@ -77,7 +79,7 @@ type Info struct {
 type Fetch struct {
 	_            structs.HostLayout
 	Size         uint32
-	Flags        uint32 // in: 0 or FetchLoan
+	Flags        uint32 // in: FetchLoan, and FetchRandom or FetchSequential
 	Offset       uint64
 	Length       uint64
 	Release      uint64 // handle, or 0

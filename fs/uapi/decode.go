@@ -19,8 +19,9 @@ var (
 	// ErrTooBig: the structure is longer than this ABI's, and what is beyond is not
 	// all zero: it asks for something that is not known here (E2BIG).
 	ErrTooBig = errors.New("members of a newer ABI are set")
-	// ErrFlags: a flag is set that this ABI does not know (EINVAL).
-	ErrFlags = errors.New("unknown flags")
+	// ErrFlags: a flag is set that this ABI does not know, or two that contradict
+	// each other (EINVAL).
+	ErrFlags = errors.New("wrong flags")
 	// ErrZero: a member that must be 0 is not (EINVAL).
 	ErrZero = errors.New("member must be 0")
 	// ErrRange: offset + length is over 2^63 - 1, or a number that no errno has
@@ -61,8 +62,11 @@ func DecodeFetch(cmd uint32, in []byte) (f Fetch, capacity int, err error) {
 }
 
 func checkFetch(f *Fetch) error {
-	if err := checkFlags(f.Flags &^ FetchLoan); err != nil {
+	if err := checkFlags(f.Flags &^ (FetchLoan | FetchRandom | FetchSequential)); err != nil {
 		return err
+	}
+	if f.Flags&FetchRandom != 0 && f.Flags&FetchSequential != 0 {
+		return fmt.Errorf("%w: random and sequential at once", ErrFlags)
 	}
 	if err := checkZero("segment_count", f.SegmentCount); err != nil {
 		return err

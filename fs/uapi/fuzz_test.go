@@ -30,6 +30,7 @@ func FuzzDecodeFetch(f *testing.F) {
 	f.Add(IocFetch(1), fetchInput(1, Fetch{Size: uint32(FetchSize), Length: 4096}))
 	f.Add(IocFetch(MaxSegments), fetchInput(MaxSegments, Fetch{Size: uint32(FetchSize), Offset: math.MaxInt64}))
 	f.Add(IocFetch(2), fetchInput(2, Fetch{Size: uint32(FetchSize), Flags: FetchLoan}))
+	f.Add(IocFetch(2), fetchInput(2, Fetch{Size: uint32(FetchSize), Flags: FetchRandom | FetchSequential}))
 	f.Add(IocFetch(2), encodedLike(IocFetch(2), Fetch{Size: uint32(FetchLen(1))}))
 	f.Add(IocFetch(0), make([]byte, FetchSize))
 	f.Add(uint32(0x5401), []byte{})
@@ -45,7 +46,7 @@ func FuzzDecodeFetch(f *testing.F) {
 		if !isCommand(cmd, NrFetch, int(r.Size)+capacity*SegmentSize) || capacity < 1 || capacity > MaxSegments {
 			t.Fatalf("command %#x has room for %d", cmd, capacity)
 		}
-		if r.Flags&^FetchLoan != 0 || r.SegmentCount != 0 || !inRange(r.Offset, r.Length) {
+		if r.Flags&^(FetchLoan|FetchRandom|FetchSequential) != 0 || r.Flags&(FetchRandom|FetchSequential) == FetchRandom|FetchSequential || r.SegmentCount != 0 || !inRange(r.Offset, r.Length) {
 			t.Fatalf("accepted %+v", r)
 		}
 		if !sameStruct(r, r.Size, in) {

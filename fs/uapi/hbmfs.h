@@ -115,6 +115,16 @@ struct hbmfs_info {
  * range is done. A range past the end of the file is cut short, as read does;
  * wholly past it, `fetched` is 0 and there is no handle.
  *
+ * What is fetched is kept for who asks next. A small range, such as a sample of a
+ * data set, is kept as just that, in one segment; a larger one in extents of INFO's
+ * `extent_size`, with what is left at its two ends kept as it is. A FETCH that
+ * begins where the one before it, of the same open file, ended is taken for one of
+ * a run: then the extents that it touches are fetched and kept whole, and the next
+ * find their bytes there. HBMFS_FETCH_RANDOM and HBMFS_FETCH_SEQUENTIAL say which
+ * it is, whatever it looks like. A range that lies in one extent, or one sample, is
+ * found in it. No byte is fetched twice at the same time: a range that has a part
+ * of what is under way waits for that, and then has more segments.
+ *
  * With HBMFS_FETCH_LOAN the bytes stay where the NIC put them, and are lent to
  * the caller: no copy is made on the device either. A loan is not cached, and
  * bytes that are cached are fetched anew for it. Its segments may be short, many
@@ -152,12 +162,14 @@ struct hbmfs_info {
  * ESTALE     the file changed since it was opened: open it again
  */
 
-#define HBMFS_FETCH_UNSETTLED 0x1 /* flags, out: the file may have changed unnoticed */
-#define HBMFS_FETCH_LOAN 0x2      /* flags, in: lend, if possible; out: it is a loan */
+#define HBMFS_FETCH_UNSETTLED 0x1  /* flags, out: the file may have changed unnoticed */
+#define HBMFS_FETCH_LOAN 0x2       /* flags, in: lend, if possible; out: it is a loan */
+#define HBMFS_FETCH_RANDOM 0x4     /* flags, in: keep the range as it is */
+#define HBMFS_FETCH_SEQUENTIAL 0x8 /* flags, in: keep whole extents; not with RANDOM */
 
 struct hbmfs_fetch {
 	__u32 size;
-	__u32 flags; /* in: 0 or HBMFS_FETCH_LOAN */
+	__u32 flags; /* in: HBMFS_FETCH_LOAN, and _RANDOM or _SEQUENTIAL */
 	__u64 offset;
 	__u64 length;
 	__u64 release; /* handle, or 0 */

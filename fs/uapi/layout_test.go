@@ -50,6 +50,8 @@ var constants = map[string]any{
 	"HBMFS_MAX_TRANSPORTS":         MaxTransports,
 	"HBMFS_FETCH_UNSETTLED":        FetchUnsettled,
 	"HBMFS_FETCH_LOAN":             FetchLoan,
+	"HBMFS_FETCH_RANDOM":           FetchRandom,
+	"HBMFS_FETCH_SEQUENTIAL":       FetchSequential,
 	"HBMFS_SEGMENT_HIT":            SegmentHit,
 	"HBMFS_MAX_SEGMENTS":           uint32(MaxSegments),
 	"HBMFS_INFO_SIZE_MIN":          MinInfoSize,

@@ -1,0 +1,101 @@
+package cache
+
+// block returns the block of the file that s begins in, and whether it ends
+// there.
+func (a *ask) block(s span) (number int64, one bool) {
+	number = s.from >> a.bits
+	return number, (s.to-1)>>a.bits == number
+}
+
+// whole is all of a block.
+func (a *ask) whole(number int64) span {
+	return span{number << a.bits, min((number+1)<<a.bits, a.size)}
+}
+
+func (a *ask) isWhole(s span) bool {
+	number, _ := a.block(s)
+	return s == a.whole(number)
+}
+
+// piece is the part of the range, from a byte on, that one extent is to have.
+func (a *ask) piece(from int64) span {
+	if a.access == Exact && a.end-a.off < 1<<a.bits {
+		return span{from, a.end}
+	}
+	number, _ := a.block(span{from, from + 1})
+	return span{from, min(a.end, (number+1)<<a.bits)}
+}
+
+// cover cuts the range into parts: in extents that are there, or in new ones, of
+// which spans says what they are to have. No byte that is under way comes a second
+// time; what is resident does where that makes one piece of what would be several.
+// With mu.
+func (l *Lease) cover(limit int) {
+	a := &l.ask
+	var f *file
+	if a.settled {
+		f = l.pool.files[a.key]
+	}
+	all := span{a.off, a.end}
+	if f != nil && all.len() <= 1<<a.bits {
+		if e := l.pool.find(f, a, all); e != nil {
+			l.add(e, all, all)
+			return
+		}
+	}
+	for at := a.off; at < a.end; {
+		if len(l.parts) == limit {
+			a.end, a.next = at, at
+			return
+		}
+		at = l.next(f, a.piece(at))
+	}
+}
+
+// next adds a part that begins where s does, and ends there or before, and returns
+// its end. With mu.
+func (l *Lease) next(f *file, s span) int64 {
+	a, p := &l.ask, l.pool
+	if f != nil {
+		e := p.find(f, a, s)
+		if e == nil {
+			if e = p.coming(f, a, s); e != nil && e.req.Off > s.from {
+				s.to = e.req.Off
+				e = p.find(f, a, s)
+			}
+		}
+		if e != nil {
+			return l.add(e, span{s.from, min(s.to, e.span().to)}, span{})
+		}
+	}
+	fill := s
+	if a.access == Run && a.settled {
+		fill = p.widen(f, a, s)
+	}
+	return l.add(nil, s, fill)
+}
+
+// widen is as much of the block around s as is not under way already.
+func (p *pool) widen(f *file, a *ask, s span) span {
+	number, _ := a.block(s)
+	all := a.whole(number)
+	if f == nil {
+		return all
+	}
+	for e := p.coming(f, a, all); e != nil; e = p.coming(f, a, all) {
+		if e.req.Off < s.from {
+			all.from = e.span().to
+		} else {
+			all.to = e.req.Off
+		}
+	}
+	return all
+}
+
+// add enters a part, of an extent or of what is to be one, and returns its end.
+func (l *Lease) add(e *extent, s, fill span) int64 {
+	l.parts = append(l.parts, e)
+	l.spans = append(l.spans, fill)
+	l.segs = append(l.segs, Segment{FileOff: s.from, Len: s.len()})
+	return s.to
+}

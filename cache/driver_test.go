@@ -1,0 +1,296 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
+)
+
+// opBytes is the length of an operation: what it does, a file or a thing, and two
+// more.
+const opBytes = 4
+
+var opNames = []string{"fetch", "fetch", "fetch", "end", "end", "end", "stop", "release", "release", "forget", "later", "fail", "revoke"}
+
+func randomOps(seed uint64, n int) []byte {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	ops := make([]byte, n*opBytes)
+	for i := range ops {
+		ops[i] = byte(rnd.IntN(256))
+	}
+	return ops
+}
+
+func describe(ops []byte) string {
+	var b strings.Builder
+	for op := range slices.Chunk(ops, opBytes) {
+		fmt.Fprintf(&b, "%s %d %d %d\n", opNames[int(op[0])%len(opNames)], op[1], op[2], op[3])
+	}
+	return b.String()
+}
+
+// tryOps returns how the operations fail, or nothing.
+func tryOps(t *testing.T, ops []byte) (how string) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDriver(trial{t})
+		defer func() {
+			if how != "" {
+				d.abandon()
+			}
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		defer func() {
+			if f, ok := recover().(flaw); ok {
+				how = string(f)
+			}
+		}()
+		d.run(ops)
+	})
+	return how
+}
+
+// FuzzOperations drives fetches, transfers that end well, badly or late, and
+// releases in the order that the input says. After each one nothing that is leased
+// holds a wrong byte, and the invariants hold.
+func FuzzOperations(f *testing.F) {
+	for seed := range uint64(20) {
+		f.Add(randomOps(seed, 200))
+	}
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		ops = ops[:min(len(ops), 2000)]
+		synctest.Test(t, func(t *testing.T) {
+			d := newDriver(t)
+			d.run(ops)
+			if t.Failed() {
+				d.abandon()
+			}
+		})
+	})
+}
+
+// driver does what the bytes of an input say.
+type driver struct {
+	*rig
+	sources []*fakeSource
+	pending []transfer
+	asked   []asked
+	held    []granted
+}
+
+type transfer struct {
+	src *fakeSource
+	req *transport.Request
+}
+
+type asked struct {
+	key  FileKey
+	want wanted
+	out  <-chan outcome
+	stop context.CancelFunc
+}
+
+type granted struct {
+	key   FileKey
+	lease *Lease
+}
+
+func newDriver(t testing.TB) *driver {
+	d := &driver{rig: newRig(t, 5)}
+	for i, size := range []int64{3 * testExtent, 2*testExtent + 5000, testExtent, 8192, 4096, 100, testExtent + 1, 6 * testExtent} {
+		src := newSource(uint64(i+1), size)
+		src.unsettled = i == 2 || i == 5
+		d.sources = append(d.sources, src)
+	}
+	return d
+}
+
+func (d *driver) run(ops []byte) {
+	for ; len(ops) >= opBytes; ops = ops[opBytes:] {
+		d.step(opNames[int(ops[0])%len(opNames)], int(ops[1]), int64(ops[2]), int64(ops[3]))
+		d.collect()
+	}
+	for _, a := range d.asked {
+		a.stop()
+	}
+	d.collect()
+	for len(d.pending) > 0 {
+		d.end(0, transport.Result{})
+	}
+	for len(d.held) > 0 {
+		d.release(0)
+	}
+	d.verify()
+	if s := d.Stats(); s.Leases != 0 || s.PinnedBytes != 0 || s.Filling.Extents+s.Quarantined.Extents != 0 {
+		d.t.Errorf("when all is over: %+v", s)
+	}
+}
+
+// abandon ends what is under way, so that the cache can be closed.
+func (d *driver) abandon() {
+	for _, a := range d.asked {
+		a.stop()
+	}
+	synctest.Wait()
+	for _, p := range d.pending {
+		transporttest.End(p.req, okResult)
+	}
+	for _, src := range d.sources {
+		src.complete()
+	}
+}
+
+// lengths are of the ranges that are fetched: samples, and more than an extent.
+var lengths = []int64{1, 100, 512, 513, 2000, 5000, 5000, testExtent / 2, testExtent - 1, testExtent, testExtent + 1, 2*testExtent + 100, 5 * testExtent}
+
+func (d *driver) step(op string, arg int, a, b int64) {
+	switch {
+	case op == "fetch":
+		src := d.sources[arg%len(d.sources)]
+		off := a * src.size / 256
+		if b&1 == 0 { // samples that come again
+			off -= off % 5000
+		}
+		limit := 100
+		if arg >= 224 {
+			limit = 2
+		}
+		d.fetch(src, off, lengths[b/2%int64(len(lengths))], Access(arg/8%3/2), limit)
+	case op == "end" && len(d.pending) > 0:
+		d.end(arg%len(d.pending), okResult)
+	case op == "stop" && len(d.asked) > 0:
+		d.asked[arg%len(d.asked)].stop()
+	case op == "release" && len(d.held) > 0:
+		d.release(arg % len(d.held))
+	case op == "forget" && a < 64:
+		d.Forget(d.sources[arg%len(d.sources)].key)
+	case op == "later" && a < 64:
+		time.Sleep(testTimeout / 2)
+	case op == "fail" && len(d.pending) > 0:
+		d.end(arg%len(d.pending), transport.Result{Err: errBroken})
+	case op == "revoke" && a < 16:
+		d.revoke()
+	}
+}
+
+func (d *driver) revoke() {
+	d.provider.mu.Lock()
+	defer d.provider.mu.Unlock()
+	if n := len(d.provider.regions); n > 0 && n < 4 {
+		if r := d.provider.regions[n-1]; !isClosed(r.revoked) {
+			close(r.revoked)
+		}
+	}
+}
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// fetch asks for a range, and checks what that makes the cache fetch.
+func (d *driver) fetch(src *fakeSource, off, n int64, access Access, limit int) {
+	want := d.model(src, off, n, access, limit)
+	ctx, stop := context.WithCancel(d.t.Context())
+	out := make(chan outcome, 1)
+	regions, before := len(d.provider.regions), d.snapshot()
+	go func() {
+		l, err := d.Fetch(ctx, src, alice, off, n, access, limit)
+		out <- outcome{l, err}
+	}()
+	synctest.Wait()
+	if err := want.brought(src.pending); err != nil {
+		d.t.Fatalf("[%d, +%d) of %d: %v", off, n, src.size, err)
+	}
+	if !want.fits {
+		d.refused(<-out, before, regions)
+		stop()
+		return
+	}
+	d.asked = append(d.asked, asked{src.key, want, out, stop})
+}
+
+func (d *driver) refused(o outcome, before string, regions int) {
+	if !errors.Is(o.err, ErrNoSpace) {
+		d.t.Fatalf("%v, want no space", o.err)
+	}
+	if after := d.snapshot(); after != before && regions == len(d.provider.regions) {
+		d.t.Fatalf("no space changed the pool:\n%s\n%s", before, after)
+	}
+}
+
+// end ends a transfer. Until then its memory may change at any time, so other
+// bytes are written first: nobody may see them.
+func (d *driver) end(i int, r transport.Result) {
+	p := d.pending[i]
+	d.pending = slices.Delete(d.pending, i, i+1)
+	clear(p.req.Dst.Mem.Bytes()[p.req.Dst.Off:][:p.req.Dst.Len])
+	d.bytes()
+	if r.Err == nil {
+		put(p.src.key, p.req)
+	}
+	transporttest.End(p.req, r)
+}
+
+func (d *driver) release(i int) {
+	d.held[i].lease.Release()
+	d.held = slices.Delete(d.held, i, i+1)
+}
+
+// collect takes in what has happened, and checks it.
+func (d *driver) collect() {
+	synctest.Wait()
+	for _, src := range d.sources {
+		for _, r := range src.take() {
+			d.pending = append(d.pending, transfer{src, r})
+		}
+	}
+	d.asked = slices.DeleteFunc(d.asked, func(a asked) bool {
+		select {
+		case o := <-a.out:
+			a.stop()
+			d.over(a, o)
+			return true
+		default:
+			return false
+		}
+	})
+	d.verify()
+	d.bytes()
+}
+
+func (d *driver) over(a asked, o outcome) {
+	if o.err != nil {
+		if errors.Is(o.err, ErrNoSpace) {
+			d.t.Fatalf("%v, though there is room", o.err)
+		}
+		return
+	}
+	d.held = append(d.held, granted{a.key, o.lease})
+	if err := a.want.compare(o.lease); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// bytes checks all that is leased, but where the region was taken away.
+func (d *driver) bytes() {
+	for _, h := range d.held {
+		if h.lease.Err() == nil {
+			d.check(h.lease, h.key)
+		}
+	}
+}
