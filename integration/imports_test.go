@@ -92,7 +92,10 @@ var direction = map[string][]string{
 	"integration/relay":                    {},
 	"integration/chaos":                    {"fs/client", "integration/process", "integration/relay"},
 	"integration/run":                      {"fs/client", "integration/process"},
-	"integration/peers":                    {"cache/...", "fs/...", "integration/packages", "integration/process", "remote/...", "transport/..."},
+	"integration/peers":                    {"cache/...", "fs/...", "integration/packages", "integration/peers/...", "integration/process", "remote/...", "transport/..."},
+	"integration/peers/load":               {"fs/client", "fs/uapi", "integration/process"},
+	"integration/peers/noop":               {"fs/uapi", "integration/peers/load"},
+	"integration/peers/past":               {},
 }
 
 // soleImporters says which packages may import what others must not, tests
@@ -101,7 +104,7 @@ var direction = map[string][]string{
 var soleImporters = map[string][]string{
 	"github.com/hanwen/go-fuse": {
 		"fs",
-		"integration/peers", // a mount that does nothing, to measure beside
+		"integration/peers/noop", // to measure beside
 	},
 	"golang.org/x/sys/unix": {
 		"cache/device",
@@ -118,6 +121,8 @@ var soleImporters = map[string][]string{
 		"integration/chaos",
 		"integration/lab/init",
 		"integration/lab/kernel",
+		"integration/peers",
+		"integration/peers/load",
 		"integration/run",
 		"remote/server",
 		"remote/server/store/dir",
@@ -137,6 +142,7 @@ var soleImporters = map[string][]string{
 		"fs/uapi",
 		"integration/chaos",
 		"integration/peers",
+		"integration/peers/load",
 		"remote/server/store/dir", // signals and owners of leases
 		"remote/wire",             // generated
 		"transport/devmemtcp/internal/nic",

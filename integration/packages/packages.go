@@ -46,7 +46,7 @@ var list = []pkg{
 	{"rsync", "rsync", Test, ""},
 	{"cpio", "cpio", Test | Lab, ""},
 	{"mount", "losetup", Test, ""},
-	{"git", "git", Check | Test, ""},
+	{"git", "git", Check | Test | Bench, ""},
 	{"protobuf-compiler", "protoc", Check, ""},
 
 	{"nbdkit", "nbdkit", Bench, ""},
@@ -57,6 +57,11 @@ var list = []pkg{
 	{"iperf3", "iperf3", Bench, ""},
 	{"fio", "fio", Bench, ""},
 	{"findutils", "find", Bench, ""},
+	{"tar", "tar", Bench, ""},
+	{"glusterfs-server", "glusterd", Bench, ""},
+	{"glusterfs-server", "gluster", Bench, ""},
+	{"glusterfs-server", "glusterfsd", Bench, ""},
+	{"glusterfs-server", "glusterfs", Bench, ""},
 
 	{"qemu-system-x86", "qemu-system-x86_64", Lab, ""},
 	{"kmod", "modprobe", Lab, ""},

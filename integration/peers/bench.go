@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"hbmfs/integration/peers/load"
 )
 
 const (
 	poolSize  = 512 << 20 // of the mounts that fetches are measured on
 	extent    = 1 << 20   // their extents, and the request size of the peers
-	fileName  = "file"    // what is measured
+	fileName  = load.File // what is measured
 	scrubName = "scrub"   // what fills a pool before a cold fetch
 )
 
@@ -21,6 +23,7 @@ type bench struct {
 	scratch string // directory of this run; removed at its end
 	data    string // below it: holds fileName and scrubName
 	hbmfs   string // the program, built from this tree
+	files   int    // of the dataset for loaders
 	undo    undo
 	title   string // of what is measured now, for progress
 }
@@ -37,6 +40,9 @@ func newBench(ctx context.Context, o options) (_ *bench, err error) {
 		return nil, errors.New("must be root: it mounts file systems")
 	}
 	if err := checkRoom(o.size); err != nil {
+		return nil, err
+	}
+	if b.files, err = loaderRoom(o); err != nil {
 		return nil, err
 	}
 	if err := b.makeScratch(); err != nil {

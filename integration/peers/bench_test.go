@@ -2,15 +2,28 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"hbmfs/integration/peers/load"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is a worker too, as the bench is.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == load.Command {
+		if err := load.Run(os.Args[2], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestFormatSize(t *testing.T) {
 	for n, want := range map[int64]string{2 << 30: "2 GiB", 512 << 20: "512 MiB", 4096: "4 KiB", 123: "123", 0: "0"} {

@@ -25,12 +25,18 @@ func (b *bench) build(ctx context.Context) error {
 // startTarget serves the exports (NAME=PATH) in a process of their own and
 // returns its address.
 func (s *stage) startTarget(ctx context.Context, exports ...string) (addr string, err error) {
-	p, err := s.start(s.hbmfs, append([]string{"serve", "--listen", "127.0.0.1:0"}, exports...)...)
+	_, addr, err = s.serve(ctx, s.hbmfs, exports...)
+	return addr, err
+}
+
+// serve is startTarget of any hbmfs program, and tells of the process too.
+func (s *stage) serve(ctx context.Context, program string, exports ...string) (*process.Process, string, error) {
+	p, err := s.start(program, append([]string{"serve", "--listen", "127.0.0.1:0"}, exports...)...)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	line, err := p.AwaitLine(ctx, "serving ")
-	return line[strings.LastIndex(line, " ")+1:], err
+	return p, line[strings.LastIndex(line, " ")+1:], err
 }
 
 // hbmfsMount is a mount, its daemon, and the bench's connection to it.
@@ -77,13 +83,18 @@ func (s *stage) mountHbmfs(ctx context.Context, source string, pool int64, flags
 // mountNow mounts a source and returns once the mount answers. The caller closes
 // it.
 func (s *stage) mountNow(ctx context.Context, source string, pool int64, flags ...string) (*hbmfsMount, error) {
+	return s.mountWith(ctx, s.hbmfs, source, pool, append([]string{
+		fmt.Sprintf("--extent=%d", extent), fmt.Sprintf("--connections=%d", connections)}, flags...)...)
+}
+
+// mountWith is mountNow of any hbmfs program, with that program's defaults.
+func (s *stage) mountWith(ctx context.Context, program, source string, pool int64, flags ...string) (*hbmfsMount, error) {
 	dir, err := s.mountPoint()
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{"mount", source, dir, "--foreground", fmt.Sprintf("--pool=%d", pool),
-		fmt.Sprintf("--extent=%d", extent), fmt.Sprintf("--connections=%d", connections)}, flags...)
-	p, err := process.Start(process.Command(s.hbmfs, args...))
+	args := append([]string{"mount", source, dir, "--foreground", fmt.Sprintf("--pool=%d", pool)}, flags...)
+	p, err := process.Start(process.Command(program, args...))
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 )
@@ -104,6 +105,10 @@ func TestMeasureRow(t *testing.T) {
 			s.undo.add(func() error { undone = true; return nil })
 			return pair{}, boom
 		}}, failed, "boom"},
+		{row{rule: atLeast(2), open: func(_ context.Context, s *stage) (pair, error) {
+			undone = true
+			return pair{}, fmt.Errorf("%w: no such commit", errLeftOut)
+		}}, notMeasured, "left out: no such commit"},
 	} {
 		undone = c.row.open == nil
 		got := newTestBench().measureRow(t.Context(), c.row)

@@ -43,18 +43,32 @@ func (s *stage) mountPoint() (string, error) {
 // mount starts a program that serves a mount and stays in the foreground, and
 // returns once the mount is there. args makes its arguments for a directory.
 func (s *stage) mount(ctx context.Context, name string, args func(dir string) []string) (dir string, unmount func() error, err error) {
-	if dir, err = s.mountPoint(); err != nil {
-		return "", nil, err
+	m, err := s.mountBy(ctx, name, args)
+	return m.dir, m.unmount, err
+}
+
+// served is a mount that a program beside the bench serves.
+type served struct {
+	dir     string
+	daemon  *process.Process
+	unmount func() error
+}
+
+// mountBy is mount that tells of the program too.
+func (s *stage) mountBy(ctx context.Context, name string, args func(dir string) []string) (served, error) {
+	dir, err := s.mountPoint()
+	if err != nil {
+		return served{}, err
 	}
 	p, err := process.Start(process.Command(name, args(dir)...))
 	if err != nil {
-		return "", nil, err
+		return served{}, err
 	}
-	unmount = func() error { return errors.Join(detach(dir), p.Stop()) }
+	unmount := func() error { return errors.Join(detach(dir), p.Stop()) }
 	if err := p.Await(ctx, "its mount", func() bool { return process.IsMounted(dir) }); err != nil {
-		return "", nil, errors.Join(err, unmount())
+		return served{}, errors.Join(err, unmount())
 	}
-	return dir, unmount, nil
+	return served{dir: dir, daemon: p, unmount: unmount}, nil
 }
 
 // detach unmounts dir; if it stays busy, lazily, and says so.

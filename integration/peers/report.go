@@ -25,7 +25,7 @@ type benchReport struct {
 func (b *bench) measureAll(ctx context.Context) benchReport {
 	rep := benchReport{host: describeHost(), setting: b.describe()}
 	for _, r := range rows {
-		if b.only != "" && b.only != r.id {
+		if !b.wants(r.id) {
 			continue
 		}
 		b.title = r.id
@@ -34,7 +34,7 @@ func (b *bench) measureAll(ctx context.Context) benchReport {
 		b.say(fmt.Sprintf("%s %s", res.status, res.note))
 		rep.results = append(rep.results, res)
 	}
-	if b.only == "" || b.only == sweepID {
+	if b.wants(sweepID) {
 		b.title = sweepID
 		rep.lines, rep.sweep = b.sweep(ctx)
 	}
@@ -126,7 +126,15 @@ type (
 		Unit   string    `json:"unit"`
 		Ours   []float64 `json:"hbmfs"` // each round
 		Peer   []float64 `json:"peer"`
-		Note   string    `json:"note,omitempty"`
+		// CPU time for each item, of each process.
+		OursCPU *costJSON `json:"hbmfs_cpu,omitempty"`
+		PeerCPU *costJSON `json:"peer_cpu,omitempty"`
+		Note    string    `json:"note,omitempty"`
+	}
+	costJSON struct {
+		Client []float64 `json:"client"`
+		Daemon []float64 `json:"daemon"`
+		Target []float64 `json:"target"`
 	}
 	pointJSON struct {
 		Path    string    `json:"path"`
@@ -154,10 +162,18 @@ func (r *benchReport) writeJSON(path string) error {
 
 func (r result) json() rowJSON {
 	j := rowJSON{ID: r.id, What: r.what, Beside: r.beside, Status: string(r.status), Bound: r.rule.bound,
-		AtMost: r.rule.atMost, Unit: r.unit.base, Ours: r.ours, Peer: r.peer, Note: r.note}
+		AtMost: r.rule.atMost, Unit: r.unit.base, Ours: r.ours, Peer: r.peer, Note: r.note,
+		OursCPU: r.costs[0].json(), PeerCPU: r.costs[1].json()}
 	if len(r.ours) > 0 {
 		ratio := r.figure()
 		j.Ratio = &ratio
 	}
 	return j
+}
+
+func (c *cost) json() *costJSON {
+	if c == nil {
+		return nil
+	}
+	return &costJSON{c.client, c.daemon, c.target}
 }

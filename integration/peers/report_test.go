@@ -16,7 +16,8 @@ import (
 func someResults() []result {
 	return []result{
 		{row: row{id: "a", what: "fast thing", beside: "peer", unit: gigabytes, rule: atLeast(1)},
-			status: met, ours: sample{4e9, 2e9, 3e9}, peer: sample{2e9, 2e9, 2e9}, note: "how it ran"},
+			status: met, ours: sample{4e9, 2e9, 3e9}, peer: sample{2e9, 2e9, 2e9}, note: "how it ran",
+			costs: [2]*cost{{client: sample{1e-6}, daemon: sample{2e-6}}, {client: sample{4e-6}}}},
 		{row: row{id: "b", what: "slow thing", beside: "peer", unit: micros, rule: within(1.3)},
 			status: below, ours: sample{2e-6}, peer: sample{1e-6}},
 		{row: row{id: "c", what: "lonely thing", beside: "absent", unit: seconds, rule: faster(3)},
@@ -35,6 +36,7 @@ func TestTable(t *testing.T) {
 		"b    slow thing    2 µs    peer    1 µs    2.00   [2.00 2.00]  ≤ 1.30  BELOW",
 		"c    lonely thing  -       absent  -       -      -            ≥ 3.00  not measured",
 		"  a: how it ran",
+		"  a: CPU time for each: hbmfs client 1 + daemon 2 = 3 µs; peer client 4 = 4 µs",
 		"  c: absent not installed",
 		"",
 	}, "\n")
@@ -95,6 +97,9 @@ func TestJSON(t *testing.T) {
 	}
 	if r := got.Rows[0]; *r.Ratio != 1.5 || r.Unit != "bytes/s" || !slices.Equal(r.Ours, []float64{4e9, 2e9, 3e9}) {
 		t.Errorf("row a: ratio %v, unit %q, rounds %v", *r.Ratio, r.Unit, r.Ours)
+	}
+	if r := got.Rows[0]; !slices.Equal(r.OursCPU.Daemon, []float64{2e-6}) || got.Rows[1].OursCPU != nil {
+		t.Errorf("CPU of row a %+v, of row b %+v", r.OursCPU, got.Rows[1].OursCPU)
 	}
 	if r := got.Rows[2]; r.Ratio != nil || r.Status != "not measured" {
 		t.Errorf("row c: ratio %v, status %q; want none, not measured", r.Ratio, r.Status)

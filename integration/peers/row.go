@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -77,6 +78,8 @@ type pair struct {
 	// the page cache, from where somebody may have dropped it meanwhile.
 	warm func(context.Context) error
 	note string
+	// costs are what the sides took of the CPU, or nil. Measuring fills them in.
+	costs [2]*cost
 }
 
 // stage is what one row may use: the bench, and a list of its own of what to
@@ -85,6 +88,9 @@ type stage struct {
 	*bench
 	undo undo
 }
+
+// errLeftOut says that a row's peer can't be had here, and why.
+var errLeftOut = errors.New("left out")
 
 // status is how a row ended.
 type status string
@@ -102,6 +108,7 @@ type result struct {
 	status     status
 	ours, peer sample
 	note       string // of the pair, or why there is no measurement
+	costs      [2]*cost
 }
 
 // figure is the row's ratio of medians.
@@ -128,7 +135,10 @@ func (b *bench) measureRow(ctx context.Context, r row) (res result) {
 	if downErr := st.undo.run(); err == nil {
 		err = downErr
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errLeftOut):
+		res.status, res.note = notMeasured, err.Error()
+	case err != nil:
 		res.status, res.note = failed, err.Error()
 	}
 	return res
@@ -144,6 +154,7 @@ func (r *result) take(ctx context.Context, st *stage) error {
 		return err
 	}
 	r.ours, r.peer, r.note = samples[0], samples[1], p.note
+	r.costs = [2]*cost{p.costs[0].counted(), p.costs[1].counted()}
 	r.status = below
 	if r.rule.met(r.figure()) {
 		r.status = met

@@ -8,7 +8,12 @@ import (
 )
 
 // rows is the table, in the order in which it is measured.
-var rows = []row{
+var rows = append(streamRows, loaderRows...)
+
+// loaderGroup is what --only calls all of loaderRows.
+const loaderGroup = "loader"
+
+var streamRows = []row{
 	{id: "tcp", what: "cold fetch over tcp, checksums off", beside: "nbdcopy over tcp to null", unit: gigabytes,
 		rule: atLeast(1.0), needs: []string{nbdkitTool, nbdcopyTool}, open: besideNBDCopy(false)},
 	{id: "tcp-crc", what: "cold fetch over tcp, checksums on", beside: "nbdcopy over tcp to null", unit: gigabytes,
@@ -31,18 +36,37 @@ var rows = []row{
 		rule: within(1), open: openAllocations},
 }
 
-func rowIDs() string {
+// rowIDs is what --only can name.
+func rowIDs() []string {
 	var ids []string
 	for _, r := range rows {
 		ids = append(ids, r.id)
 	}
-	return strings.Join(append(ids, sweepID), ", ")
+	return append(ids, sweepID, loaderGroup)
 }
 
-// knownRow accepts a row's name, and "" for all of them.
-func knownRow(id string) bool {
-	return id == "" || slices.Contains(strings.Split(rowIDs(), ", "), id)
+// selectRows reads --only: rows by name, with commas between. "" is all of them.
+func selectRows(only string) (map[string]bool, error) {
+	if only == "" {
+		return nil, nil
+	}
+	selected := map[string]bool{}
+	for id := range strings.SplitSeq(only, ",") {
+		if !slices.Contains(rowIDs(), id) {
+			return nil, fmt.Errorf("--only %q: there is no row %q, but %s", only, id, strings.Join(rowIDs(), ", "))
+		}
+		selected[id] = true
+	}
+	if selected[loaderGroup] {
+		for _, r := range loaderRows {
+			selected[r.id] = true
+		}
+	}
+	return selected, nil
 }
+
+// wants reports whether a row was asked for.
+func (o *options) wants(id string) bool { return o.only == nil || o.only[id] }
 
 func besideNBDCopy(checksums bool) func(context.Context, *stage) (pair, error) {
 	return func(ctx context.Context, s *stage) (pair, error) {
@@ -83,7 +107,7 @@ func besideNoop(ctx context.Context, s *stage) (pair, error) {
 	if err != nil {
 		return pair{}, err
 	}
-	f, err := s.mountNoop(ctx)
+	f, err := s.openNoop(ctx)
 	return pair{ours: ours, peer: noopPair(f, capacity)}, err
 }
 

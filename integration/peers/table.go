@@ -20,6 +20,9 @@ func writeTable(w io.Writer, results []result) error {
 		if r.note != "" {
 			fmt.Fprintf(w, "  %s: %s\n", r.id, r.note)
 		}
+		if r.costs[0] != nil && r.costs[1] != nil {
+			fmt.Fprintf(w, "  %s: CPU time for each: hbmfs %v; peer %v\n", r.id, r.costs[0], r.costs[1])
+		}
 	}
 	return nil
 }

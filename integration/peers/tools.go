@@ -19,7 +19,15 @@ const (
 	iperfTool   = "iperf3"
 	fioTool     = "fio"
 	findTool    = "find"
+
+	glusterdTool   = "glusterd"
+	glusterTool    = "gluster"
+	glusterfsdTool = "glusterfsd"
+	glusterfsTool  = "glusterfs"
 )
+
+// beforeTools build the program of before.
+var beforeTools = []string{"git", "tar"}
 
 // missingTools says which programs are not installed and how to install them;
 // "" if none is missing.
