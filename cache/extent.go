@@ -30,6 +30,7 @@ type extent struct {
 	slot    int
 	file    *file // nil: not in the table
 	leases  int   // resident only
+	ahead   bool  // prefetched, and not asked for since
 	path    uapi.Path
 	why     uapi.Reason
 	started time.Time
@@ -71,6 +72,7 @@ func (c *Cache) newExtent(p *pool, s span) *extent {
 	e.inFrame.moveTo(&f.extents)
 	p.frames.hold(f)
 	cl.need--
+	e.ahead = false
 	e.req.File = transport.FileRef{}
 	e.req.Off = s.from
 	e.req.Dst = transport.Span{Mem: p.region, Off: f.off + int64(e.slot)*cl.size, Len: s.len()}

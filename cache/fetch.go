@@ -152,12 +152,16 @@ func (c *Cache) hold(l *Lease) {
 			continue
 		}
 		e.frame.class.queue.Hit(&e.inQueue)
-		if e.state == resident {
+		if e.ahead || e.state != resident {
+			c.stats.Joined++ // it came for this, or is about to
+		} else {
 			c.stats.Hits++
 			l.segs[i].Hit = true
+		}
+		e.ahead = false
+		if e.state == resident {
 			c.pin(e)
 		} else {
-			c.stats.Joined++
 			e.await(l, i)
 		}
 	}
@@ -166,7 +170,7 @@ func (c *Cache) hold(l *Lease) {
 // begin makes the extents that are missing, and says where all are. With mu.
 func (c *Cache) begin(l *Lease) {
 	p := l.pool
-	fresh := p.frames.fresh
+	fresh := max(p.frames.fresh, p.frames.readied)
 	for i, e := range l.parts {
 		if e == nil {
 			e = c.miss(l, i)
@@ -175,6 +179,7 @@ func (c *Cache) begin(l *Lease) {
 		s.Region, s.RegionOff = p.id, e.req.Dst.Off+s.FileOff-e.req.Off
 	}
 	l.fresh.from, l.fresh.to = int64(fresh)<<c.extentBits, int64(p.frames.fresh)<<c.extentBits
+	c.prepare(p)
 }
 
 // miss makes the i'th extent of a lease filling. With mu.

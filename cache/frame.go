@@ -22,6 +22,7 @@ type frame struct {
 type frames struct {
 	all      []frame
 	fresh    int      // frames from here on were never used
+	readied  int      // those before are prepared, or about to be
 	returned []*frame // frames before fresh that are free
 	classes  []class
 	asked    []*class // whose need is not 0

@@ -30,10 +30,11 @@ type pool struct {
 	revoked <-chan struct{}
 
 	// These are guarded by Cache.mu.
-	frames frames
-	files  map[FileKey]*file
-	table  map[place]*extent
-	odd    map[block]*odd
+	frames    frames
+	preparing bool // frames are being prepared that are not in use yet
+	files     map[FileKey]*file
+	table     map[place]*extent
+	odd       map[block]*odd
 }
 
 func (p *pool) isRevoked() bool {

@@ -27,7 +27,9 @@ const (
 // dirNode is a directory of a dataset.
 type dirNode struct {
 	node
-	last atomic.Pointer[namespace.Attr] // of a dataset's top: what the target said last
+	last   atomic.Pointer[namespace.Attr] // of a dataset's top: what the target said last
+	habits habits
+	device atomic.Uint32 // that its files were last fetched into
 }
 
 // Getattr asks the target: a directory's attributes change under its node. The
@@ -80,8 +82,10 @@ func (n *dirNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (
 		return n.t.ctlDir.attach(ctx, &n.Inode, out), 0
 	}
 	path := join(n.at(), name)
-	a, err := retryInterrupted(ctx, func(ctx context.Context) (namespace.Attr, error) {
-		return n.t.target.Stat(ctx, n.ds.Name, path)
+	var f File
+	a, err := retryInterrupted(ctx, func(ctx context.Context) (a namespace.Attr, err error) {
+		a, f, err = n.find(ctx, path)
+		return a, err
 	})
 	if name == ctlDirName && errors.Is(err, syscall.ENOENT) {
 		return n.t.ctlDir.alias(ctx, &n.Inode, out), 0
@@ -90,7 +94,7 @@ func (n *dirNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (
 		return nil, n.t.errno("lookup", path, err)
 	}
 	child := n.addChild(ctx, &a, 0, out)
-	n.t.foundNow(ctx, child, path, out)
+	n.t.foundNow(ctx, child, path, f, out)
 	return child, 0
 }
 

@@ -84,20 +84,8 @@ func (n *fileNode) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 		return nil, 0, n.t.errno("open", n.at(), err)
 	}
 	h := newHandle(userOf(ctx), n, f)
+	h.prefetch(ctx)
 	return h, n.openFlags(h.src.Settled()) | fuse.FOPEN_NOFLUSH, 0 // nothing is written, so nothing is to flush
-}
-
-// open asks nothing of the target where the version is still open there and the name
-// has led to it since the caller's open began, or as the user vouches.
-func (n *fileNode) open(ctx context.Context) (File, error) {
-	if n.t.cfg.NameTimeout >= nameTimeout || n.t.found.take(ctx, n.key()) {
-		if f, ok := n.t.reopen(n.ds.Name, n.at(), n.attr.Version); ok {
-			return f, nil
-		}
-	}
-	return retryInterrupted(ctx, func(ctx context.Context) (File, error) {
-		return n.t.openAt(ctx, n.ds.Name, n.at(), &n.attr.Version)
-	})
 }
 
 // openFlags keeps the page cache of a version that cannot have changed, and

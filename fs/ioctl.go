@@ -166,7 +166,11 @@ func (h *handle) pin(ctx context.Context, dom transport.Domain, f *uapi.Fetch, c
 // access says what a FETCH keeps: whole extents if it begins where the one before
 // it ended, unless it says what it is itself.
 func (h *handle) access(f *uapi.Fetch) cache.Access {
-	run := f.Length > 0 && h.end.Swap(int64(f.Offset+f.Length)) == int64(f.Offset)
+	last := h.end.Swap(int64(f.Offset + f.Length))
+	if last < 0 {
+		h.fetched(f)
+	}
+	run := f.Length > 0 && last == int64(f.Offset)
 	if f.Flags&uapi.FetchSequential != 0 || run && f.Flags&uapi.FetchRandom == 0 {
 		return cache.Run
 	}

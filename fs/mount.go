@@ -255,6 +255,7 @@ func (s *Server) closeCtl() {
 		if s.ctl != nil {
 			s.ctl.close()
 		}
+		s.tree.found.Close()
 		s.tree.log.Close()
 	})
 }

@@ -29,7 +29,7 @@ type names interface {
 	Now() remote.Moment
 	TermLeft() time.Duration
 	IsAway() bool
-	Keeps(dataset, path string, v transport.Version) bool
+	Keeps(dataset, path string) (transport.Version, bool)
 	Transports() []transport.Verdict
 	Stats() remote.Stats
 }
@@ -37,6 +37,7 @@ type names interface {
 // File is one version of a file, open at its target; what [remote.File] says of a
 // method holds.
 type File interface {
+	Attr() namespace.Attr
 	Size() int64
 	Settled() (ok bool, why string)
 	Stale() bool

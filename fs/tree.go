@@ -10,6 +10,8 @@ import (
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 
+	"hbmfs/cache"
+	"hbmfs/fs/lookups"
 	"hbmfs/fs/readahead"
 	"hbmfs/remote/namespace"
 	"hbmfs/transport/logging"
@@ -28,7 +30,7 @@ type tree struct {
 	handles atomic.Uint64 // the last handle given out
 	count   counters
 	open    openFiles
-	found   lookups
+	found   lookups.Table[cache.FileKey, File]
 	bounds  bounds
 	ahead   *readahead.Budget
 

@@ -7,25 +7,27 @@ import (
 )
 
 // openedAs is by what a kept file is found.
-type openedAs struct {
-	dataset, path string
-	version       transport.Version
-}
+type openedAs struct{ dataset, path string }
 
-func (f *File) openedAs() openedAs { return openedAs{f.dataset, f.path, f.attr.Version} }
+func (f *File) openedAs() openedAs { return openedAs{f.dataset, f.path} }
 
-// Keeps reports whether [Target.Reopen] is likely to have a file.
-func (t *Target) Keeps(dataset, path string, v transport.Version) bool {
-	return t.kept.Has(openedAs{dataset, path, v})
+// Keeps returns in which version [Target.Reopen] is likely to have a file; false if it
+// has none.
+func (t *Target) Keeps(dataset, path string) (v transport.Version, ok bool) {
+	f, ok := t.kept.Find(openedAs{dataset, path})
+	if ok {
+		v = f.attr.Version
+	}
+	return v, ok
 }
 
 // Reopen returns a file that was closed here and has stayed open at the target, in this
 // version, or false. Nothing is asked: that the name still leads to the version is for
 // the caller to know.
 func (t *Target) Reopen(dataset, path string, v transport.Version) (*File, bool) {
-	f, ok := t.kept.Take(openedAs{dataset, path, v})
+	f, ok := t.kept.Find(openedAs{dataset, path})
 	switch {
-	case !ok:
+	case !ok || f.attr.Version != v || !t.kept.Remove(f.openedAs(), f):
 		return nil, false
 	case f.Stale():
 		f.release()
@@ -40,7 +42,7 @@ func (t *Target) Reopen(dataset, path string, v transport.Version) (*File, bool)
 // openKept is Open for a version that is kept: it asks for attributes only. It reports
 // false if there is none.
 func (t *Target) openKept(ctx context.Context, dataset, path string, v transport.Version) (*File, bool, error) {
-	if !t.Keeps(dataset, path, v) {
+	if kept, ok := t.Keeps(dataset, path); !ok || kept != v {
 		return nil, false, nil
 	}
 	a, err := t.Stat(ctx, dataset, path)

@@ -84,7 +84,7 @@ func TestKeptEnds(t *testing.T) {
 			f := open(t, r, 1)
 			v := f.Version()
 			f.Close()
-			if !r.Keeps("d", name(1), v) {
+			if kept, ok := r.Keeps("d", name(1)); !ok || kept != v {
 				t.Fatal("it is not kept")
 			}
 			if err := end(n, r, v); err != nil {

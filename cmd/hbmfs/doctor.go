@@ -12,7 +12,7 @@ import (
 
 	"hbmfs/cache/device"
 	"hbmfs/cmd/hbmfs/internal/supervise"
-	"hbmfs/fs"
+	"hbmfs/fs/fuseprobe"
 	"hbmfs/remote/server/store/dir"
 	"hbmfs/transport"
 	"hbmfs/transport/devmemtcp"
@@ -59,7 +59,7 @@ func probeAll() []probe.Finding {
 		mem = region
 	}
 	all := slices.Concat(device.Probe(), []probe.Finding{inproc.Probe(), tcp.Probe()}, rdma.Probe(mem), devmemtcp.Probe(mem),
-		fs.Probe(), dir.Probe(), []probe.Finding{probe.Kernel()})
+		fuseprobe.Probe(), dir.Probe(), []probe.Finding{probe.Kernel()})
 	slices.SortStableFunc(all, func(a, b probe.Finding) int {
 		return slices.Index(kinds, a.Kind) - slices.Index(kinds, b.Kind)
 	})

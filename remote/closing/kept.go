@@ -47,16 +47,19 @@ func (k *Kept[K, F]) SetRoom(room int) []F {
 	return k.shed(k.files.Len() - room)
 }
 
-// Put keeps f, and returns a file that is not kept for it: f itself, if one is kept as
-// that already, or there is no room. It reports false if there is none.
+// Put keeps f, in the place of what is kept as key, and returns a file that is not kept
+// for it: that one, or f itself if there is no room. It reports false if there is none.
 func (k *Kept[K, F]) Put(key K, f F) (out F, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.clock++
-	if k.files.Contains(key) || k.room == 0 {
+	was, same := k.files.Peek(key)
+	switch {
+	case same:
+		out, ok = was.file, true
+	case k.room == 0:
 		return f, true
-	}
-	if k.files.Len() >= k.room {
+	case k.files.Len() >= k.room:
 		oldest, was, _ := k.files.GetOldest()
 		if k.clock-was.put < patience*k.room {
 			return f, true
@@ -68,25 +71,16 @@ func (k *Kept[K, F]) Put(key K, f F) (out F, ok bool) {
 	return out, ok
 }
 
-// Take returns the file that is kept as key, and keeps it no more.
-func (k *Kept[K, F]) Take(key K) (f F, ok bool) {
+// Find returns the file that is kept as key, which may be another's at any time.
+func (k *Kept[K, F]) Find(key K) (f F, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	was, ok := k.files.Peek(key)
-	if ok {
-		k.files.Remove(key)
-	}
 	return was.file, ok
 }
 
-// Has reports whether a file is kept as key.
-func (k *Kept[K, F]) Has(key K) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.files.Contains(key)
-}
-
-// Remove keeps f no more, and reports whether it was kept as key.
+// Remove keeps f no more, and reports whether it was kept as key: then it is the
+// caller's.
 func (k *Kept[K, F]) Remove(key K, f F) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -19,19 +19,20 @@ func TestKept(t *testing.T) {
 			t.Errorf("%d is not kept, and there is room", key)
 		}
 	}
-	if out, ok := k.Put(1, 7); !ok || out != 7 {
-		t.Error("two are kept as one")
+	if out, ok := k.Put(1, 7); !ok || out != 1 {
+		t.Errorf("%d, %v is not kept for another in its place", out, ok)
 	}
+	k.Put(1, 1)
 	if out, ok := put(k, 3); !ok || out != 3 {
 		t.Error("it took the place of one that was not kept for long")
 	}
-	if f, ok := k.Take(1); !ok || f != 1 {
-		t.Errorf("took %d, %v", f, ok)
+	if f, ok := k.Find(1); !ok || f != 1 || !k.Remove(1, 1) {
+		t.Errorf("found %d, %v", f, ok)
 	}
-	if _, ok := k.Take(1); ok {
-		t.Error("it was taken twice")
+	if _, ok := k.Find(1); ok || k.Remove(1, 1) {
+		t.Error("it was removed twice")
 	}
-	if k.Remove(2, 7) || !k.Has(2) || !k.Remove(2, 2) || k.Has(2) {
+	if _, ok := k.Find(2); !ok || k.Remove(2, 7) || !k.Remove(2, 2) {
 		t.Error("another than the one that was kept was removed")
 	}
 	put(k, 4)
@@ -54,7 +55,7 @@ func TestKeptStays(t *testing.T) {
 	epoch := func(first int) {
 		found = 0
 		for _, i := range rand.New(rand.NewPCG(1, uint64(first))).Perm(files) {
-			if _, ok := k.Take(first + i); ok {
+			if k.Remove(first+i, first+i) {
 				found++
 			}
 			put(k, first+i)

@@ -1,4 +1,5 @@
-package fs
+// Package fuseprobe tries what a mount needs of a host.
+package fuseprobe
 
 import (
 	"errors"
@@ -13,7 +14,7 @@ import (
 	"hbmfs/transport/probe"
 )
 
-// Probe tries what a mount needs of the kernel and of fusermount3.
+// Probe tries what is needed of the kernel and of fusermount3.
 func Probe() []probe.Finding {
 	root := os.Geteuid() == 0
 	return []probe.Finding{
