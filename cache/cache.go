@@ -18,12 +18,13 @@
 //
 // # Frames
 //
-// A region is made of frames of Config.Extent bytes. A frame is cut into slots of
-// one class, a size that leaves next to nothing of a frame over; an extent has a
-// slot of the smallest class that holds it. Where a class has no slot left, one of
-// its own extents goes, as package policy has it; all that is in a frame goes where
-// that is needed by a class that has nothing to give, or was not used for long. Only
-// what is not leased, filling or quarantined goes.
+// A region is made of frames of Config.Extent bytes, or a few times that in a large
+// one. A frame is cut into slots of one class, a size that leaves next to nothing of
+// a frame over. An extent has a slot of the smallest class that holds it, or a larger
+// one, while that class has no frame and would not fill one. Where a class has no
+// slot left, one of its own extents goes, as package policy has it; all that is in a
+// frame goes where that is needed by a class that has nothing to give, or was not
+// used for long. Only what is not leased, filling or quarantined goes.
 //
 // A reserved region has a number like the others, and no frames: what lies in it
 // is its user's.

@@ -62,11 +62,12 @@ func (c *Cache) become(e *extent, s state) {
 	e.state = s
 }
 
-// newExtent makes a span of a file filling, in memory that is free or is taken
-// from others for it; the caller made sure that there is some. With mu.
-func (c *Cache) newExtent(p *pool, s span) *extent {
+// newExtent makes a span of a file filling, in a slot of a class, in memory that is
+// free or is taken from others for it; the caller made sure that there is some.
+// With mu.
+func (c *Cache) newExtent(p *pool, cl *class, s span) *extent {
 	e := c.unusedExtent()
-	cl := p.frames.classOf(s.len())
+	p.frames.count(p.frames.classOf(s.len()), cl)
 	f := c.slotFor(p, cl)
 	e.pool, e.frame, e.slot = p, f, f.take()
 	e.inFrame.moveTo(&f.extents)

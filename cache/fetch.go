@@ -104,10 +104,14 @@ func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask, limit int
 	l := c.lease(p, a)
 	l.cover(limit)
 	defer p.frames.planned()
-	if missing := l.survey(); missing > 0 {
+	missing := l.survey((*frames).place)
+	if missing > 0 {
+		missing = l.survey((*frames).classOf)
+	}
+	if missing > 0 {
 		c.recycle(l)
 		return nil, fmt.Errorf("%d bytes at %d: %w: %d frames of %d bytes more are needed; release leases or enlarge the pool",
-			l.ask.end-l.ask.off, l.ask.off, ErrNoSpace, missing, c.cfg.Extent)
+			l.ask.end-l.ask.off, l.ask.off, ErrNoSpace, missing, p.frames.size)
 	}
 	c.hold(l)
 	c.begin(l)
@@ -118,15 +122,19 @@ func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask, limit int
 }
 
 // survey returns how many frames are missing for the extents that are not there,
-// once those that are there are pinned. It changes nothing but what the lease
-// needs. With mu.
-func (l *Lease) survey() (missing int) {
+// in slots of the class that place gives them, once those that are there are pinned.
+// It changes nothing but what the lease needs. With mu.
+func (l *Lease) survey(place func(*frames, int64) *class) (missing int) {
 	fs := &l.pool.frames
+	fs.planned()
+	l.classes = l.classes[:0]
 	taken := 0
 	for i, e := range l.parts {
 		switch {
 		case e == nil:
-			fs.want(fs.classOf(l.spans[i].len()))
+			cl := place(fs, l.spans[i].len())
+			fs.want(cl)
+			l.classes = append(l.classes, cl)
 		case e.goes():
 			if e.frame.held+e.frame.asked == 0 {
 				taken++
@@ -170,26 +178,29 @@ func (c *Cache) hold(l *Lease) {
 // begin makes the extents that are missing, and says where all are. With mu.
 func (c *Cache) begin(l *Lease) {
 	p := l.pool
-	fresh := max(p.frames.fresh, p.frames.readied)
+	missed := 0
 	for i, e := range l.parts {
 		if e == nil {
-			e = c.miss(l, i)
+			e = c.miss(l, i, l.classes[missed])
+			missed++
 		}
 		s := &l.segs[i]
 		s.Region, s.RegionOff = p.id, e.req.Dst.Off+s.FileOff-e.req.Off
 	}
-	l.fresh.from, l.fresh.to = int64(fresh)<<c.extentBits, int64(p.frames.fresh)<<c.extentBits
-	c.prepare(p)
+	c.prepareAhead(p)
 }
 
 // miss makes the i'th extent of a lease filling. With mu.
-func (c *Cache) miss(l *Lease, i int) *extent {
+func (c *Cache) miss(l *Lease, i int, cl *class) *extent {
 	c.stats.Misses++
-	e := c.newExtent(l.pool, l.spans[i])
+	e := c.newExtent(l.pool, cl, l.spans[i])
 	e.req.File.Version = l.ask.key.Version
 	if l.ask.settled {
 		e.whole = l.ask.isWhole(l.spans[i])
 		c.share(e, l.ask.key)
+	}
+	if s := e.frame.prepare(e.req.Dst.Off+cl.size-e.frame.off, c.cfg.Extent); s.len() > 0 {
+		l.fresh = append(l.fresh, s)
 	}
 	if len(l.reqs) == 0 {
 		l.started = time.Now()
@@ -204,9 +215,10 @@ func (c *Cache) miss(l *Lease, i int) *extent {
 
 // start submits the transfers that the lease began.
 func (l *Lease) start(ctx context.Context, src Source) {
-	c := l.cache
-	for off := l.fresh.from; off < l.fresh.to && ctx.Err() == nil; off += c.cfg.Extent {
-		l.pool.region.Prepare(off, c.cfg.Extent)
+	for _, s := range l.fresh {
+		if ctx.Err() == nil {
+			l.pool.region.Prepare(s.from, s.len())
+		}
 	}
 	if len(l.reqs) > 0 {
 		src.Submit(l.reqs)

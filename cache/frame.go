@@ -2,9 +2,11 @@ package cache
 
 import "hbmfs/cache/policy"
 
-// frame is Config.Extent bytes of a region: free, or cut into slots of one class.
+// frame is a span of a region, of one or more times Config.Extent: free, or cut into
+// slots of one class.
 type frame struct {
 	off      int64  // in the region
+	prepared int64  // bytes from its begin on, once and for all
 	class    *class // nil: the frame is free
 	used     int    // slots in use
 	held     int    // of them, those whose extent is leased, filling or quarantined
@@ -22,20 +24,23 @@ type frame struct {
 type frames struct {
 	all      []frame
 	fresh    int      // frames from here on were never used
-	readied  int      // those before are prepared, or about to be
 	returned []*frame // frames before fresh that are free
 	classes  []class
 	asked    []*class // whose need is not 0
+	size     int64    // of a frame, in bytes
+	placed   int64    // bytes of slots that were ever used
 	policy   policy.Policy
 
 	idle list[frame] // in use, and nothing holds them; the longest so first
 }
 
-func (fs *frames) init(region, size int64) {
+func (fs *frames) init(region, extent int64) {
+	size := frameSize(region, extent)
 	n := region / size
+	fs.size = size
 	fs.all = make([]frame, n)
 	fs.returned = make([]*frame, 0, n)
-	fs.classes = classes(size)
+	fs.classes = classes(size, extent)
 	for i := range fs.all {
 		f := &fs.all[i]
 		f.off = int64(i) * size
@@ -93,6 +98,9 @@ func (fs *frames) free(cl *class) *frame {
 		return nil
 	}
 	f.class = cl
+	cl.frames++
+	cl.astray = 0
+	fs.policy.Resize(cl.slots)
 	return f
 }
 
@@ -106,6 +114,15 @@ func (f *frame) take() int {
 	}
 	f.fresh++
 	return f.fresh - 1
+}
+
+// prepare returns the part of the region that is to be prepared before the first n
+// bytes of the frame are used, and counts it as prepared: none if that was done, and
+// else a multiple of unit.
+func (f *frame) prepare(n, unit int64) span {
+	from := f.prepared
+	f.prepared = max(from, (n+unit-1)/unit*unit)
+	return span{f.off + from, f.off + f.prepared}
 }
 
 // give gives a slot back that nothing holds.
@@ -142,6 +159,8 @@ func (fs *frames) settle(f *frame) {
 	if f.used == 0 {
 		f.idle.moveTo(nil)
 		f.room.moveTo(nil)
+		f.class.frames--
+		fs.policy.Resize(-f.class.slots)
 		f.class, f.fresh, f.returned = nil, 0, f.returned[:0]
 		fs.returned = append(fs.returned, f)
 		return

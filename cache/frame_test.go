@@ -150,9 +150,15 @@ func TestShortExtentsShareFrames(t *testing.T) {
 	if len(frames) != 2 || !slices.Equal(frames[0], small) || !slices.Equal(frames[1], large) {
 		t.Errorf("frames hold files of %v, want %v and %v", frames, small, large)
 	}
-	if _, err := g.run(t.Context(), autoSource(3, 600), alice, 0, 1, 1); !errors.Is(err, ErrNoSpace) {
+	if _, err := g.run(t.Context(), autoSource(3, 6000), alice, 0, 1, 1); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("a third class in two frames: %v", err)
 	}
+	// What is no larger than their slots gets one there.
+	l := g.get(autoSource(4, 600), 0, 600)
+	if at := l.Segments()[0].RegionOff; at < testExtent {
+		t.Errorf("600 bytes are at %d", at)
+	}
+	l.Release()
 	g.verify()
 }
 
@@ -167,7 +173,7 @@ func (g *rig) per(n int64) int {
 func TestFramesChangeClass(t *testing.T) {
 	g := newRig(t, 1)
 	for round := range 3 {
-		for i, size := range []int64{4096, testExtent, 8192, 100, 8193, 5000} {
+		for i, size := range []int64{100, 4096, 5000, 8192, 8193, testExtent} {
 			var leases []*Lease
 			per := g.per(size)
 			for j := range per {
@@ -216,4 +222,17 @@ func TestFrameIsPreparedOnce(t *testing.T) {
 	if got, want := g.provider.regions[0].prepared, []int64{0, testExtent, 2 * testExtent}; !slices.Equal(got, want) {
 		t.Errorf("prepared %v, want %v", got, want)
 	}
+}
+
+// TestLargeFrameIsPreparedByExtents: of a frame of several extents, no more than what
+// is used.
+func TestLargeFrameIsPreparedByExtents(t *testing.T) {
+	g := newRig(t, 1024)
+	for i := range uint64(9) { // slots of an eighth of an extent
+		g.touch(autoSource(i, testExtent/8), 0, 1)
+	}
+	if got, want := g.provider.regions[0].prepared, []int64{0, testExtent}; !slices.Equal(got, want) || g.pools[alice].frames.size != 8*testExtent {
+		t.Errorf("prepared %v, want %v", got, want)
+	}
+	g.verify()
 }

@@ -29,13 +29,14 @@ type Lease struct {
 	path  uapi.Path
 	why   uapi.Reason
 
-	// reqs is the batch of transfers that this lease started, and fresh the span
-	// of the region that they are the first to use.
+	// reqs is the batch of transfers that this lease started, and fresh the spans of
+	// the region that they are the first to use.
 	reqs    []*transport.Request
-	fresh   struct{ from, to int64 }
+	fresh   []span
 	started time.Time
 
-	spans []span // of the extents that are new
+	spans   []span   // of the extents that are new
+	classes []*class // of their slots
 
 	// The rest is guarded by Cache.mu. While extents that the lease waits for are
 	// filling they know it by its place in parts; one that fails leaves nil there.
@@ -151,7 +152,7 @@ func (c *Cache) recycle(l *Lease) {
 	default:
 	}
 	clear(l.parts)
-	l.parts, l.spans, l.reqs, l.segs = l.parts[:0], l.spans[:0], l.reqs[:0], l.segs[:0]
+	l.parts, l.spans, l.reqs, l.segs, l.fresh = l.parts[:0], l.spans[:0], l.reqs[:0], l.segs[:0], l.fresh[:0]
 	l.pool, l.err, l.pending = nil, nil, 0
 	l.path, l.why = uapi.PathNone, uapi.WhyBest
 	c.leases = append(c.leases, l)

@@ -172,7 +172,6 @@ func (c *Cache) share(e *extent, key FileKey) {
 		c.index(e)
 	}
 	hash := key.hash(e.span())
-	p.frames.policy.Miss(hash)
 	e.frame.class.queue.Add(&e.inQueue, hash)
 }
 

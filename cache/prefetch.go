@@ -35,7 +35,7 @@ func (c *Cache) planAhead(dom transport.Domain, a ask) *Lease {
 	l := c.lease(p, a)
 	l.cover(1)
 	defer p.frames.planned()
-	if l.parts[0] != nil || l.survey() > 0 {
+	if l.parts[0] != nil || l.survey((*frames).place) > 0 {
 		c.recycle(l)
 		return nil
 	}

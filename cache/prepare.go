@@ -1,15 +1,13 @@
 package cache
 
-// prepareAhead is how far memory that was never used is prepared ahead of who needs
+// aheadBytes is how much memory that was never used is prepared ahead of who needs
 // it, in bytes: populating it takes longer than filling it.
-const prepareAhead = 16 << 20
+const aheadBytes = 16 << 20
 
-// prepare has frames be prepared that will be used next, unless somebody does so. With
-// mu.
-func (c *Cache) prepare(p *pool) {
-	fs := &p.frames
-	fs.readied = max(fs.readied, fs.fresh)
-	if p.preparing || c.closed || fs.readied > fs.fresh+int(prepareAhead>>c.extentBits)/2 || fs.readied == len(fs.all) {
+// prepareAhead has frames be prepared that will be used next, unless somebody does so.
+// With mu.
+func (c *Cache) prepareAhead(p *pool) {
+	if p.preparing || c.closed || p.frames.unprepared() == nil {
 		return
 	}
 	p.preparing = true
@@ -17,20 +15,31 @@ func (c *Cache) prepare(p *pool) {
 	go c.prepareNext(p)
 }
 
-// prepareNext prepares one frame after the other, until there are enough of them.
+// prepareNext prepares a piece of a frame after the other, until there is enough.
 func (c *Cache) prepareNext(p *pool) {
 	defer c.work.Done()
 	for {
 		c.mu.Lock()
-		fs := &p.frames
-		at := max(fs.readied, fs.fresh)
-		if c.closed || p.isRevoked() || at >= min(fs.fresh+int(prepareAhead>>c.extentBits), len(fs.all)) {
+		f := p.frames.unprepared()
+		if f == nil || c.closed || p.isRevoked() {
 			p.preparing = false
 			c.mu.Unlock()
 			return
 		}
-		fs.readied = at + 1
+		s := f.prepare(f.prepared+1, c.cfg.Extent)
 		c.mu.Unlock()
-		p.region.Prepare(int64(at)<<c.extentBits, c.cfg.Extent)
+		p.region.Prepare(s.from, s.len())
 	}
+}
+
+// unprepared is the next of the frames that were never used, and soon will be, that is
+// not prepared as a whole; nil if all are.
+func (fs *frames) unprepared() *frame {
+	ahead := max(1, int(min(aheadBytes, int64(len(fs.all))*fs.size/4)/fs.size))
+	for i := fs.fresh; i < min(fs.fresh+ahead, len(fs.all)); i++ {
+		if fs.all[i].prepared < fs.size {
+			return &fs.all[i]
+		}
+	}
+	return nil
 }

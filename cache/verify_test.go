@@ -80,9 +80,10 @@ func (g *rig) verifyClasses(p *pool) (slotBytes int64) {
 	fs := &p.frames
 	for i := range fs.classes {
 		cl := &fs.classes[i]
-		room, can := 0, 0
+		room, can, frames := 0, 0, 0
 		for j := range fs.all {
 			if f := &fs.all[j]; f.class == cl {
+				frames++
 				slotBytes += int64(f.used) * cl.size
 				if f.held > 0 {
 					room += cl.slots - f.held
@@ -90,7 +91,7 @@ func (g *rig) verifyClasses(p *pool) (slotBytes int64) {
 				can += f.used - f.held
 			}
 		}
-		if cl.room != room || cl.need != 0 || cl.queue.Len() != can {
+		if cl.room != room || cl.need != 0 || cl.queue.Len() != can || cl.frames != frames {
 			g.t.Errorf("class of %d bytes: room %d, need %d, %d can go; counted %d, 0, %d", cl.size, cl.room, cl.need, cl.queue.Len(), room, can)
 		}
 	}
@@ -100,7 +101,7 @@ func (g *rig) verifyClasses(p *pool) (slotBytes int64) {
 func (g *rig) verifyExtent(p *pool, f *frame, e *extent) {
 	g.t.Helper()
 	off, n := e.req.Dst.Off, e.req.Dst.Len
-	if off != f.off+int64(e.slot)*f.class.size || off+n > f.off+testExtent || n > f.class.size || e.req.Dst.Mem != p.region {
+	if off != f.off+int64(e.slot)*f.class.size || off+n > f.off+p.frames.size || n > f.class.size || e.req.Dst.Mem != p.region {
 		g.t.Errorf("extent of %d bytes at %d is not in its slot of the frame at %d", n, off, f.off)
 	}
 	if e.state != filling && len(e.waiters) > 0 || e.state != resident && e.leases > 0 {

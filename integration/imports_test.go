@@ -66,6 +66,7 @@ var direction = map[string][]string{
 	"cache/device":                         {"transport", "transport/probe"},
 	"cache/device/devicetest":              {"cache/device", "transport", "transport/transporttest"},
 	"cache/policy":                         {},
+	"cache/policy/policysim":               {"cache/policy"},
 	"cache":                                {"cache/device", "cache/policy", "transport"},
 	"fs/uapi":                              {},
 	"fs/client":                            {},

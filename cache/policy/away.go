@@ -7,7 +7,8 @@ type away struct {
 	turned          uint64 // when this period began
 }
 
-// Bounds of the estimate, and what it is without one, for each thing held.
+// Bounds of the estimate, and what it is without one, for each thing there is room
+// for.
 const (
 	awayLeast   = 4
 	awayMost    = 64
@@ -18,14 +19,14 @@ const (
 func (a *away) back(apart uint64) { a.longest = max(a.longest, apart) }
 
 // tick begins a new period where this one was long enough to see what comes back.
-func (a *away) tick(now uint64, held int) {
-	if now-a.turned > 2*a.limit(held) {
+func (a *away) tick(now uint64, room int) {
+	if now-a.turned > 2*a.limit(room) {
 		a.before, a.longest, a.turned = a.longest, 0, now
 	}
 }
 
-func (a *away) limit(held int) uint64 {
-	n := uint64(max(held, 1))
+func (a *away) limit(room int) uint64 {
+	n := uint64(max(room, 1))
 	longest := max(a.longest, a.before)
 	if longest == 0 {
 		return awayUnknown * n

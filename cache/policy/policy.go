@@ -7,11 +7,14 @@
 // What is new comes into a window, a small part of what is held; the rest is the
 // main part. When room is needed, the oldest of the window stands against the
 // least recently used of the main part. It takes that one's place if it was used
-// more than twice as often, or if that one is dead: unused for longer than things that
-// come back stay away. Otherwise the newcomer goes. So a loader that takes each
-// sample once an epoch, from more than there is room for, finds the same part of
-// them in every epoch; a scan passes through the window; and what is used no more
-// makes room within two or three epochs.
+// three times since that was used last; five times, if most of what gave way so
+// came back. It also does if that one is dead: unused for longer than things stay
+// away that come back. Otherwise the newcomer goes.
+//
+// A loader takes each sample once an epoch. So of more than there is room for, it
+// finds the same part in every epoch: none of the others is used three times while
+// one of these is not used at all. A scan passes through the window; and what is
+// used no more gives way within three epochs of what is used instead.
 //
 // A use that follows the latest one of the same thing closely is not counted: who
 // reads something in many small steps has used it once.
@@ -21,22 +24,25 @@
 // None: a [Policy] and its queues are guarded by their user.
 package policy
 
-// Policy is what all queues of one memory share: a clock of uses, and how often
-// keys were used. The zero Policy is ready.
+//go:generate go run ./policysim --out .
+
+// Policy is what all queues of one memory share: a clock of uses, and when keys were
+// used. The zero Policy is ready.
 type Policy struct {
-	clock  uint64 // uses so far
-	held   int    // entries in queues, and taken out of them
-	sketch sketch
-	away   away
+	clock   uint64 // uses so far
+	room    int    // things there are slots for
+	history history
+	away    away
+	regret  regret
 }
 
 const (
 	// windowShare is how much of what a queue holds is its window: one in so many.
 	windowShare = 32
-	// margin is how many uses more than twice those of what it would replace a
-	// newcomer must have. In the middle of epochs, things that are used equally
-	// often may differ by one for each job, and estimates by more.
-	margin = 2
+	// lax and strict are how often a newcomer must have been used since what it
+	// replaces was: strict, if most of what was replaced comes back. Of one job with
+	// shuffled epochs nothing is ever used as often as lax, and of two, as strict.
+	lax, strict = 3, 5
 	// together is how many uses apart, at most, two of one thing are one.
 	together = 16
 )
@@ -46,8 +52,11 @@ type Entry[T any] struct {
 	Value *T
 	key   uint64
 	last  uint64 // by the clock
-	main  bool   // or else of the window
-	held  bool   // between Add and Remove
+	// Of the window: when the earliest of its latest lax, or strict, uses was, by
+	// the clock; 0 if it had less.
+	laxly, strictly uint64
+	main            bool // or else of the window
+	held            bool // between Add and Remove
 
 	in         *list[T]
 	prev, next *Entry[T]
@@ -65,38 +74,48 @@ func (q *Queue[T]) Init(p *Policy) { q.p = p }
 // Len is how many of the queue's things may go.
 func (q *Queue[T]) Len() int { return q.window.n + q.main.n }
 
-// Miss counts a use of something that is not held.
-func (p *Policy) Miss(key uint64) {
-	p.tick()
-	p.sketch.add(key)
-}
+// Resize says that there is room for n things more, or less.
+func (p *Policy) Resize(n int) { p.room += n }
 
 func (p *Policy) tick() {
 	p.clock++
-	p.sketch.fit(p.held)
-	p.away.tick(p.clock, p.held)
+	p.away.tick(p.clock, p.room)
 }
 
-// Add enters something new, which was missed, as in use: it can't go until
-// [Queue.Idle].
+// Add enters something that was missed, as in use: it can't go until [Queue.Idle].
 func (q *Queue[T]) Add(e *Entry[T], key uint64) {
-	e.key, e.last, e.main, e.held = key, q.p.clock, false, true
-	q.p.held++
+	q.p.tick()
+	e.key, e.main, e.held = key, false, true
+	q.use(e)
+}
+
+// use counts a use, now.
+func (q *Queue[T]) use(e *Entry[T]) {
+	p := q.p
+	e.last = p.clock
+	if !e.main {
+		p.history.fit(p.room)
+		past := p.history.find(e.key, p.clock)
+		if past.mark&goneBit != 0 {
+			past.mark &^= goneBit
+			p.regret.back++
+		}
+		e.laxly, e.strictly = p.history.use(past, p.clock)
+	}
 }
 
 // Hit counts a use of e.
 func (q *Queue[T]) Hit(e *Entry[T]) {
 	p := q.p
 	apart := p.clock - e.last
-	if apart < uint64(min(together, p.held/8)) {
+	if apart < uint64(min(together, p.room/8)) {
 		return
 	}
 	p.tick()
 	if e.main {
-		p.sketch.add(e.key)
 		p.away.back(apart)
 	}
-	e.last = p.clock
+	q.use(e)
 }
 
 // Busy says that e can't go until the next Idle.
@@ -129,7 +148,6 @@ func (q *Queue[T]) Remove(e *Entry[T]) {
 	if e.held {
 		e.unlink()
 		e.held = false
-		q.p.held--
 	}
 }
 
@@ -143,8 +161,16 @@ func (q *Queue[T]) Victim() *Entry[T] {
 		}
 		return newcomer
 	}
-	if !q.p.Dead(old.last) && q.p.sketch.count(newcomer.key) < 2*q.p.sketch.count(old.key)+margin {
+	first := newcomer.laxly
+	if q.p.regret.strictly(q.p.room) {
+		first = newcomer.strictly
+	}
+	if first <= old.last && !q.p.Dead(old.last) {
 		return newcomer
+	}
+	if first > old.last {
+		q.p.history.find(old.key, q.p.clock).mark |= goneBit
+		q.p.regret.gone(q.p.room)
 	}
 	q.promote(newcomer)
 	return old
@@ -152,7 +178,7 @@ func (q *Queue[T]) Victim() *Entry[T] {
 
 // Dead reports whether something that was last used at that time is not
 // expected to be used again. The time is one that [Policy.Now] returned.
-func (p *Policy) Dead(last uint64) bool { return p.clock-last > p.away.limit(p.held) }
+func (p *Policy) Dead(last uint64) bool { return p.clock-last > p.away.limit(p.room) }
 
 // Now is the time by the clock of uses.
 func (p *Policy) Now() uint64 { return p.clock }
