@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"math/rand/v2"
 	"testing"
 
 	"hbmfs/fs/uapi"
@@ -80,6 +81,51 @@ func TestNoAllocations(t *testing.T) {
 			t.Errorf("%v allocations for each fetch", n)
 		}
 	})
+}
+
+// sampler fetches samples of 4000 bytes of a large file, in no order.
+func (g *rig) sampler(samples int) (step func()) {
+	rnd := rand.New(rand.NewPCG(1, 1))
+	src := &fakeNull{size: int64(samples) * 5000}
+	return func() {
+		l, err := g.Fetch(context.Background(), src, alice, int64(rnd.IntN(samples))*5000, 4000, Exact, 1)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		l.Release()
+	}
+}
+
+func TestNoAllocationsForSamples(t *testing.T) {
+	for _, samples := range []int{40, 400} { // all fit, or not
+		step := newRig(t, 16).sampler(samples)
+		for range 20000 {
+			step()
+		}
+		if n := testing.AllocsPerRun(2000, step); n != 0 {
+			t.Errorf("%d samples: %v allocations for each fetch", samples, n)
+		}
+	}
+}
+
+func BenchmarkSampleHit(b *testing.B) {
+	g := newRig(b, 1024)
+	step := g.sampler(4000)
+	for range 100000 {
+		step()
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		step()
+	}
+}
+
+func BenchmarkSampleMiss(b *testing.B) {
+	step := newRig(b, 16).sampler(100000)
+	b.ReportAllocs()
+	for b.Loop() {
+		step()
+	}
 }
 
 func BenchmarkHit(b *testing.B) {

@@ -167,7 +167,7 @@ type Cache struct {
 	armed   bool                       // timer will fire
 	extents []*extent                  // free
 	files   []*file                    // free
-	odds    []*odd                     // free
+	blocks  []*block                   // free
 	leases  []*Lease                   // free
 	usage   [states]Usage
 	stats   Stats // without usage and regions

@@ -38,7 +38,7 @@ func (l *Lease) cover(limit int) {
 	}
 	all := span{a.off, a.end}
 	if f != nil && all.len() <= 1<<a.bits {
-		if e := l.pool.find(f, a, all); e != nil {
+		if e := f.find(a, all); e != nil {
 			l.add(e, all, all)
 			return
 		}
@@ -55,13 +55,13 @@ func (l *Lease) cover(limit int) {
 // next adds a part that begins where s does, and ends there or before, and returns
 // its end. With mu.
 func (l *Lease) next(f *file, s span) int64 {
-	a, p := &l.ask, l.pool
+	a := &l.ask
 	if f != nil {
-		e := p.find(f, a, s)
+		e := f.find(a, s)
 		if e == nil {
-			if e = p.coming(f, a, s); e != nil && e.req.Off > s.from {
+			if e = f.coming(a, s); e != nil && e.req.Off > s.from {
 				s.to = e.req.Off
-				e = p.find(f, a, s)
+				e = f.find(a, s)
 			}
 		}
 		if e != nil {
@@ -70,19 +70,19 @@ func (l *Lease) next(f *file, s span) int64 {
 	}
 	fill := s
 	if a.access == Run && a.settled {
-		fill = p.widen(f, a, s)
+		fill = f.widen(a, s)
 	}
 	return l.add(nil, s, fill)
 }
 
 // widen is as much of the block around s as is not under way already.
-func (p *pool) widen(f *file, a *ask, s span) span {
+func (f *file) widen(a *ask, s span) span {
 	number, _ := a.block(s)
 	all := a.whole(number)
 	if f == nil {
 		return all
 	}
-	for e := p.coming(f, a, all); e != nil; e = p.coming(f, a, all) {
+	for e := f.coming(a, all); e != nil; e = f.coming(a, all) {
 		if e.req.Off < s.from {
 			all.from = e.span().to
 		} else {
@@ -95,7 +95,9 @@ func (p *pool) widen(f *file, a *ask, s span) span {
 // add enters a part, of an extent or of what is to be one, and returns its end.
 func (l *Lease) add(e *extent, s, fill span) int64 {
 	l.parts = append(l.parts, e)
-	l.spans = append(l.spans, fill)
+	if e == nil {
+		l.spans = append(l.spans, fill)
+	}
 	l.segs = append(l.segs, Segment{FileOff: s.from, Len: s.len()})
 	return s.to
 }

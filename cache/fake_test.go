@@ -290,8 +290,11 @@ func (g *rig) resident(dom transport.Domain) []string {
 	defer g.mu.Unlock()
 	var all []string
 	if p := g.pools[dom]; p != nil {
-		for at, e := range p.table {
-			all = append(all, fmt.Sprintf("%d@%d+%d in %d, leases %d", at.file.key.Ino, at.from, at.len(), e.req.Dst.Off, e.leases))
+		for _, f := range p.files {
+			for n := f.extents.first; n != nil; n = n.next {
+				e := n.value
+				all = append(all, fmt.Sprintf("%d@%d+%d in %d, leases %d", f.key.Ino, e.req.Off, e.req.Dst.Len, e.req.Dst.Off, e.leases))
+			}
 		}
 	}
 	slices.Sort(all)
@@ -326,7 +329,7 @@ func (g *rig) has(src *fakeSource, off int64) bool {
 	if f == nil {
 		return false
 	}
-	e := p.find(f, &ask{size: src.size, bits: g.extentBits}, span{off, off + 1})
+	e := f.find(&ask{size: src.size, bits: g.extentBits}, span{off, off + 1})
 	return e != nil && e.state == resident
 }
 

@@ -104,11 +104,7 @@ func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask, limit int
 	l := c.lease(p, a)
 	l.cover(limit)
 	defer p.frames.planned()
-	missing := l.survey((*frames).place)
-	if missing > 0 {
-		missing = l.survey((*frames).classOf)
-	}
-	if missing > 0 {
+	if missing := l.survey(); missing > 0 {
 		c.recycle(l)
 		return nil, fmt.Errorf("%d bytes at %d: %w: %d frames of %d bytes more are needed; release leases or enlarge the pool",
 			l.ask.end-l.ask.off, l.ask.off, ErrNoSpace, missing, p.frames.size)
@@ -122,20 +118,15 @@ func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask, limit int
 }
 
 // survey returns how many frames are missing for the extents that are not there,
-// in slots of the class that place gives them, once those that are there are pinned.
-// It changes nothing but what the lease needs. With mu.
-func (l *Lease) survey(place func(*frames, int64) *class) (missing int) {
-	fs := &l.pool.frames
-	fs.planned()
-	l.classes = l.classes[:0]
+// once those that are there are pinned. It changes nothing but what the lease needs.
+// With mu.
+func (l *Lease) survey() (missing int) {
+	if len(l.spans) == 0 {
+		return 0
+	}
 	taken := 0
-	for i, e := range l.parts {
-		switch {
-		case e == nil:
-			cl := place(fs, l.spans[i].len())
-			fs.want(cl)
-			l.classes = append(l.classes, cl)
-		case e.goes():
+	for _, e := range l.parts {
+		if e != nil && e.goes() {
 			if e.frame.held+e.frame.asked == 0 {
 				taken++
 			}
@@ -143,7 +134,10 @@ func (l *Lease) survey(place func(*frames, int64) *class) (missing int) {
 			e.frame.asked++
 		}
 	}
-	missing = taken - fs.slack()
+	missing = taken + l.choose((*frames).place)
+	if missing > 0 {
+		missing = taken + l.choose((*frames).classOf)
+	}
 	for _, e := range l.parts {
 		if e != nil && e.goes() {
 			e.frame.asked--
@@ -151,6 +145,20 @@ func (l *Lease) survey(place func(*frames, int64) *class) (missing int) {
 		}
 	}
 	return missing
+}
+
+// choose gives the extents that are not there a class each, and returns how many
+// frames are missing for that. With mu.
+func (l *Lease) choose(place func(*frames, int64) *class) (missing int) {
+	fs := &l.pool.frames
+	fs.planned()
+	l.classes = l.classes[:0]
+	for _, s := range l.spans {
+		cl := place(fs, s.len())
+		fs.want(cl)
+		l.classes = append(l.classes, cl)
+	}
+	return -fs.slack()
 }
 
 // hold pins what is resident, and waits for what is filling. With mu.
@@ -181,7 +189,7 @@ func (c *Cache) begin(l *Lease) {
 	missed := 0
 	for i, e := range l.parts {
 		if e == nil {
-			e = c.miss(l, i, l.classes[missed])
+			e = c.miss(l, i, l.spans[missed], l.classes[missed])
 			missed++
 		}
 		s := &l.segs[i]
@@ -191,16 +199,15 @@ func (c *Cache) begin(l *Lease) {
 }
 
 // miss makes the i'th extent of a lease filling. With mu.
-func (c *Cache) miss(l *Lease, i int, cl *class) *extent {
+func (c *Cache) miss(l *Lease, i int, s span, cl *class) *extent {
 	c.stats.Misses++
-	e := c.newExtent(l.pool, cl, l.spans[i])
+	e := c.newExtent(l.pool, cl, s)
 	e.req.File.Version = l.ask.key.Version
 	if l.ask.settled {
-		e.whole = l.ask.isWhole(l.spans[i])
-		c.share(e, l.ask.key)
+		c.share(e, l.ask.key, l.ask.isWhole(s))
 	}
-	if s := e.frame.prepare(e.req.Dst.Off+cl.size-e.frame.off, c.cfg.Extent); s.len() > 0 {
-		l.fresh = append(l.fresh, s)
+	if fresh := e.frame.prepare(e.req.Dst.Off+cl.size-e.frame.off, c.cfg.Extent); fresh.len() > 0 {
+		l.fresh = append(l.fresh, fresh)
 	}
 	if len(l.reqs) == 0 {
 		l.started = time.Now()

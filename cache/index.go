@@ -14,25 +14,13 @@ func (s span) contains(o span) bool { return s.from <= o.from && o.to <= s.to }
 
 func (s span) overlaps(o span) bool { return s.from < o.to && o.from < s.to }
 
-// place is where in a file an extent is. The length is part of it, so that an
-// extent can't be found by who expects more bytes than it has.
-type place struct {
-	file *file
-	span
-}
-
-// block is one of the spans of Config.Extent bytes that a file is cut into.
+// block is the extents that touch one of the spans of Config.Extent bytes that a file
+// is cut into: the one that is all of it, and others. An extent touches two at most.
 type block struct {
-	file   *file
-	number int64
-}
-
-// odd is the extents that touch a block, but for the one that is all of it. An
-// extent touches two at most.
-type odd struct {
-	spans   []oddSpan // by from, then by to
-	longest int64     // of those that were ever in it
-	filling []*extent
+	whole   *extent
+	odd     []oddSpan // by from, then by to
+	longest int64     // of odd, and of what was in it
+	filling []*extent // of odd
 }
 
 type oddSpan struct {
@@ -40,49 +28,49 @@ type oddSpan struct {
 	e *extent
 }
 
-// find returns an extent that has all of s, a resident one if there is one, or
-// nil. With mu.
-func (p *pool) find(f *file, a *ask, s span) *extent {
-	first, one := a.block(s)
-	var found *extent
-	if one {
-		if found = p.table[place{f, a.whole(first)}]; found.ready() {
-			return found
-		}
+// block returns the block of a number, nil if no extent touches it.
+func (f *file) block(number int64) *block {
+	if number == 0 {
+		return &f.first
 	}
-	if e := p.table[place{f, s}]; e != nil {
-		if found = e; e.ready() {
-			return e
-		}
-	}
-	if o := p.odd[block{f, first}]; o != nil {
-		if e := o.find(s); e != nil && (found == nil || e.ready()) {
-			return e
-		}
-	}
-	return found
+	return f.more[number]
 }
 
-func (e *extent) ready() bool { return e != nil && e.state == resident }
-
 // find returns an extent that has all of s, a resident one if there is one, or
 // nil. With mu.
-func (o *odd) find(s span) *extent {
+func (f *file) find(a *ask, s span) *extent {
+	number, one := a.block(s)
+	b := f.block(number)
+	if b == nil {
+		return nil
+	}
+	if !one || b.whole == nil || !b.whole.span().contains(s) {
+		return b.find(s)
+	}
+	if b.whole.state != resident {
+		if e := b.find(s); e != nil && e.state == resident {
+			return e
+		}
+	}
+	return b.whole
+}
+
+// find is that of a file, among the odd ones.
+func (b *block) find(s span) *extent {
 	var found *extent
-	for i := o.search(span{s.from + 1, 0}); i > 0 && o.spans[i-1].from+o.longest >= s.to; i-- {
-		if e := o.spans[i-1].e; o.spans[i-1].contains(s) {
-			if e.ready() {
-				return e
+	for i := b.search(span{s.from + 1, 0}); i > 0 && b.odd[i-1].from+b.longest >= s.to; i-- {
+		if o := b.odd[i-1]; o.contains(s) {
+			if found = o.e; found.state == resident {
+				break
 			}
-			found = e
 		}
 	}
 	return found
 }
 
-// search returns the index of the first span that is s or comes after it.
-func (o *odd) search(s span) int {
-	i, _ := slices.BinarySearchFunc(o.spans, s, func(o oddSpan, s span) int {
+// search returns the index of the first odd one that is s or comes after it.
+func (b *block) search(s span) int {
+	i, _ := slices.BinarySearchFunc(b.odd, s, func(o oddSpan, s span) int {
 		return cmp.Or(cmp.Compare(o.from, s.from), cmp.Compare(o.to, s.to))
 	})
 	return i
@@ -90,40 +78,58 @@ func (o *odd) search(s span) int {
 
 // coming returns the first filling extent that has a part of s, or nil. S is
 // Config.Extent long at most. With mu.
-func (p *pool) coming(f *file, a *ask, s span) *extent {
-	var found *extent
-	consider := func(e *extent) {
-		if e.state == filling && e.span().overlaps(s) && (found == nil || e.req.Off < found.req.Off) {
-			found = e
-		}
+func (f *file) coming(a *ask, s span) *extent {
+	number, one := a.block(s)
+	found := f.block(number).coming(s)
+	if one {
+		return found
 	}
-	first, one := a.block(s)
-	for n := first; n == first || n == first+1 && !one; n++ {
-		if e := p.table[place{f, a.whole(n)}]; e != nil {
-			consider(e)
-		}
-		if o := p.odd[block{f, n}]; o != nil {
-			for _, e := range o.filling {
-				consider(e)
-			}
+	if e := f.block(number + 1).coming(s); found == nil || e != nil && e.req.Off < found.req.Off {
+		return e
+	}
+	return found
+}
+
+func (b *block) coming(s span) (found *extent) {
+	if b == nil {
+		return nil
+	}
+	if e := b.whole; e != nil && e.state == filling && e.span().overlaps(s) {
+		found = e
+	}
+	for _, e := range b.filling {
+		if e.span().overlaps(s) && (found == nil || e.req.Off < found.req.Off) {
+			found = e
 		}
 	}
 	return found
 }
 
-// index enters an extent that can't be found by its block. With mu.
-func (c *Cache) index(e *extent) {
+// index enters an extent where it is found. With mu.
+func (c *Cache) index(e *extent, whole bool) {
 	s := oddSpan{e.span(), e}
 	for n := s.from >> c.extentBits; n <= (s.to-1)>>c.extentBits; n++ {
-		o := e.pool.odd[block{e.file, n}]
-		if o == nil {
-			o = pop(&c.odds)
-			e.pool.odd[block{e.file, n}] = o
+		b := c.makeBlock(e.file, n)
+		if e.whole = whole && b.whole == nil; e.whole {
+			b.whole = e
+			return
 		}
-		o.longest = max(o.longest, s.len())
-		o.spans = slices.Insert(o.spans, o.search(s.span), s)
-		o.filling = append(o.filling, e)
+		b.longest = max(b.longest, s.len())
+		b.odd = slices.Insert(b.odd, b.search(s.span), s)
+		b.filling = append(b.filling, e)
 	}
+}
+
+func (c *Cache) makeBlock(f *file, number int64) *block {
+	b := f.block(number)
+	if b == nil {
+		if f.more == nil {
+			f.more = make(map[int64]*block)
+		}
+		b = pop(&c.blocks)
+		f.more[number] = b
+	}
+	return b
 }
 
 // unindex undoes index. With mu.
@@ -131,24 +137,33 @@ func (c *Cache) unindex(e *extent) {
 	c.filled(e)
 	s := e.span()
 	for n := s.from >> c.extentBits; n <= (s.to-1)>>c.extentBits; n++ {
-		o := e.pool.odd[block{e.file, n}]
-		i := o.search(s)
-		o.spans = slices.Delete(o.spans, i, i+1)
-		if len(o.spans) == 0 {
-			delete(e.pool.odd, block{e.file, n})
-			o.longest = 0
-			c.odds = append(c.odds, o)
+		b := e.file.block(n)
+		if e.whole {
+			b.whole = nil
+		} else {
+			i := b.search(s)
+			b.odd = slices.Delete(b.odd, i, i+1)
+		}
+		if len(b.odd) == 0 {
+			b.longest = 0
+		}
+		if len(b.odd) == 0 && b.whole == nil && n != 0 {
+			delete(e.file.more, n)
+			c.blocks = append(c.blocks, b)
 		}
 	}
 }
 
 // filled notes that an extent of the index is filling no more. With mu.
 func (c *Cache) filled(e *extent) {
+	if e.whole {
+		return
+	}
 	s := e.span()
 	for n := s.from >> c.extentBits; n <= (s.to-1)>>c.extentBits; n++ {
-		o := e.pool.odd[block{e.file, n}]
-		if i := slices.Index(o.filling, e); i >= 0 {
-			o.filling = slices.Delete(o.filling, i, i+1)
+		b := e.file.block(n)
+		if i := slices.Index(b.filling, e); i >= 0 {
+			b.filling = slices.Delete(b.filling, i, i+1)
 		}
 	}
 }

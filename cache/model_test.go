@@ -68,11 +68,12 @@ func (g *rig) model(src *fakeSource, off, n int64, access Access, limit int) wan
 
 // look takes in what is in the pool.
 func (m *model) look(p *pool, src *fakeSource) {
-	for at, e := range p.table {
-		if at.file.key == src.key && !src.unsettled {
-			n := at.from / testExtent
-			whole := at.span == span{n * testExtent, min((n+1)*testExtent, src.size)}
-			m.all = append(m.all, known{at.span, e.state == resident, whole, e})
+	if f := p.files[src.key]; f != nil && !src.unsettled {
+		for at := f.extents.first; at != nil; at = at.next {
+			e := at.value
+			n := e.req.Off / testExtent
+			whole := e.span() == span{n * testExtent, min((n+1)*testExtent, src.size)}
+			m.all = append(m.all, known{e.span(), e.state == resident, whole, e})
 		}
 	}
 	// What is whole is preferred, then what is closest.
@@ -122,10 +123,8 @@ func (m *model) found(s span) bool {
 		switch {
 		case best == nil, k.ready != best.ready:
 			return best == nil || k.ready
-		case best.whole || best.span == s:
-			return false
 		}
-		return k.whole || k.span == s
+		return k.whole
 	}
 	for i := range m.all {
 		if k := &m.all[i]; k.contains(s) && better(k) {

@@ -14,6 +14,9 @@ type file struct {
 	pool    *pool
 	key     FileKey
 	extents list[extent]
+
+	first block            // number 0
+	more  map[int64]*block // the others that extents touch, by their number
 }
 
 // pool is one domain's region and what lies in it. That of a reserved region is
@@ -33,8 +36,6 @@ type pool struct {
 	frames    frames
 	preparing bool // frames are being prepared that are not in use yet
 	files     map[FileKey]*file
-	table     map[place]*extent
-	odd       map[block]*odd
 }
 
 func (p *pool) isRevoked() bool {
@@ -118,8 +119,6 @@ func (c *Cache) makePool(p *pool) {
 	c.enter(p, region)
 	p.frames.init(region.Size(), c.cfg.Extent)
 	p.files = make(map[FileKey]*file)
-	p.table = make(map[place]*extent, len(p.frames.all))
-	p.odd = make(map[block]*odd)
 	p.open = true
 }
 
@@ -157,7 +156,7 @@ func (c *Cache) makeRegion(dom transport.Domain) (device.Region, error) {
 }
 
 // share enters e in the table. With mu.
-func (c *Cache) share(e *extent, key FileKey) {
+func (c *Cache) share(e *extent, key FileKey, whole bool) {
 	p := e.pool
 	f := p.files[key]
 	if f == nil {
@@ -167,10 +166,7 @@ func (c *Cache) share(e *extent, key FileKey) {
 	}
 	e.file = f
 	e.inFile.moveTo(&f.extents)
-	p.table[place{f, e.span()}] = e
-	if !e.whole {
-		c.index(e)
-	}
+	c.index(e, whole)
 	hash := key.hash(e.span())
 	e.frame.class.queue.Add(&e.inQueue, hash)
 }
@@ -181,10 +177,7 @@ func (c *Cache) unshare(e *extent) {
 	if f == nil {
 		return
 	}
-	delete(e.pool.table, place{f, e.span()})
-	if !e.whole {
-		c.unindex(e)
-	}
+	c.unindex(e)
 	e.inFile.moveTo(nil)
 	e.file = nil
 	if f.extents.n == 0 {

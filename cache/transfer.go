@@ -60,7 +60,7 @@ func (c *Cache) complete(e *extent, r transport.Result) {
 func (c *Cache) succeed(e *extent) {
 	c.become(e, resident)
 	e.inFilling.moveTo(nil)
-	if e.file != nil && !e.whole {
+	if e.file != nil {
 		c.filled(e)
 	}
 	e.leases = len(e.waiters)

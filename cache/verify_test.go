@@ -33,9 +33,14 @@ func (g *rig) verify() {
 		listed := 0
 		for _, f := range p.files {
 			listed += f.extents.n
+			for number, b := range f.more {
+				if b.whole == nil && len(b.odd) == 0 || number == 0 {
+					g.t.Errorf("block %d of file %d is kept for nothing", number, f.key.Ino)
+				}
+			}
 		}
-		if shared != len(p.table) || listed != shared {
-			g.t.Errorf("%d extents are shared, %d in the table, %d in their files", shared, len(p.table), listed)
+		if listed != shared {
+			g.t.Errorf("%d extents are shared, %d in their files", shared, listed)
 		}
 	}
 	usage[unused] = g.usage[unused]
@@ -120,12 +125,14 @@ func (g *rig) verifyExtent(p *pool, f *frame, e *extent) {
 func (g *rig) verifyShared(p *pool, e *extent) {
 	g.t.Helper()
 	s := e.span()
-	if p.table[place{e.file, s}] != e {
-		g.t.Errorf("extent at %d is not what its table finds", s.from)
+	if p.files[e.file.key] != e.file {
+		g.t.Errorf("extent at %d is of a file that is not found", s.from)
 	}
-	for n := s.from >> g.extentBits; n <= (s.to-1)>>g.extentBits && !e.whole; n++ {
-		o := p.odd[block{e.file, n}]
-		if o == nil || !slices.Contains(o.spans, oddSpan{s, e}) || slices.Contains(o.filling, e) != (e.state == filling) || o.longest < s.len() {
+	for n := s.from >> g.extentBits; n <= (s.to-1)>>g.extentBits; n++ {
+		b := e.file.block(n)
+		switch {
+		case b == nil, e.whole != (b.whole == e), e.whole == slices.Contains(b.odd, oddSpan{s, e}),
+			slices.Contains(b.filling, e) != (e.state == filling && !e.whole), !e.whole && b.longest < s.len():
 			g.t.Errorf("extent at %d is not in the index of block %d as it should be", s.from, n)
 		}
 	}

@@ -1,8 +1,7 @@
 package policy
 
-// history is when things were used, the latest times of each: of those that are
-// held no more, too, as long as there is room. It may take one thing for another,
-// seldom. Times are in units of a small part of what there is room for, so that
+// history is when things were missed, the latest times of each, as long as there is
+// room. It may take one thing for another, seldom. Times are in units of a small part of what there is room for, so that
 // they are small.
 type history struct {
 	buckets []bucket
@@ -15,8 +14,8 @@ type bucket [8]past
 
 // past is of one thing.
 type past struct {
-	mark uint16             // of its key, and goneBit; 0 is no thing
-	used [strict - 1]uint16 // the latest first; 0 is never
+	mark   uint16             // of its key, and goneBit; 0 is no thing
+	missed [strict - 1]uint16 // the latest first; 0 is never
 }
 
 const goneBit = 1 // it made room for a newcomer
@@ -43,14 +42,14 @@ func (h *history) fit(n int) {
 // coarsen makes the unit of times twice as large.
 func (b *bucket) coarsen() {
 	for i := range b {
-		for j := range b[i].used {
-			b[i].used[j] /= 2
+		for j := range b[i].missed {
+			b[i].missed[j] /= 2
 		}
 	}
 }
 
-// find returns what is known of a thing, or the place of what was used longest ago,
-// made empty for it.
+// find returns what is known of a thing, or the place of what was missed longest
+// ago, made empty for it.
 func (h *history) find(key, now uint64) *past {
 	k := mix(key)
 	b, mark := &h.buckets[k&h.mask], (uint16(k>>48)|2)&^goneBit
@@ -61,7 +60,7 @@ func (h *history) find(key, now uint64) *past {
 		if p.mark&^goneBit == mark {
 			return p
 		}
-		if p.mark == 0 || time-p.used[0] > time-oldest.used[0] {
+		if p.mark == 0 || time-p.missed[0] > time-oldest.missed[0] {
 			oldest = p
 		}
 	}
@@ -69,23 +68,23 @@ func (h *history) find(key, now uint64) *past {
 	return oldest
 }
 
-// use notes that a thing is used now, and returns when the earliest of its latest
-// n uses was, for n of lax and of strict, by the clock; 0 if there were less, or too
+// miss notes that a thing is missed now, and returns when the earliest of its latest
+// n misses was, for n of lax and of strict, by the clock; 0 if there were less, or too
 // long ago.
-func (h *history) use(p *past, now uint64) (laxly, strictly uint64) {
+func (h *history) miss(p *past, now uint64) (laxly, strictly uint64) {
 	time := h.time(now)
-	laxly, strictly = h.since(p.used[lax-2], now), h.since(p.used[strict-2], now)
-	copy(p.used[1:], p.used[:])
-	p.used[0] = time
+	laxly, strictly = h.since(p.missed[lax-2], now), h.since(p.missed[strict-2], now)
+	copy(p.missed[1:], p.missed[:])
+	p.missed[0] = time
 	return laxly, strictly
 }
 
 // since is a time by the clock, not later than it was, or 0.
-func (h *history) since(used uint16, now uint64) uint64 {
-	if used == 0 {
+func (h *history) since(missed uint16, now uint64) uint64 {
+	if missed == 0 {
 		return 0
 	}
-	return now - min(now, uint64(h.time(now)-used+1)<<h.shift)
+	return now - min(now, uint64(h.time(now)-missed+1)<<h.shift)
 }
 
 // time is a time in units, and never 0.

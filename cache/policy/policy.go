@@ -1,18 +1,18 @@
-// Package policy says which of the things that a cache holds goes next. It owns
-// how often things were used of late, also those that are gone, and the order of
-// those that may go. It never knows what they are: keys come in, victims go out.
+// Package policy says which of the things that a cache holds goes next. It owns when
+// things were used and missed of late, and the order of those that may go. It never
+// knows what they are: keys come in, victims go out.
 //
 // # The rule
 //
 // What is new comes into a window, a small part of what is held; the rest is the
 // main part. When room is needed, the oldest of the window stands against the
-// least recently used of the main part. It takes that one's place if it was used
+// least recently used of the main part. It takes that one's place if it was missed
 // three times since that was used last; five times, if most of what gave way so
 // came back. It also does if that one is dead: unused for longer than things stay
 // away that come back. Otherwise the newcomer goes.
 //
 // A loader takes each sample once an epoch. So of more than there is room for, it
-// finds the same part in every epoch: none of the others is used three times while
+// finds the same part in every epoch: none of the others is missed three times while
 // one of these is not used at all. A scan passes through the window; and what is
 // used no more gives way within three epochs of what is used instead.
 //
@@ -27,7 +27,7 @@ package policy
 //go:generate go run ./policysim --out .
 
 // Policy is what all queues of one memory share: a clock of uses, and when keys were
-// used. The zero Policy is ready.
+// missed. The zero Policy is ready.
 type Policy struct {
 	clock   uint64 // uses so far
 	room    int    // things there are slots for
@@ -39,9 +39,9 @@ type Policy struct {
 const (
 	// windowShare is how much of what a queue holds is its window: one in so many.
 	windowShare = 32
-	// lax and strict are how often a newcomer must have been used since what it
-	// replaces was: strict, if most of what was replaced comes back. Of one job with
-	// shuffled epochs nothing is ever used as often as lax, and of two, as strict.
+	// lax and strict are how often a newcomer must have been missed since what it
+	// replaces was used: strict, if most of what was replaced comes back. With one job
+	// and shuffled epochs nothing ever is as often as lax, and with two, as strict.
 	lax, strict = 3, 5
 	// together is how many uses apart, at most, two of one thing are one.
 	together = 16
@@ -52,11 +52,10 @@ type Entry[T any] struct {
 	Value *T
 	key   uint64
 	last  uint64 // by the clock
-	// Of the window: when the earliest of its latest lax, or strict, uses was, by
-	// the clock; 0 if it had less.
+	// Of the window: when the earliest of its latest lax, or strict, misses was, by
+	// the clock; 0 if there were less.
 	laxly, strictly uint64
 	main            bool // or else of the window
-	held            bool // between Add and Remove
 
 	in         *list[T]
 	prev, next *Entry[T]
@@ -84,24 +83,16 @@ func (p *Policy) tick() {
 
 // Add enters something that was missed, as in use: it can't go until [Queue.Idle].
 func (q *Queue[T]) Add(e *Entry[T], key uint64) {
-	q.p.tick()
-	e.key, e.main, e.held = key, false, true
-	q.use(e)
-}
-
-// use counts a use, now.
-func (q *Queue[T]) use(e *Entry[T]) {
 	p := q.p
-	e.last = p.clock
-	if !e.main {
-		p.history.fit(p.room)
-		past := p.history.find(e.key, p.clock)
-		if past.mark&goneBit != 0 {
-			past.mark &^= goneBit
-			p.regret.back++
-		}
-		e.laxly, e.strictly = p.history.use(past, p.clock)
+	p.tick()
+	e.key, e.last, e.main = key, p.clock, false
+	p.history.fit(p.room)
+	past := p.history.find(key, p.clock)
+	if past.mark&goneBit != 0 {
+		past.mark &^= goneBit
+		p.regret.back++
 	}
+	e.laxly, e.strictly = p.history.miss(past, p.clock)
 }
 
 // Hit counts a use of e.
@@ -115,7 +106,7 @@ func (q *Queue[T]) Hit(e *Entry[T]) {
 	if e.main {
 		p.away.back(apart)
 	}
-	q.use(e)
+	e.last = p.clock
 }
 
 // Busy says that e can't go until the next Idle.
@@ -144,12 +135,7 @@ func (q *Queue[T]) promote(e *Entry[T]) {
 }
 
 // Remove takes e out for good.
-func (q *Queue[T]) Remove(e *Entry[T]) {
-	if e.held {
-		e.unlink()
-		e.held = false
-	}
-}
+func (q *Queue[T]) Remove(e *Entry[T]) { e.unlink() }
 
 // Victim returns the one that is to go, which stays in the queue until Remove;
 // nil if none may go.

@@ -146,7 +146,7 @@ func TestDead(t *testing.T) {
 	}
 }
 
-// TestHistory: when things were used is known for most of three times as many as
+// TestHistory: when things were missed is known for most of three times as many as
 // there is room for, within a unit or two, also while there is made more room.
 func TestHistory(t *testing.T) {
 	var h history
@@ -157,7 +157,7 @@ func TestHistory(t *testing.T) {
 		h.fit(1000 << (round / 4))
 		for k := range uint64(things) {
 			now++
-			laxly, strictly := h.use(h.find(k, now), now)
+			laxly, strictly := h.miss(h.find(k, now), now)
 			for n, got := range map[uint64]uint64{lax: laxly, strict: strictly} {
 				want := now - min(now, (n-1)*things)
 				if slack := uint64(2) << h.shift; got > want || got+slack < want {

@@ -43,10 +43,10 @@ func TestFetchSendsItsOptions(t *testing.T) {
 		}
 		return 0
 	})
-	if _, err := f.Fetch(t.Context(), 1<<40, 1<<41, FetchOptions{Device: 3, MaxSegments: 7, Release: 1 << 50, Loan: true}); err != nil {
+	if _, err := f.Fetch(t.Context(), 1<<40, 1<<41, FetchOptions{Device: 3, MaxSegments: 7, Release: 1 << 50, Loan: true, Access: Sequential}); err != nil {
 		t.Fatal(err)
 	}
-	want := uapi.Fetch{Size: uint32(uapi.FetchSize), Flags: uapi.FetchLoan, Offset: 1 << 40, Length: 1 << 41, Device: 3, Release: 1 << 50}
+	want := uapi.Fetch{Size: uint32(uapi.FetchSize), Flags: uapi.FetchLoan | uapi.FetchSequential, Offset: 1 << 40, Length: 1 << 41, Device: 3, Release: 1 << 50}
 	if got != want || room != 7 {
 		t.Errorf("asked for %+v with room for %d", got, room)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +35,7 @@ func (s *stage) fetchTCP(ctx context.Context, checksums bool) (measure, error) {
 	return s.fetchCold(m), nil
 }
 
-// fetchCold measures fetches of the whole file by a mount whose pool is full of
+// fetchCold measures fetches of the whole file by a mount whose pool was full of
 // another one, in bytes a second.
 func (s *stage) fetchCold(m *hbmfsMount) measure {
 	return func(ctx context.Context) (float64, error) {
@@ -44,11 +46,32 @@ func (s *stage) fetchCold(m *hbmfsMount) measure {
 	}
 }
 
-// scrub fills the pool with another file, so that its memory has been touched
-// and holds nothing of the measured one.
+// scrub fills the pool with another file, so that its memory has been touched, and
+// has the mount forget both that and the measured one.
 func (s *stage) scrub(ctx context.Context, m *hbmfsMount) error {
-	_, err := fetchFile(ctx, m, scrubName, 0, poolSize, window)
-	return err
+	if _, err := fetchFile(ctx, m, scrubName, 0, poolSize, window); err != nil {
+		return err
+	}
+	return errors.Join(s.renew(m, scrubName), s.renew(m, fileName))
+}
+
+// renew makes a file another version of the same bytes. While a mount has it open,
+// that forgets what it holds of the old one before a writer goes on.
+func (s *stage) renew(m *hbmfsMount, name string) (err error) {
+	seen, err := m.client.Open(m.path(name))
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(s.data, name), os.O_RDWR, 0)
+	if err != nil {
+		return errors.Join(err, seen.Close())
+	}
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, 0)
+	if err == nil {
+		_, err = f.WriteAt(b, 0)
+	}
+	return errors.Join(err, f.Close(), seen.Close())
 }
 
 // stream fetches the file again and again until so many bytes came.
