@@ -64,7 +64,7 @@ func block(args []string) error {
 func rawFetch(f *os.File, interrupts <-chan os.Signal) syscall.Errno {
 	arg := make([]byte, uapi.FetchLen(1))
 	for {
-		uapi.EncodeFetch(arg, &uapi.Fetch{Size: uint32(uapi.FetchSize), Length: 4096})
+		uapi.EncodeFetch(arg, &uapi.Fetch{Size: uint32(uapi.FetchSize), Length: 4096, Flags: uapi.FetchSequential})
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), uintptr(uapi.IocFetch(1)), uintptr(unsafe.Pointer(&arg[0])))
 		if errno != unix.EINTR {
 			return errno
