@@ -1,31 +1,5 @@
 package cache
 
-// block returns the block of the file that s begins in, and whether it ends
-// there.
-func (a *ask) block(s span) (number int64, one bool) {
-	number = s.from >> a.bits
-	return number, (s.to-1)>>a.bits == number
-}
-
-// whole is all of a block.
-func (a *ask) whole(number int64) span {
-	return span{number << a.bits, min((number+1)<<a.bits, a.size)}
-}
-
-func (a *ask) isWhole(s span) bool {
-	number, _ := a.block(s)
-	return s == a.whole(number)
-}
-
-// piece is the part of the range, from a byte on, that one extent is to have.
-func (a *ask) piece(from int64) span {
-	if a.access == Exact && a.end-a.off < 1<<a.bits {
-		return span{from, a.end}
-	}
-	number, _ := a.block(span{from, from + 1})
-	return span{from, min(a.end, (number+1)<<a.bits)}
-}
-
 // cover cuts the range into parts: in extents that are there, or in new ones, of
 // which spans says what they are to have. No byte that is under way comes a second
 // time; what is resident does where that makes one piece of what would be several.

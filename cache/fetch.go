@@ -3,34 +3,10 @@ package cache
 import (
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	"hbmfs/transport"
 )
-
-// Access says what of a file a Fetch keeps in device memory.
-type Access uint8
-
-const (
-	// Exact: the range itself, in one piece if it is less than Config.Extent long.
-	// Of a longer one, the whole blocks in it are pieces, and so are its two ends.
-	Exact Access = iota
-	// Run: whole blocks, for who goes on from the end of the range.
-	Run
-)
-
-// ask is the part of a file that one Fetch is about: bytes [off, end), and there
-// is more from next on unless that is 0.
-type ask struct {
-	key      FileKey
-	settled  bool
-	access   Access
-	size     int64
-	off, end int64
-	next     int64
-	bits     int // log2 of Config.Extent
-}
 
 // Fetch brings bytes [off, off+length) of a file into the domain's device memory
 // and pins them there. It blocks until the device sees all of them. A range past
@@ -61,15 +37,6 @@ func (c *Cache) Fetch(ctx context.Context, src Source, dom transport.Domain, off
 	}
 	l.start(ctx, src)
 	return c.finish(l, l.wait(ctx))
-}
-
-func (c *Cache) newAsk(src Source, off, length int64, limit int) (ask, error) {
-	if off < 0 || length < 0 || off > math.MaxInt64-length || limit < 1 {
-		return ask{}, fmt.Errorf("fetch of %d bytes at %d in %d segments: %w", length, off, limit, ErrInvalid)
-	}
-	a := ask{key: src.Key(), settled: src.Settled(), size: src.Size(), off: off, bits: c.extentBits}
-	a.end = max(off, min(off+length, a.size))
-	return a, nil
 }
 
 func (c *Cache) empty(a ask) (*Lease, error) {
@@ -115,50 +82,6 @@ func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask, limit int
 		c.grant(l)
 	}
 	return l, nil
-}
-
-// survey returns how many frames are missing for the extents that are not there,
-// once those that are there are pinned. It changes nothing but what the lease needs.
-// With mu.
-func (l *Lease) survey() (missing int) {
-	if len(l.spans) == 0 {
-		return 0
-	}
-	taken := 0
-	for _, e := range l.parts {
-		if e != nil && e.goes() {
-			if e.frame.held+e.frame.asked == 0 {
-				taken++
-			}
-			e.frame.class.room += e.frame.holding()
-			e.frame.asked++
-		}
-	}
-	missing = taken + l.choose((*frames).place)
-	if missing > 0 {
-		missing = taken + l.choose((*frames).classOf)
-	}
-	for _, e := range l.parts {
-		if e != nil && e.goes() {
-			e.frame.asked--
-			e.frame.class.room -= e.frame.holding()
-		}
-	}
-	return missing
-}
-
-// choose gives the extents that are not there a class each, and returns how many
-// frames are missing for that. With mu.
-func (l *Lease) choose(place func(*frames, int64) *class) (missing int) {
-	fs := &l.pool.frames
-	fs.planned()
-	l.classes = l.classes[:0]
-	for _, s := range l.spans {
-		cl := place(fs, s.len())
-		fs.want(cl)
-		l.classes = append(l.classes, cl)
-	}
-	return -fs.slack()
 }
 
 // hold pins what is resident, and waits for what is filling. With mu.

@@ -1,0 +1,64 @@
+package cache
+
+import (
+	"fmt"
+	"math"
+)
+
+// Access says what of a file a Fetch keeps in device memory.
+type Access uint8
+
+const (
+	// Exact: the range itself, in one piece if it is less than Config.Extent long.
+	// Of a longer one, the whole blocks in it are pieces, and so are its two ends.
+	Exact Access = iota
+	// Run: whole blocks, for who goes on from the end of the range.
+	Run
+)
+
+// ask is the part of a file that one Fetch is about: bytes [off, end), and there
+// is more from next on unless that is 0.
+type ask struct {
+	key      FileKey
+	settled  bool
+	access   Access
+	size     int64
+	off, end int64
+	next     int64
+	bits     int // log2 of Config.Extent
+}
+
+func (c *Cache) newAsk(src Source, off, length int64, limit int) (ask, error) {
+	if off < 0 || length < 0 || off > math.MaxInt64-length || limit < 1 {
+		return ask{}, fmt.Errorf("fetch of %d bytes at %d in %d segments: %w", length, off, limit, ErrInvalid)
+	}
+	a := ask{key: src.Key(), settled: src.Settled(), size: src.Size(), off: off, bits: c.extentBits}
+	a.end = max(off, min(off+length, a.size))
+	return a, nil
+}
+
+// block returns the block of the file that s begins in, and whether it ends
+// there.
+func (a *ask) block(s span) (number int64, one bool) {
+	number = s.from >> a.bits
+	return number, (s.to-1)>>a.bits == number
+}
+
+// whole is all of a block.
+func (a *ask) whole(number int64) span {
+	return span{number << a.bits, min((number+1)<<a.bits, a.size)}
+}
+
+func (a *ask) isWhole(s span) bool {
+	number, _ := a.block(s)
+	return s == a.whole(number)
+}
+
+// piece is the part of the range, from a byte on, that one extent is to have.
+func (a *ask) piece(from int64) span {
+	if a.access == Exact && a.end-a.off < 1<<a.bits {
+		return span{from, a.end}
+	}
+	number, _ := a.block(span{from, from + 1})
+	return span{from, min(a.end, (number+1)<<a.bits)}
+}
