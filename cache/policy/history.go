@@ -24,12 +24,15 @@ const goneBit = 1 // it made room for a newcomer
 // how many units there are while so many uses are counted.
 const leastBuckets = 128
 
-// fit makes room for eight times n things. It never shrinks.
+// mostBuckets bounds the memory of a history, to 40 MiB.
+const mostBuckets = 1 << 19
+
+// fit makes room for eight times n things, or as many as may be. It never shrinks.
 func (h *history) fit(n int) {
 	if h.buckets == nil {
 		h.buckets, h.mask = make([]bucket, leastBuckets), leastBuckets-1
 	}
-	for len(h.buckets) < n {
+	for len(h.buckets) < min(n, mostBuckets) {
 		h.buckets = append(h.buckets, h.buckets...) // where its key leads now, or may
 		h.mask = uint64(len(h.buckets) - 1)
 		h.shift++
