@@ -90,12 +90,17 @@ func (c *Cache) hold(l *Lease) {
 		if e == nil {
 			continue
 		}
-		e.frame.class.queue.Hit(&e.inQueue)
-		if e.ahead || e.state != resident {
-			c.stats.Joined++ // it came for this, or is about to
-		} else {
+		if !e.ahead {
+			e.frame.class.queue.Hit(&e.inQueue)
+		}
+		switch {
+		case e.ahead:
+			c.stats.Expected++
+		case e.state == resident:
 			c.stats.Hits++
 			l.segs[i].Hit = true
+		default:
+			c.stats.Joined++
 		}
 		e.ahead = false
 		if e.state == resident {

@@ -8,7 +8,7 @@ import (
 
 // Prefetch begins to bring a range of a settled file, of at most an extent, for a Fetch
 // that is expected. It waits for nothing but Source.Submit, and pins nothing; where
-// there is no pool yet, no room, or the range is there already, it does nothing.
+// there is no pool yet, little room, or the range is there already, it does nothing.
 func (c *Cache) Prefetch(ctx context.Context, src Source, dom transport.Domain, off, length int64) {
 	a, err := c.newAsk(src, off, length, 1)
 	if err != nil || a.off == a.end || !a.settled {
@@ -35,7 +35,7 @@ func (c *Cache) planAhead(dom transport.Domain, a ask) *Lease {
 	l := c.lease(p, a)
 	l.cover(1)
 	defer p.frames.planned()
-	if l.parts[0] != nil || l.survey((*frames).place) > 0 {
+	if l.parts[0] != nil || l.survey() > 0 || p.frames.available() <= 1+len(p.frames.all)/8 {
 		c.recycle(l)
 		return nil
 	}

@@ -10,10 +10,12 @@ import (
 type Stats struct {
 	Fetches int64 `json:"fetches"` // that got a lease
 	// Hits were resident, Misses started a transfer, Joined waited for one that
-	// was under way already. All are extents.
+	// was under way already, Expected were there or under way since they were
+	// prefetched, which is a miss too. All are extents.
 	Hits      int64       `json:"hits"`
 	Misses    int64       `json:"misses"`
 	Joined    int64       `json:"joined"`
+	Expected  int64       `json:"expected"`
 	Asked     int64       `json:"asked"`     // bytes that leases covered
 	Bytes     uapi.ByPath `json:"bytes"`     // that transfers brought
 	Errors    int64       `json:"errors"`    // transfers that failed

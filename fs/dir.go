@@ -27,9 +27,9 @@ const (
 // dirNode is a directory of a dataset.
 type dirNode struct {
 	node
-	last   atomic.Pointer[namespace.Attr] // of a dataset's top: what the target said last
-	habits habits
-	device atomic.Uint32 // that its files were last fetched into
+	last    atomic.Pointer[namespace.Attr] // of a dataset's top: what the target said last
+	habits  habits
+	fetcher atomic.Pointer[transport.Domain] // whose fetches are a habit: the last one's
 }
 
 // Getattr asks the target: a directory's attributes change under its node. The
@@ -83,8 +83,9 @@ func (n *dirNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (
 	}
 	path := join(n.at(), name)
 	var f File
+	var expected bool
 	a, err := retryInterrupted(ctx, func(ctx context.Context) (a namespace.Attr, err error) {
-		a, f, err = n.find(ctx, path)
+		a, f, expected, err = n.find(ctx, path)
 		return a, err
 	})
 	if name == ctlDirName && errors.Is(err, syscall.ENOENT) {
@@ -94,7 +95,7 @@ func (n *dirNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (
 		return nil, n.t.errno("lookup", path, err)
 	}
 	child := n.addChild(ctx, &a, 0, out)
-	n.t.foundNow(ctx, child, path, f, out)
+	n.t.foundNow(ctx, child, path, f, expected, out)
 	return child, 0
 }
 
@@ -179,7 +180,9 @@ func (h *dirHandle) Seekdir(ctx context.Context, off uint64) syscall.Errno {
 func (h *dirHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 	for i := min(h.next, len(h.entries)+2) - 1; i >= 2; i-- {
 		if e := &h.entries[i-2]; e.Name == name {
-			return h.n.addChild(ctx, &e.Attr, h.age, out), 0
+			child := h.n.addChild(ctx, &e.Attr, h.age, out)
+			h.n.t.believed(child, out)
+			return child, 0
 		}
 	}
 	return nil, syscall.ENOENT

@@ -153,6 +153,9 @@ func (h *handle) pin(ctx context.Context, dom transport.Domain, f *uapi.Fetch, c
 		}
 		h.n.t.count.refused(err)
 	}
+	if h.end.Load() < 0 {
+		h.fetched(dom, f)
+	}
 	l, err := h.n.t.cfg.Cache.Fetch(ctx, &h.src, dom, off, length, h.access(f), capacity)
 	if err != nil {
 		return nil, err
@@ -166,11 +169,7 @@ func (h *handle) pin(ctx context.Context, dom transport.Domain, f *uapi.Fetch, c
 // access says what a FETCH keeps: whole extents if it begins where the one before
 // it ended, unless it says what it is itself.
 func (h *handle) access(f *uapi.Fetch) cache.Access {
-	last := h.end.Swap(int64(f.Offset + f.Length))
-	if last < 0 {
-		h.fetched(f)
-	}
-	run := f.Length > 0 && last == int64(f.Offset)
+	run := f.Length > 0 && h.end.Swap(int64(f.Offset+f.Length)) == int64(f.Offset)
 	if f.Flags&uapi.FetchSequential != 0 || run && f.Flags&uapi.FetchRandom == 0 {
 		return cache.Run
 	}

@@ -72,8 +72,10 @@ type reopener func(dataset, path string, v transport.Version) (File, bool)
 
 func reopenerOf[F File](t Target[F]) reopener {
 	return func(dataset, path string, v transport.Version) (File, bool) {
-		f, ok := t.Reopen(dataset, path, v)
-		return f, ok
+		if f, ok := t.Reopen(dataset, path, v); ok {
+			return f, true
+		}
+		return nil, false // and no File that is a nil F
 	}
 }
 

@@ -31,6 +31,7 @@ type tree struct {
 	count   counters
 	open    openFiles
 	found   lookups.Table[cache.FileKey, File]
+	beliefs lookups.Beliefs
 	bounds  bounds
 	ahead   *readahead.Budget
 

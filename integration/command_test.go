@@ -221,7 +221,7 @@ func TestStat(t *testing.T) {
 	if n := m.stats().Errors["EINVAL"]; n != 1 {
 		t.Errorf("%d errors with EINVAL, want 1", n)
 	}
-	if text, code := command(t, "stat", m.dir); code != 0 || !regexp.MustCompile(`(?s)asked for +384.0 KiB, 0.50 times that fetched.*leases.*slots +192.0 KiB, 0.0 % of it unused.*link tcp +3 up`).MatchString(text) {
+	if text, code := command(t, "stat", m.dir); code != 0 || !regexp.MustCompile(`(?s)fetched in all +192.0 KiB for 384.0 KiB that were asked for .0.50 times..*leases.*slots +192.0 KiB, 0.0 % of it unused.*link tcp +3 up`).MatchString(text) {
 		t.Errorf("stat: exit code %d, %s", code, text)
 	}
 	if _, code := command(t, "stat", src); code != 5 {

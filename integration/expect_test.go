@@ -49,8 +49,8 @@ func TestFilesFetchedWhole(t *testing.T) {
 	if bytes := after.Target.Link.Bytes - before.Target.Link.Bytes; bytes > n*size*11/10 {
 		t.Errorf("%d bytes for %d files of %d", bytes, n, size)
 	}
-	if joined := after.Cache.Joined - before.Cache.Joined; joined < n*9/10 {
-		t.Errorf("%d of %d fetches were expected", joined, n)
+	if expected := after.Cache.Expected - before.Cache.Expected; expected < n*9/10 {
+		t.Errorf("%d of %d fetches were expected", expected, n)
 	}
 	eventually(t, "nothing is leased", func() error {
 		if s := r.stats().Cache; s.Leases != 0 {
@@ -134,6 +134,51 @@ func openAndFetch(args []string) error {
 			return fmt.Errorf("file %d: %d bytes, %w", i, got.Fetched, err)
 		}
 		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestNotHisAlone: what a user's number alone does not let him read is not fetched into
+// memory of his without that a program asks for it, whatever let it open the file.
+func TestNotHisAlone(t *testing.T) {
+	const files, size, nobody, group = 40, 20_000, 65534, 7777
+	r := startRig(t, "--allow-other")
+	for i := range files {
+		r.write(strconv.Itoa(i), i, size)
+		path := filepath.Join(r.src, strconv.Itoa(i))
+		if i >= files/2 { // the first half is fetched, as is a habit then
+			must(t, os.Chown(path, 0, group))
+			must(t, os.Chmod(path, 0o640))
+		}
+	}
+	cmd := child(t, "fetch-then-read", nobody, r.dir, strconv.Itoa(files))
+	cmd.SysProcAttr.Credential.Groups = []uint32{group}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if s := r.stats().Cache; s.Misses != files/2 {
+		t.Errorf("%d files are in memory of the user's, who has fetched %d", s.Misses, files/2)
+	}
+}
+
+func init() { children["fetch-then-read"] = fetchThenRead }
+
+// fetchThenRead fetches the first half of a mount's files, and reads the others.
+func fetchThenRead(args []string) error {
+	files, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	for i := range files {
+		path := filepath.Join(args[0], strconv.Itoa(i))
+		if i < files/2 {
+			_, err = tryFetchAll(path, 0, 1<<20)
+		} else {
+			_, err = os.ReadFile(path)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -191,5 +192,63 @@ func TestNameTimeout(t *testing.T) {
 	writeTagged(t, filepath.Join(r.src, "0"), 0, 2, size)
 	if _, err := f.Fetch(context.Background(), 0, size, client.FetchOptions{}); !errors.Is(err, syscall.ESTALE) {
 		t.Errorf("FETCH of a file that was written to: %v, want ESTALE", err)
+	}
+}
+
+// TestLookedAtBefore: a program that has looked a file up and then opens it gets what its
+// name leads to by then, however often it has looked, and whatever the kernel believes.
+func TestLookedAtBefore(t *testing.T) {
+	runtime.LockOSThread() // for what a thread has found
+	defer runtime.UnlockOSThread()
+	const files, size = 30, 5000
+	r := startRig(t)
+	for i := range files {
+		r.write(strconv.Itoa(i), i, size)
+		writeTagged(t, filepath.Join(r.src, "next"+strconv.Itoa(i)), i, 2, size)
+	}
+	list := func(string) { _, err := os.ReadDir(r.dir); must(t, err) }
+	look := func(path string) { var st unix.Stat_t; must(t, unix.Stat(path, &st)) }
+	ways := [][]func(string){{look}, {look, look}, {look, look, look}, {look, list}, {list, look}, {look, list, look}}
+	for i := range files {
+		path := r.path(strconv.Itoa(i))
+		for range 2 { // so that opens are expected
+			checkTagged(t, mustRead(t, r.path("next"+strconv.Itoa((i+1)%files))), (i+1)%files, 2, 0)
+		}
+		for _, do := range ways[i%len(ways)] {
+			do(path)
+		}
+		must(t, os.Rename(filepath.Join(r.src, "next"+strconv.Itoa(i)), filepath.Join(r.src, strconv.Itoa(i))))
+		checkTagged(t, mustRead(t, path), i, 2, 0)
+		writeTagged(t, filepath.Join(r.src, "next"+strconv.Itoa(i)), i, 2, size)
+	}
+}
+
+// TestKeptIsNotInTheWay: what one mount keeps open does not take another's room.
+func TestKeptIsNotInTheWay(t *testing.T) {
+	const files = 120
+	src := writeFew(t, files)
+	m, _ := mountFewDescriptors(t, src)
+	for i := range files {
+		mustRead(t, m.path(fmt.Sprint(i)))
+	}
+	if m.stats().Target.Kept == 0 {
+		t.Fatal("nothing is kept")
+	}
+	other := startMount(t, m.stats().Target.Addr+"/data")
+	var open []*os.File
+	defer func() {
+		for _, f := range open {
+			f.Close()
+		}
+	}()
+	for i := range files {
+		f, err := os.Open(other.path(fmt.Sprint(i)))
+		if err != nil {
+			break
+		}
+		open = append(open, f)
+	}
+	if n := m.stats().Target.Kept; n > 0 {
+		t.Errorf("%d files are kept, and another mount could open %d", n, len(open))
 	}
 }

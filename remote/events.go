@@ -63,7 +63,7 @@ func (c *connector) receiveEvent(s *session, e *wire.Event) error {
 	}
 	switch {
 	case e.Crowded:
-		closeAll(c.kept.Shed(shedSoon))
+		closeAll(c.kept.Yield())
 		return nil
 	case e.Unlinked != 0:
 		if f := c.files.find(s, e.Unlinked); f != nil {

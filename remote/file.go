@@ -47,7 +47,8 @@ type File struct {
 // [syscall.Errno] of the target's, or [transport.ErrConnLost].
 //
 // If ctx ends first, what the target still opens is closed. Where the target has room
-// for no more open files, Open waits for those that this mount has closed.
+// for no more open files, Open of a given version waits for those that this mount has
+// closed.
 func (t *Target) Open(ctx context.Context, dataset, path string, want *transport.Version) (*File, error) {
 	if want != nil {
 		if f, ok, err := t.openKept(ctx, dataset, path, *want); ok {
@@ -59,22 +60,19 @@ func (t *Target) Open(ctx context.Context, dataset, path string, want *transport
 	for {
 		closed := t.closer.SoFar()
 		f, err := t.openOnce(ctx, dataset, path, want)
-		if !errors.Is(err, syscall.ENFILE) {
+		if want == nil || !errors.Is(err, syscall.ENFILE) {
 			return f, err
 		}
 		closeAll(t.kept.Shed(shedShort))
-		if !t.closer.MoreThan(inner, closed) {
+		if inner.Err() != nil || !t.closer.MoreThan(inner, closed) {
 			return nil, err
 		}
 	}
 }
 
-// What part of the kept files is closed where the target has no room for another, and
-// where it says that it will soon have none.
-const (
-	shedShort = 4
-	shedSoon  = 2
-)
+// shedShort is what part of the kept files, one in so many, is closed where the target
+// has no room for another.
+const shedShort = 4
 
 func (t *Target) openOnce(ctx context.Context, dataset, path string, want *transport.Version) (*File, error) {
 	f := &File{t: t, dataset: dataset, path: path}

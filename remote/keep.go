@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"fmt"
 
 	"hbmfs/transport"
 )
@@ -34,7 +35,6 @@ func (t *Target) Reopen(dataset, path string, v transport.Version) (*File, bool)
 		return nil, false
 	}
 	f.closed.Store(false)
-	t.counters.opens.Add(1)
 	t.counters.reopens.Add(1)
 	return f, true
 }
@@ -50,7 +50,7 @@ func (t *Target) openKept(ctx context.Context, dataset, path string, v transport
 		return nil, true, err
 	}
 	if a.Version != v {
-		return nil, false, nil
+		return nil, true, fmt.Errorf("%s/%s: %w since it was looked up", dataset, path, transport.ErrStale)
 	}
 	f, ok := t.Reopen(dataset, path, v)
 	return f, ok, nil

@@ -22,8 +22,8 @@ type Stats struct {
 	Retries    int64                          `json:"retries"`     // of requests and asks, issued again
 	Errors     int64                          `json:"errors"`      // requests that ended with an error
 	Bytes      uapi.ByPath                    `json:"bytes"`       // payload that came
-	Opens      int64                          `json:"opens"`       // of files
-	Reopens    int64                          `json:"reopens"`     // of which were still open at the target, though closed
+	Opens      int64                          `json:"opens"`       // of files at the target, some with their lookup
+	Reopens    int64                          `json:"reopens"`     // of files that were still open there, though closed
 	Kept       int                            `json:"kept"`        // files that no program has open, and the target has
 	Addr       string                         `json:"address"`     // of the target
 	// AwaySince is when the target was found to be away, and AwayWhy what it was

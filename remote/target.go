@@ -56,6 +56,7 @@ func Connect(ctx context.Context, cfg Config) (*Target, error) {
 		return nil, fmt.Errorf("target %s: %w", cfg.Addr, err)
 	}
 	t.workers.Go(t.connector.run)
+	t.workers.Go(func() { t.kept.Run(t.ctx, closeAll) })
 	for range closing.Closers {
 		t.workers.Go(func() { t.closer.Run(t.ctx) })
 	}

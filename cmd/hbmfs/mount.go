@@ -138,7 +138,7 @@ func (o *mountOptions) register(cmd *cobra.Command) {
 	f.Var(&o.checksums, "checksums", "crc32c on every payload, checked on arrival: on or off")
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to standard error")
 	f.StringVar(&o.log, "log", "", "`file` to log to, instead of the usual one, or of standard error")
-	f.DurationVar(&o.nameTimeout, "name-timeout", 0, "`duration` for which you vouch that names don't change at the source: they are believed for so long, and files opened without asking; by default a name is believed for a second, and never by an open")
+	f.DurationVar(&o.nameTimeout, "name-timeout", 0, "`duration` for which you vouch that names, owners and modes don't change at the source: they are believed for so long, and files that are still open at the target are opened without asking; by default a name is believed for a second, and by no open")
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users use the mount; permissions apply")
 	f.StringVar(&o.nic, "nic", "", "network `interface` that devmem-tcp takes receive queues of; 'hbmfs doctor' tells which can")
 	f.IntVar(&o.queues, "queues", 1, "receive queues that devmem-tcp takes, the last ones of --nic; the others stay everyone's")
@@ -164,8 +164,8 @@ func (o *mountOptions) check() error {
 		return usagef("--lend-queues %d: give 0 to %d", o.lendQueues, maxQueues)
 	case o.nic == "" && (o.queues > 1 || o.lendQueues > 0):
 		return usagef("--queues and --lend-queues need --nic, which they are of")
-	case o.nameTimeout < 0:
-		return usagef("--name-timeout %v: it must not be negative", o.nameTimeout)
+	case o.nameTimeout != 0 && o.nameTimeout < time.Second:
+		return usagef("--name-timeout %v: names are believed for a second anyway; give that or more", o.nameTimeout)
 	case o.extent < 4096 || o.extent&(o.extent-1) != 0:
 		return usagef("--extent %s: it must be a power of two, at least 4K", &o.extent)
 	case o.pool < o.extent:

@@ -66,7 +66,7 @@ func describeTransport(tr fs.TransportStats) string {
 
 func (t statTable) cache(c cache.Stats) {
 	t.line("fetches", "%d", c.Fetches)
-	t.line("extents", "%d hits, %d misses, %d joined, %d evicted", c.Hits, c.Misses, c.Joined, c.Evictions)
+	t.line("extents", "%d hits, %d misses, %d expected by an open, %d joined while under way, %d evicted", c.Hits, c.Misses, c.Expected, c.Joined, c.Evictions)
 	var fetched int64
 	for path, n := range c.Bytes {
 		fetched += n
@@ -74,7 +74,9 @@ func (t statTable) cache(c cache.Stats) {
 			t.line("fetched "+uapi.Path(path).String(), "%s", humanBytes(n))
 		}
 	}
-	t.line("asked for", "%s, %.2f times that fetched", humanBytes(c.Asked), ratio(fetched, c.Asked))
+	if c.Asked > 0 {
+		t.line("fetched in all", "%s for %s that were asked for (%.2f times)", humanBytes(fetched), humanBytes(c.Asked), ratio(fetched, c.Asked))
+	}
 	t.line("leases", "%d, %s pinned", c.Leases, humanBytes(c.PinnedBytes))
 	t.line("resident", "%d extents, %s", c.Resident.Extents, humanBytes(c.Resident.Bytes))
 	t.line("filling", "%d extents, %s", c.Filling.Extents, humanBytes(c.Filling.Bytes))
@@ -101,7 +103,7 @@ func (t statTable) target(r remote.Stats) {
 	}
 	t.line("connections", "%d up, %d lost, %d replaced, %d waits for a credit", r.Link.Connections, r.Link.Lost, r.Link.Reconnects, r.Link.Waits)
 	t.line("sessions", "%d, %d control calls, %d renewals", r.Sessions, r.RoundTrips, r.Renewals)
-	t.line("opens", "%d, %d of files that had stayed open at the target; %d are kept open there", r.Opens, r.Reopens, r.Kept)
+	t.line("opens", "%d at the target, %d of files that had stayed open there; %d are kept so", r.Opens, r.Reopens, r.Kept)
 	t.line("requests", "%d, %d in flight, %d issued again, %d failed", r.Requests, r.Link.InFlight, r.Retries, r.Errors)
 	t.line("received", "%s", humanBytes(r.Link.Bytes))
 	for _, name := range slices.Sorted(maps.Keys(r.Links)) {

@@ -29,7 +29,7 @@ var remedies = map[syscall.Errno]string{
 	syscall.EACCES:       "the mount is for the user who mounted only; mount with --allow-other",
 	syscall.EAGAIN:       "the mount is strict, and a writer has the file open, or the target does not answer; try again when that is over",
 	syscall.ECONNABORTED: "the mount's daemon ended; mount again and open the file again",
-	syscall.EINVAL:       "the range is negative or too long, or a digest's is not within the file",
+	syscall.EINVAL:       "the range is negative or too long, or a digest's is not within the file, or the flags are both random and sequential",
 	syscall.EIO:          "the target failed or did not answer; the mount's log says which",
 	syscall.EISDIR:       "only regular files have ranges",
 	syscall.EMFILE:       "this user has as many connections to the mount's control socket as may be; close some",

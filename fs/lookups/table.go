@@ -79,21 +79,50 @@ func (p *place[K, F]) put(thread uint32, key K, file F) (old F) {
 	return old
 }
 
-// Take reports whether the thread has just found that version, once, and gives up the
-// file.
-func (t *Table[K, F]) Take(thread uint32, key K) (file F, found bool) {
+// Take returns when the thread has found that version, if that was just now, and gives
+// up the file. It is for once.
+func (t *Table[K, F]) Take(thread uint32, key K) (file F, at time.Time, found bool) {
 	if thread == 0 {
-		return file, false
+		return file, at, false
 	}
 	p := t.of(thread)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.thread != thread || p.key != key || time.Since(p.at) > trust {
-		return file, false
+	if !p.isOf(thread, key) {
+		return file, at, false
 	}
 	var none F
 	file, p.file, p.thread = p.file, none, 0
-	return file, true
+	return file, p.at, true
+}
+
+// isOf reports whether the thread has just found key. p.mu is held.
+func (p *place[K, F]) isOf(thread uint32, key K) bool {
+	return p.thread == thread && p.key == key && time.Since(p.at) <= trust
+}
+
+// Again notes that a thread has found once more what it just had found, with a file, and
+// returns false if it had not.
+func (t *Table[K, F]) Again(thread uint32, key K) bool {
+	p := t.of(thread)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var none F
+	if thread == 0 || p.file == none || !p.isOf(thread, key) {
+		return false
+	}
+	p.at = time.Now()
+	return true
+}
+
+// Holds reports whether a thread has just found something, with a file, that it has not
+// opened yet.
+func (t *Table[K, F]) Holds(thread uint32) bool {
+	p := t.of(thread)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var none F
+	return thread != 0 && p.file != none && p.isOf(thread, p.key)
 }
 
 // expire returns the file if it was not taken for so long.

@@ -22,23 +22,35 @@ func TestTake(t *testing.T) {
 			thread uint32
 			key    string
 		}{{8, "a"}, {7, "b"}, {7 + 256, "a"}, {0, "a"}} {
-			if _, found := table.Take(c.thread, c.key); found {
+			if _, _, found := table.Take(c.thread, c.key); found {
 				t.Errorf("thread %d has found %q", c.thread, c.key)
 			}
 		}
-		if got, found := table.Take(7, "a"); !found || got != f {
+		if got, _, found := table.Take(7, "a"); !found || got != f {
 			t.Errorf("took %v, %v", got, found)
 		}
-		if _, found := table.Take(7, "a"); found {
+		if _, _, found := table.Take(7, "a"); found {
 			t.Error("it was taken twice")
 		}
 		table.Put(7, "a", nil)
-		if got, found := table.Take(7, "a"); !found || got != nil {
+		if got, _, found := table.Take(7, "a"); !found || got != nil {
 			t.Errorf("took %v, %v, of a name whose file was not opened", got, found)
+		}
+		if table.Holds(7) || table.Again(7, "a") {
+			t.Error("it is there again")
+		}
+		table.Put(7, "a", f)
+		time.Sleep(trust)
+		if !table.Holds(7) || table.Holds(8) || table.Again(7, "b") || !table.Again(7, "a") {
+			t.Error("what was found last is not known")
+		}
+		time.Sleep(trust)
+		if _, _, found := table.Take(7, "a"); !found {
+			t.Error("what was found again is not known")
 		}
 		table.Put(7, "a", nil)
 		time.Sleep(trust + 1)
-		if _, found := table.Take(7, "a"); found {
+		if _, _, found := table.Take(7, "a"); found {
 			t.Error("it was taken late")
 		}
 		time.Sleep(2 * keep)

@@ -1,7 +1,9 @@
 package closing
 
 import (
+	"context"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
@@ -25,6 +27,7 @@ type Kept[K comparable, F comparable] struct {
 type kept[F comparable] struct {
 	file F
 	put  int // by the clock
+	at   time.Time
 }
 
 // unbounded is a room of simplelru's that is never full: Kept makes room itself.
@@ -67,7 +70,7 @@ func (k *Kept[K, F]) Put(key K, f F) (out F, ok bool) {
 		k.files.Remove(oldest)
 		out, ok = was.file, true
 	}
-	k.files.Add(key, kept[F]{f, k.clock})
+	k.files.Add(key, kept[F]{f, k.clock, time.Now()})
 	return out, ok
 }
 
@@ -94,6 +97,41 @@ func (k *Kept[K, F]) Shed(divisor int) []F {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.shed((k.files.Len() + divisor - 1) / divisor)
+}
+
+// Yield keeps nothing any more, and half as many as before from now on.
+func (k *Kept[K, F]) Yield() []F {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.room /= 2
+	return k.shed(k.files.Len())
+}
+
+// Files that nobody opens are kept for a while only: as long as they are open at the
+// target, its file systems can't be unmounted, and writers wait for who keeps them.
+const (
+	keepFor   = time.Minute
+	lookEvery = 10 * time.Second
+)
+
+// Run has files closed that were kept for a minute, until ctx ends.
+func (k *Kept[K, F]) Run(ctx context.Context, closeAll func([]F)) {
+	for sleep(ctx, lookEvery) {
+		closeAll(k.Expire(keepFor))
+	}
+}
+
+// Expire keeps those no more that were put in that long ago, and returns them.
+func (k *Kept[K, F]) Expire(age time.Duration) (out []F) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for {
+		_, oldest, ok := k.files.GetOldest()
+		if !ok || time.Since(oldest.at) < age {
+			return out
+		}
+		out = append(out, k.shed(1)...)
+	}
 }
 
 // shed is for n files, those that were put in first. k.mu is held.

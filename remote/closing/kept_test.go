@@ -3,6 +3,8 @@ package closing
 import (
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // put is Put of a file that is named as its key.
@@ -43,6 +45,30 @@ func TestKept(t *testing.T) {
 	if out := k.SetRoom(0); len(out) != 1 || out[0] != 5 || k.Len() != 0 {
 		t.Errorf("without room: %v", out)
 	}
+}
+
+// TestKeptIsLetGo: after a while, and all of it where it is in others' way.
+func TestKeptIsLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := NewKept[int, int]()
+		k.SetRoom(8)
+		put(k, 1)
+		time.Sleep(time.Second)
+		put(k, 2)
+		if out := k.Expire(time.Second); len(out) != 1 || out[0] != 1 {
+			t.Errorf("expired: %v", out)
+		}
+		put(k, 3)
+		if out := k.Yield(); len(out) != 2 || k.Len() != 0 {
+			t.Errorf("yielded: %v", out)
+		}
+		for i := range 8 {
+			put(k, i)
+		}
+		if k.Len() != 4 {
+			t.Errorf("%d are kept after that, want half as many", k.Len())
+		}
+	})
 }
 
 // TestKeptStays: of files that are opened in another order each time, as many are found

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"sync"
 	"time"
 
 	"hbmfs/remote/server/store"
@@ -15,18 +17,48 @@ const lookForUnlinked = 10 * time.Second
 // three quarters of what a client may have while it is alone, in files.
 func (b *bounds) mayKeep() uint32 { return uint32(b.files.limit.All * 3 / 8) }
 
-// isCrowded reports whether there is little room left for open files.
-func (b *bounds) isCrowded() bool { return b.files.limit.Used() > b.files.limit.All*3/4 }
+// crowd is when mounts were told last to close what they only keep.
+type crowd struct {
+	mu sync.Mutex
+	at time.Time
+}
 
-// watchCrowd has mounts close what they only keep, before anyone is refused a file.
-func (t *Server) watchCrowd() {
-	if !t.bounds.isCrowded() {
-		return
+const (
+	// crowdEvery bounds how often they are told.
+	crowdEvery = 2 * time.Second
+	// crowdWait is for how long after that an open waits for the room that they make.
+	crowdWait = 300 * time.Millisecond
+)
+
+// begins reports whether to tell them now, and until when to wait for room then.
+func (c *crowd) begins(now time.Time) (tell bool, until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if tell = now.Sub(c.at) >= crowdEvery; tell {
+		c.at = now
 	}
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	for _, s := range t.sessions {
-		s.out.crowd()
+	return tell, c.at.Add(crowdWait)
+}
+
+// makeRoom has mounts close what they only keep, for one that was refused an open file,
+// and reports whether that should try again.
+func (t *Server) makeRoom(ctx context.Context) bool {
+	tell, until := t.crowd.begins(time.Now())
+	if tell {
+		t.mu.RLock()
+		for _, s := range t.sessions {
+			s.out.crowd()
+		}
+		t.mu.RUnlock()
+	}
+	if !time.Now().Before(until) {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(crowdWait / 20):
+		return true
 	}
 }
 
@@ -53,31 +85,36 @@ func (t *Server) tellUnlinked() {
 	}
 	t.mu.RUnlock()
 	for _, s := range all {
-		for _, f := range s.unlinked() {
-			s.out.tell(&wire.Event{Unlinked: f.handle})
+		for _, handle := range s.unlinked() {
+			s.out.tell(&wire.Event{Unlinked: handle})
 		}
 	}
 }
 
 // unlinked returns those of the open files that no name leads to any more, each once.
-func (s *session) unlinked() (found []*openFile) {
-	for _, f := range s.openFiles() {
+func (s *session) unlinked() (found []uint64) {
+	for _, handle := range s.settledHandles() {
+		f := s.acquire(handle)
+		if f == nil {
+			continue
+		}
 		if o, ok := f.object.(store.Linked); ok && !o.Linked() && f.unlinked.CompareAndSwap(false, true) {
-			found = append(found, f)
+			found = append(found, handle)
 		}
 		f.release()
 	}
 	return found
 }
 
-// openFiles returns a reference to each.
-func (s *session) openFiles() []*openFile {
+// settledHandles are those of files that may be kept, and were not told of.
+func (s *session) settledHandles() []uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	all := make([]*openFile, 0, len(s.handles))
-	for _, f := range s.handles {
-		f.refs.Add(1) // the table has one
-		all = append(all, f)
+	all := make([]uint64, 0, len(s.handles))
+	for handle, f := range s.handles {
+		if f.settled && !f.unlinked.Load() {
+			all = append(all, handle)
+		}
 	}
 	return all
 }

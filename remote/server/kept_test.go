@@ -4,34 +4,52 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"hbmfs/transport"
 )
 
-// TestCrowdedIsTold: mounts hear that there will soon be no room for open files, before
-// anyone is refused.
-func TestCrowdedIsTold(t *testing.T) {
-	const files = 20
+// TestRoomIsMade: who is refused an open file has mounts close what they only keep, and
+// gets it then; where they have nothing to close, he is refused soon.
+func TestRoomIsMade(t *testing.T) {
+	const files = 4
 	r := newRig(t)
 	r.target.bounds.files.limit.All = files
 	m, other := r.mount(), r.mount()
-	var open []transport.FileRef
-	for i := range files*3/4 + 1 {
+	var kept []transport.FileRef
+	for i := range files + 1 {
 		name := fmt.Sprint(i)
 		r.write(name, uint64(i), 1, 8)
-		if len(m.events) > 0 {
-			t.Errorf("told with %d of %d files open", i, files)
+		if i < files {
+			ref, _ := m.open(name)
+			kept = append(kept, ref)
 		}
-		opener := []*mount{m, other}[i%2] // neither may have all
-		ref, _ := opener.open(name)
-		open = append(open, ref)
 	}
-	for _, told := range []*mount{m, other} {
-		if e := told.event(); !e.Crowded || e.Id != 0 {
+	yields := make(chan struct{})
+	go func() {
+		defer close(yields)
+		if e := m.event(); !e.Crowded || e.Id != 0 {
 			t.Errorf("told %v", e)
 		}
+		m.close(kept...)
+	}()
+	ref, _ := other.open(fmt.Sprint(files))
+	<-yields
+	other.close(ref)
+
+	for i := range files {
+		m.open(fmt.Sprint(i))
 	}
-	m.close(open...)
+	began := time.Now()
+	for range 10 {
+		if _, _, err := other.tryOpen("d", fmt.Sprint(files), nil); err == nil {
+			t.Error("it was opened, with all open")
+		}
+	}
+	t.Logf("refused 10 times in %v", time.Since(began))
+	if n := len(m.events) + len(other.events); n > 4 {
+		t.Errorf("told %d times", n)
+	}
 }
 
 // TestUnlinkedIsTold: once, of each file that no name leads to any more.

@@ -41,11 +41,24 @@ func (s *session) open(ctx context.Context, req *wire.OpenRequest) (*wire.OpenRe
 	defer end()
 	for range openAttempts {
 		reply, err := s.tryOpen(ctx, d, req, want)
+		var refusal *limits.Error
+		for errors.As(err, &refusal) && s.target.makeRoom(ctx) {
+			reply, err = s.tryOpen(ctx, d, req, want)
+		}
 		if err != errChanged {
-			return reply, err
+			return reply, s.logRefusal(err)
 		}
 	}
 	return nil, errChanged
+}
+
+// logRefusal logs err if it is a limit's.
+func (s *session) logRefusal(err error) error {
+	var refusal *limits.Error
+	if errors.As(err, &refusal) {
+		refusal.Log()
+	}
+	return err
 }
 
 // checkOpen returns what req is about: want, if not nil, is the only version that
@@ -83,7 +96,6 @@ func (s *session) tryOpen(ctx context.Context, d *dataset, req *wire.OpenRequest
 		o.Close()
 		return nil, err
 	}
-	s.target.watchCrowd()
 	return &wire.OpenReply{Attr: attr, Settled: f.settled, UnsettledWhy: printable.Line(why, maxWhy), TermMs: s.grant()}, nil
 }
 
@@ -94,10 +106,6 @@ func (s *session) keep(f *openFile) error {
 	before, err := s.enter(f)
 	if before != nil {
 		before.release()
-	}
-	var refusal *limits.Error
-	if errors.As(err, &refusal) {
-		refusal.Log()
 	}
 	return err
 }

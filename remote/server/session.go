@@ -66,12 +66,7 @@ func (s *session) dataset(name []byte) (*dataset, error) {
 
 // file returns a reference to what handle names.
 func (s *session) file(ref transport.FileRef) (*openFile, error) {
-	s.mu.RLock()
-	f := s.handles[ref.Handle]
-	if f != nil {
-		f.refs.Add(1) // the table has one
-	}
-	s.mu.RUnlock()
+	f := s.acquire(ref.Handle)
 	switch {
 	case f == nil:
 		return nil, fmt.Errorf("%w: %d", transport.ErrUnknownFile, ref.Handle)
@@ -80,6 +75,17 @@ func (s *session) file(ref transport.FileRef) (*openFile, error) {
 		return nil, fmt.Errorf("%w: the handle is of another version", transport.ErrStale)
 	}
 	return f, nil
+}
+
+// acquire returns a reference to what handle names; nil: nothing.
+func (s *session) acquire(handle uint64) *openFile {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	f := s.handles[handle]
+	if f != nil {
+		f.refs.Add(1) // the table has one
+	}
+	return f
 }
 
 // TryRead implements [transport.Source].

@@ -412,7 +412,7 @@ type Event struct {
 	TermMs  uint32                 `protobuf:"varint,5,opt,name=term_ms,json=termMs,proto3" json:"term_ms,omitempty"` // the term that it grants; 0: only what was open when it was sent is vouched for
 	// These two are about what the mount keeps open though no program has it open.
 	// They are not acknowledged.
-	Crowded       bool   `protobuf:"varint,6,opt,name=crowded,proto3" json:"crowded,omitempty"`   // the target will soon have no room for open files: some are to be closed
+	Crowded       bool   `protobuf:"varint,6,opt,name=crowded,proto3" json:"crowded,omitempty"`   // the target has refused someone an open file: all of these are to be closed, and fewer kept
 	Unlinked      uint64 `protobuf:"varint,7,opt,name=unlinked,proto3" json:"unlinked,omitempty"` // the handle of a file that no name leads to any more: to be closed, if it is kept
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
