@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -212,7 +213,7 @@ func TestWarmTooMuch(t *testing.T) {
 	m := startMount(t, src, small(4)...)
 	cmd := exec.Command(bin, "warm", m.dir)
 	out, err := cmd.CombinedOutput()
-	if want := fmt.Sprintf("smaller than what was asked for: %d bytes", 8*extent); err == nil || !bytes.Contains(out, []byte(want)) {
+	if want := fmt.Sprintf("(%d bytes); mount with a larger --pool", 8*extent); err == nil || !bytes.Contains(out, []byte(want)) || bytes.Contains(out, []byte("nothing to fetch")) {
 		t.Errorf("%v: %s", err, out)
 	}
 	if n := m.stats().Cache.Misses; n != 0 {
@@ -273,12 +274,68 @@ func TestWarmFollowsOrder(t *testing.T) {
 	if n := m.stats().Cache.Evictions; n != 2 {
 		t.Errorf("%d extents made room, want 2", n)
 	}
-	for want, stdin := range map[bool]string{true: "1 0 10\nnone\n1\n", false: "1 0 10\n1 x 10\n"} {
+	for stdin, want := range map[string]bool{"1 0 10\nnone\n\n1\n": true, "1 999999999 10\n": true, "1 0 10\n1 x 10\n": false, "../x\n": false} {
 		cmd := exec.Command(bin, "warm", "--json", "--follow-order", "-", m.dir)
 		cmd.Stdin = bufio.NewReader(strings.NewReader(stdin))
 		out, err := cmd.Output()
 		if said := len(out) > 0 && parseWarm(t, string(out)).Failed == 1; err == nil || said != want {
 			t.Errorf("%q: %v: %s", stdin, explain(err), out)
 		}
+	}
+}
+
+// TestWarmEndedWithItsReader: a signal that ends a reader and warm together is told,
+// though the end of the reader's words alone is no failure.
+func TestWarmEndedWithItsReader(t *testing.T) {
+	src, order := t.TempDir(), filepath.Join(t.TempDir(), "order")
+	writeNumbered(t, src, 1, 4*extent)
+	must(t, os.WriteFile(order, fmt.Appendf(nil, "1 0 %d\n1 %d %d\n", extent, extent, extent), 0o644))
+	m := startMount(t, src, small(3)...)
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		r, w, err := os.Pipe()
+		must(t, err)
+		cmd := exec.Command(bin, "warm", "--follow-order", order, "--window", fmt.Sprint(extent), m.dir)
+		cmd.Stdin = r
+		misses := m.stats().Cache.Hits + m.stats().Cache.Misses
+		p := start(t, cmd)
+		must(t, r.Close())
+		eventually(t, "the window is full", func() error {
+			if s := m.stats().Cache; s.Hits+s.Misses == misses {
+				return errors.New("nothing came")
+			}
+			return nil
+		})
+		must(t, w.Close())
+		p.kill(sig)
+		if code := p.ProcessState.ExitCode(); code != 128+int(sig) {
+			t.Errorf("%v: exit code %d", sig, code)
+		}
+	}
+}
+
+// TestWarmPaths: paths that make no sense together are refused before anything is
+// brought, and one that may not be read stops no other.
+func TestWarmPaths(t *testing.T) {
+	src := t.TempDir()
+	for i := range 2 {
+		writeNumbered(t, src, i, extent)
+	}
+	m, other := startMount(t, src, small(4)...), startMount(t, src, small(4)...)
+	for _, args := range [][]string{{m.path("0"), other.path("1")}, {m.path("0"), src}, {"--follow-order", "/dev/null", m.path("0")}} {
+		if out, code := command(t, append([]string{"warm"}, args...)...); code != 2 || out != "" {
+			t.Errorf("%q: exit code %d, %s", args, code, out)
+		}
+	}
+	if s := m.stats().Cache; s.Misses != 0 {
+		t.Errorf("%d extents were brought all the same", s.Misses)
+	}
+	must(t, os.Chmod(filepath.Join(src, "0"), 0))
+	if f, err := os.Open(filepath.Join(src, "0")); err == nil {
+		must(t, f.Close())
+		t.Skip("this user may read all files")
+	}
+	out, code := command(t, "warm", "--json", m.path("0"), m.path("1"))
+	if r := parseWarm(t, out); code != 1 || r.Files != 1 || r.Failed != 1 {
+		t.Errorf("a file that may not be read: exit code %d, %+v", code, r)
 	}
 }

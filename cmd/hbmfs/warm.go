@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"hbmfs/cmd/hbmfs/internal/supervise"
@@ -35,14 +39,14 @@ what is below it will be read, a range a line:
   path            all of a file
   path off len    a part of it, in bytes
 
-A path with blanks or quotes is written as a quoted string, as in C. Ranges are
-brought in that order, --window bytes ahead of the reader. How far that is, nobody
-can see from outside: a mount's counters don't tell who fetched what. So the reader
-says it on the standard input of warm: now and then a line with a number, which is
-how many lines of FILE it has read so far. Ranges that it has read are not brought
-any more. Where its words end, as on /dev/null, or standard input is a terminal,
-warm fills the window and stops; so it does with '-' for FILE, which has the order
-come on standard input.
+A path is below PATH, and one with blanks or quotes is written as a quoted string,
+as in C. Empty lines count, and bring nothing. Ranges are brought in that order,
+--window bytes ahead of the reader. How far that is, nobody can see from outside: a
+mount's counters don't tell who fetched what. So the reader says it on the standard
+input of warm: now and then a line with a number, which is how many lines of FILE it
+has read so far. Ranges that it has read are not brought any more. Where its words
+end, as on /dev/null, or standard input is a terminal, warm fills the window and
+stops; so it does with '-' for FILE, which has the order come on standard input.
 
   my-loader --print-progress | hbmfs warm --follow-order order.txt --window 2GiB /mnt/train
 
@@ -90,10 +94,7 @@ func (o *warmOptions) check(cmd *cobra.Command, args []string) error {
 func runWarm(ctx context.Context, o warmOptions, paths []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	if err := checkAnswers(paths[0]); err != nil {
-		return err
-	}
-	m, err := client.OpenMount(paths[0])
+	m, err := o.open(paths)
 	if err != nil {
 		return err
 	}
@@ -107,20 +108,91 @@ func runWarm(ctx context.Context, o warmOptions, paths []string, stdin io.Reader
 		Failed:  func(err error) { complain(stderr, err) },
 	}
 	result, err := o.warm(ctx, c, paths, stdin)
-	if ctx.Err() != nil && err != nil {
+	if err == nil && (result.Stopped || o.order == "-") {
+		awaitSignal(ctx)
+	}
+	if ctx.Err() != nil && (err != nil || result.Stopped || o.order == "-") {
 		return context.Cause(ctx)
 	}
 	bar.finish()
-	return errors.Join(explainEIO(err, paths[0]), o.print(stdout, result), failedFiles(result))
+	err = errors.Join(explainEIO(err, paths[0]), failedFiles(result))
+	if err != nil && result.Segments == 0 && !o.json {
+		return err
+	}
+	return errors.Join(o.print(stdout, result), err)
+}
+
+// signalGrace is how long after the end of standard input a signal is still taken
+// for what ended both: a terminal's Ctrl-C ends all of a pipeline.
+const signalGrace = 200 * time.Millisecond
+
+func awaitSignal(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(signalGrace):
+	}
+}
+
+// open opens the mount of all paths, through the first of them that may be read.
+func (o *warmOptions) open(paths []string) (m *client.Mount, err error) {
+	if err := checkAnswers(paths[0]); err != nil {
+		return nil, err
+	}
+	if err := o.checkPaths(paths); err != nil {
+		return nil, err
+	}
+	for _, path := range paths {
+		var next error
+		if m, next = client.OpenMount(path); next == nil {
+			return m, nil
+		}
+		if err == nil {
+			err = next
+		}
+		if !errors.Is(next, fs.ErrPermission) {
+			break
+		}
+	}
+	return nil, err
+}
+
+// checkPaths refuses paths that are not of one mount, or not what an order needs.
+func (o *warmOptions) checkPaths(paths []string) error {
+	var first unix.Stat_t
+	for i, path := range paths {
+		var st unix.Stat_t
+		if err := checkAnswers(path); err != nil {
+			return err
+		}
+		if err := unix.Stat(path, &st); err != nil {
+			return &os.PathError{Op: "stat", Path: path, Err: err}
+		}
+		switch {
+		case i == 0:
+			first = st
+		case st.Dev != first.Dev:
+			return usagef("%s and %s are not of one mount: warm each mount by itself", shown(paths[0]), shown(path))
+		}
+		if o.order != "" && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return usagef("%s is no directory; with --follow-order, give the one that its paths are below", shown(path))
+		}
+	}
+	return nil
 }
 
 func (o *warmOptions) warm(ctx context.Context, c warm.Config, paths []string, stdin io.Reader) (warm.Result, error) {
 	if o.order == "" {
-		files, size, err := warm.Walk(ctx, paths)
+		var unlisted atomic.Int64
+		files, size, err := warm.Walk(ctx, paths, func(err error) {
+			unlisted.Add(1)
+			c.Failed(err)
+		})
 		if err != nil {
 			return warm.Result{}, err
 		}
-		return warm.Files(ctx, c, files, size)
+		r, err := warm.Files(ctx, c, files, size)
+		r.Failed += unlisted.Load()
+		return r, err
 	}
 	order := warm.Order{Lines: stdin, Root: paths[0], Window: int64(o.window)}
 	if o.order != "-" {

@@ -3,6 +3,8 @@ package warm
 import (
 	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,8 +43,41 @@ func TestParseLine(t *testing.T) {
 
 func TestLongLine(t *testing.T) {
 	use := func(int64, string) error { return nil }
-	if err := readLines(strings.NewReader("a\n"+strings.Repeat("x", maxLine+1)), "it", use); err == nil || !strings.Contains(err.Error(), "it, line 2") {
+	if err := readLines(strings.NewReader("a\n"+strings.Repeat("x", maxLine+1)), errOrderLines, use); err == nil || !strings.Contains(err.Error(), "the order, line 2: it is longer") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestWrongLineIsCut: nobody wants to read all of a binary file.
+func TestWrongLineIsCut(t *testing.T) {
+	for _, line := range []string{strings.Repeat("x ", 2000), `"` + strings.Repeat("y", 4000), "a 1 " + strings.Repeat("z", 4000)} {
+		if _, err := ParseLine(line); err == nil || len(err.Error()) > 200 {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// TestRoots: the paths of an order stay below its directory.
+func TestRoots(t *testing.T) {
+	real, link := t.TempDir(), filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(real, link); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"a/b":                       filepath.Join(link, "a/b"),
+		"a/../b":                    filepath.Join(link, "b"),
+		filepath.Join(link, "a"):    filepath.Join(link, "a"),
+		filepath.Join(real, "a"):    filepath.Join(real, "a"),
+		"../../etc/passwd":          "",
+		"a/../../x":                 "",
+		"/etc/passwd":               "",
+		filepath.Join(real, "../x"): "",
+		real + "x":                  "",
+	} {
+		got, err := rootsOf(link).join(path)
+		if got != want || errors.Is(err, ErrOrder) != (want == "") {
+			t.Errorf("%s is %q, %v; want %q", path, got, err, want)
+		}
 	}
 }
 
@@ -52,7 +87,7 @@ func FuzzOrder(f *testing.F) {
 	f.Add("a 1 2\n\"b c\"\n")
 	f.Add("1\n\n-1\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		_ = readLines(strings.NewReader(text), "order", func(_ int64, line string) error {
+		_ = readLines(strings.NewReader(text), errOrderLines, func(_ int64, line string) error {
 			r, err := ParseLine(line)
 			if err != nil {
 				if !errors.Is(err, ErrOrder) {

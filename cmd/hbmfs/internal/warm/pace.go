@@ -25,12 +25,16 @@ type pace struct {
 
 func newPace(window int64) *pace { return &pace{window: window, wake: make(chan struct{}, 1)} }
 
-// listen takes from r how many lines were read, a number a line, until its end.
+// listen takes from r how many lines were read, a number a line, until its end. The
+// error wraps [ErrProgress].
 func (p *pace) listen(r io.Reader) error {
-	err := readLines(r, "the reader's progress", func(_ int64, line string) error {
+	err := readLines(r, ErrProgress, func(_ int64, line string) error {
+		if strings.TrimSpace(line) == "" {
+			return nil
+		}
 		n, err := strconv.ParseUint(strings.TrimSpace(line), 10, 63)
 		if err != nil {
-			return fmt.Errorf("%w: %q is no number of lines", ErrOrder, line)
+			return fmt.Errorf("%s is no number of lines", quoted(line))
 		}
 		p.change(func() { p.advance(int64(n)) })
 		return nil
@@ -93,7 +97,7 @@ func (p *pace) judge(line, n int64) verdict {
 	switch {
 	case line <= p.read:
 		return skip
-	case p.ahead == 0 || n <= p.window-p.ahead:
+	case n == 0 || p.ahead == 0 || n <= p.window-p.ahead:
 		if len(p.lens) == 0 {
 			p.first = line - 1
 		}

@@ -25,18 +25,19 @@ func TestPace(t *testing.T) {
 		}
 	}
 	next(500, bring) // larger than the window, and alone
+	next(0, bring)   // as an empty line is, which takes no room
 	next(1, wait)
-	p.change(func() { p.advance(1) })
+	p.change(func() { p.advance(2) })
 	next(60, bring)
 	next(40, bring)
 	next(1, wait)
 	next(0, bring)
-	p.change(func() { p.advance(2) })
+	p.change(func() { p.advance(3) })
 	next(60, bring)
 	next(1, wait)
-	p.change(func() { p.advance(1) }) // it can't unread
+	p.change(func() { p.advance(2) }) // it can't unread
 	next(1, wait)
-	p.change(func() { p.advance(7) }) // beyond what was brought
+	p.change(func() { p.advance(8) }) // beyond what was brought
 	next(1000, skip)
 	next(1000, skip)
 	next(30, bring)
@@ -81,9 +82,9 @@ func TestPaceWaits(t *testing.T) {
 // TestListenRefuses: what is no number ends the listening, and is not taken for the
 // reader's end.
 func TestListenRefuses(t *testing.T) {
-	for _, text := range []string{"1\nx\n", "-1\n", "\n", "1 2\n"} {
+	for _, text := range []string{"1\nx\n", "-1\n", "\n\nabc\n", "1 2\n"} {
 		p := newPace(1)
-		if err := p.listen(strings.NewReader(text)); !errors.Is(err, ErrOrder) || p.ended {
+		if err := p.listen(strings.NewReader(text)); !errors.Is(err, ErrProgress) || p.ended {
 			t.Errorf("%q: %v, ended: %v", text, err, p.ended)
 		}
 	}
@@ -104,7 +105,7 @@ func TestWalk(t *testing.T) {
 	if err := os.Symlink("..", filepath.Join(dir, "b", "up")); err != nil {
 		t.Fatal(err)
 	}
-	files, size, err := Walk(t.Context(), []string{filepath.Join(dir, "b"), filepath.Join(dir, "a"), filepath.Join(dir, "b", "c")})
+	files, size, err := Walk(t.Context(), []string{filepath.Join(dir, "b"), filepath.Join(dir, "a"), filepath.Join(dir, "b", "c")}, nil)
 	var names []string
 	for _, f := range files {
 		name, _ := filepath.Rel(dir, f.Path)
@@ -113,7 +114,7 @@ func TestWalk(t *testing.T) {
 	if got := strings.Join(names, " "); err != nil || got != "a b/1 b/2 b/c/d/e/3" || size != 40 {
 		t.Errorf("%s, %d bytes, %v", got, size, err)
 	}
-	if _, _, err := Walk(t.Context(), []string{filepath.Join(dir, "none")}); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := Walk(t.Context(), []string{filepath.Join(dir, "none")}, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("nothing there: %v", err)
 	}
 }

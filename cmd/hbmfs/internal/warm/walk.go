@@ -3,6 +3,8 @@ package warm
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,11 +23,12 @@ type File struct {
 const walkers = 8
 
 // Walk lists the regular files at and below paths, in the order of their names, and
-// their size in all. Symbolic links below are not followed.
-func Walk(ctx context.Context, paths []string) (files []File, size int64, err error) {
+// their size in all. Symbolic links below are not followed. What can't be listed
+// below is told to failed, by several goroutines at once, and left out.
+func Walk(ctx context.Context, paths []string, failed func(error)) (files []File, size int64, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(walkers)
-	w := &walk{ctx: ctx, group: group}
+	w := &walk{ctx: ctx, group: group, failed: failed}
 	for _, path := range paths {
 		if err := w.start(path); err != nil {
 			return nil, 0, err
@@ -43,8 +46,9 @@ func Walk(ctx context.Context, paths []string) (files []File, size int64, err er
 }
 
 type walk struct {
-	ctx   context.Context
-	group *errgroup.Group
+	ctx    context.Context
+	group  *errgroup.Group
+	failed func(error)
 
 	mu    sync.Mutex
 	files []File // guarded by mu
@@ -76,6 +80,10 @@ func (w *walk) list(dir string) error {
 		return context.Cause(w.ctx)
 	}
 	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		w.failed(err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -88,8 +96,11 @@ func (w *walk) list(dir string) error {
 			}
 		case e.Type().IsRegular():
 			info, infoErr := e.Info()
-			if err = infoErr; err == nil {
+			switch {
+			case infoErr == nil:
 				w.found(File{path, info.Size()})
+			case !errors.Is(infoErr, fs.ErrNotExist): // it has just gone
+				err = infoErr
 			}
 		}
 		if err != nil {

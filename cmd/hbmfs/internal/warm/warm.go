@@ -14,7 +14,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +37,9 @@ type poolError struct{ text string }
 
 func (e poolError) Error() string { return e.text }
 func (poolError) Unwrap() error   { return ErrPool }
+
+// errPastEnd: a range begins where its file has ended.
+var errPastEnd = errors.New("past the end of the file")
 
 func poolErrorf(format string, args ...any) error { return poolError{fmt.Sprintf(format, args...)} }
 
@@ -92,7 +95,7 @@ type warmer struct {
 func Files(ctx context.Context, c Config, files []File, size int64) (Result, error) {
 	return run(c, size, func(w *warmer) error {
 		if size > w.result.Pool {
-			return poolErrorf("the pool of %s is smaller than what was asked for: %d bytes", mebibytes(w.result.Pool), size)
+			return poolErrorf("the pool of %s is smaller than what was asked for: %s; mount with a larger --pool, or bring a --window of it with --follow-order", mebibytes(w.result.Pool), mebibytes(size))
 		}
 		before, err := c.Counters()
 		if err != nil {
@@ -116,7 +119,7 @@ func Files(ctx context.Context, c Config, files []File, size int64) (Result, err
 // Order is the order in which ranges will be read.
 type Order struct {
 	Lines io.Reader // as [ParseLine] reads them
-	Root  string    // where their paths begin that are not absolute
+	Root  string    // all paths are below it
 	// Read says how far the reader is: a number of lines of the order, each in a
 	// line of its own. nil: nothing is known of that.
 	Read   io.Reader
@@ -132,7 +135,7 @@ func Follow(ctx context.Context, c Config, o Order) (Result, error) {
 			o.Window = w.result.Pool / 2
 		}
 		if o.Window > w.result.Pool {
-			return poolErrorf("the pool of %s is smaller than the window: %d bytes", mebibytes(w.result.Pool), o.Window)
+			return poolErrorf("the pool of %s is smaller than the window: %s; mount with a larger --pool, or give a smaller --window", mebibytes(w.result.Pool), mebibytes(o.Window))
 		}
 		p := newPace(o.Window)
 		ctx, cancel := context.WithCancelCause(ctx)
@@ -147,7 +150,7 @@ func Follow(ctx context.Context, c Config, o Order) (Result, error) {
 			}()
 		}
 		err := w.follow(ctx, o, p)
-		if cause := context.Cause(ctx); errors.Is(cause, ErrOrder) {
+		if cause := context.Cause(ctx); errors.Is(cause, ErrProgress) {
 			return cause
 		}
 		return err
@@ -160,13 +163,18 @@ var errStopped = errors.New("the window is full")
 func (w *warmer) follow(ctx context.Context, o Order, p *pace) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(workers)
-	err := readLines(o.Lines, "the order", func(number int64, line string) error {
+	roots := rootsOf(o.Root)
+	err := readLines(o.Lines, errOrderLines, func(number int64, line string) error {
+		if strings.TrimSpace(line) == "" { // it counts all the same
+			_, err := p.admit(ctx, number, 0)
+			return err
+		}
 		r, err := ParseLine(line)
 		if err != nil {
 			return err
 		}
-		if !filepath.IsAbs(r.Path) {
-			r.Path = filepath.Join(o.Root, r.Path)
+		if r.Path, err = roots.join(r.Path); err != nil {
+			return err
 		}
 		switch v, err := p.admit(ctx, number, r.size()); {
 		case err != nil:
@@ -256,7 +264,7 @@ func (w *warmer) bring(ctx context.Context, r Range) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	for _, own := range []error{fs.ErrNotExist, fs.ErrPermission, unix.ESTALE, unix.EISDIR, client.ErrNotRegular} {
+	for _, own := range []error{fs.ErrNotExist, fs.ErrPermission, unix.ESTALE, unix.EISDIR, client.ErrNotRegular, errPastEnd} {
 		if errors.Is(err, own) {
 			w.note(func(r *Result) { r.Failed++ })
 			w.Failed(err)
@@ -284,6 +292,9 @@ func (w *warmer) fetch(ctx context.Context, r Range) (err error) {
 		}
 		if lease.Fetched == 0 && off < min(end, lease.FileSize) {
 			return fmt.Errorf("%s: no bytes came at %d of %d", r.Path, off, lease.FileSize)
+		}
+		if r.Off > 0 && r.Off >= lease.FileSize {
+			return fmt.Errorf("%s: the range at %d is %w, which has %d bytes", r.Path, r.Off, errPastEnd, lease.FileSize)
 		}
 		off += lease.Fetched
 		unsettled = unsettled || lease.Unsettled
@@ -320,17 +331,24 @@ func (w *warmer) count(l *client.Lease) {
 	}
 }
 
-func mebibytes(n int64) string { return fmt.Sprintf("%.4g MiB", float64(n)/(1<<20)) }
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB (%d bytes)", float64(n)/(1<<20), n) }
+
+func countFiles(n int64) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
+}
 
 // String is a sentence about r.
 func (r Result) String() string {
-	text := fmt.Sprintf("%d files, %d bytes, %d of %d segments were in device memory already; %.2f GB/s, path %s (%s)",
-		r.Files, r.Bytes, r.Hits, r.Segments, r.GBps, r.Path, r.Reason)
+	text := fmt.Sprintf("%s, %d bytes, %d of %d segments were in device memory already; %.2f GB/s, path %s (%s)",
+		countFiles(r.Files), r.Bytes, r.Hits, r.Segments, r.GBps, r.Path, r.Reason)
 	if r.Segments == 0 {
-		text = fmt.Sprintf("%d files, nothing to fetch", r.Files)
+		text = countFiles(r.Files) + ", nothing to fetch"
 	}
 	if r.Unsettled > 0 {
-		text += fmt.Sprintf("; %d files may change, and nothing of them stays", r.Unsettled)
+		text += fmt.Sprintf("; %s may change, and nothing of that stays", countFiles(r.Unsettled))
 	}
 	if r.Skipped > 0 {
 		text += fmt.Sprintf("; %d had been read before their turn", r.Skipped)
