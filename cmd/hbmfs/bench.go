@@ -37,6 +37,7 @@ The shapes are DLIO's parameters (github.com/mlcommons/storage); the figures are
 no results of that benchmark:
 
 %s
+Compute is for a batch of that many samples; --batch N takes N/batch of it.
 A file has one sample, but for resnet50, whose samples follow each other, and
 custom, whose samples of --sample bytes lie anywhere in its files of 64 MiB: one for
 each 128 KiB at most, at the same places in each epoch. Files with several samples
@@ -54,8 +55,9 @@ epoch by epoch, in the same order.
 --make DIR makes the data set in DIR/WORKLOAD, or completes it, and mounts DIR for
 the time of the benchmark, once for each way: their first epochs are cold, but for
 the page cache of DIR's own file system. Of a MOUNT, the files below it are taken:
-a data set that --make made, or else any, in the order of their names. What device
-memory and page cache have of them is not dropped before.
+a data set that --make made, or else any, in the order of their names: all, unless
+--scale says less. What device memory and page cache have of them is not dropped
+before.
 
 A data set of --make is checked: the first and last word of each piece, and all
 words of one sample in 16. A wrong word ends the benchmark with exit code 3. Other
@@ -81,7 +83,7 @@ func newBenchCommand() *cobra.Command {
 func newBenchLoaderCommand() *cobra.Command {
 	o := benchOptions{sample: 128 << 10, pool: defaultMountOptions().pool}
 	cmd := &cobra.Command{
-		Use:   "loader [MOUNT | --make DIR]",
+		Use:   "loader [MOUNT | --make DIR] --workload NAME [flags]",
 		Short: "Play a training's data loader on a mount",
 		Long:  fmt.Sprintf(benchHelp, loader.DescribeWorkloads(), loader.DescribeWays()),
 		Example: `  hbmfs bench loader --make /var/tmp/set --workload retinanet --via all --svg retinanet.svg
@@ -96,14 +98,14 @@ func newBenchLoaderCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.makeIn, "make", "", "make the data set in this `directory`, and mount it")
-	f.StringVar(&o.workload, "workload", "", "`name`: "+strings.Join(loader.WorkloadNames(), ", "))
+	f.StringVar(&o.workload, "workload", "", "`name`, which must be given: "+strings.Join(loader.WorkloadNames(), ", "))
 	f.StringVar(&o.via, "via", "ioctl", "`way` to get samples: "+strings.Join(loader.WayNames(loader.Ways), ", ")+", or all")
 	f.IntVar(&o.workers, "workers", 8, "workers that prefetch batches")
-	f.IntVar(&o.batch, "batch", 0, "samples a batch, instead of the workload's")
+	f.IntVar(&o.batch, "batch", 0, "samples a batch, instead of the workload's, with as much compute each")
 	f.Var(&o.sample, "sample", "bytes of a sample of custom")
 	f.IntVar(&o.epochs, "epochs", 3, "how many")
 	f.Uint64Var(&o.seed, "seed", 1, "of the order; the same seed is the same order on any machine")
-	f.Float64Var(&o.scale, "scale", 0.01, "part of the workload's files to take, above 0 and at most 1; 8 files at least")
+	f.Float64Var(&o.scale, "scale", 0, "part of the files to take, above 0 and at most 1, but 8 files at least: of the workload's, or of those that MOUNT has (default 0.01 with --make, else 1)")
 	f.Var(&o.pool, "pool", "device memory of the mount that --make makes")
 	f.BoolVar(&o.json, "json", false, "print one JSON object an epoch, and one for all")
 	f.StringVar(&o.svg, "svg", "", "`file` to plot samples a second and AU to")
@@ -117,7 +119,16 @@ const (
 	maxBenchEpochs  = 10_000
 )
 
+// makeScale is the part of a workload's files that --make makes unless told.
+const makeScale = 0.01
+
 func (o *benchOptions) check(cmd *cobra.Command, args []string) error {
+	if !cmd.Flags().Changed("scale") {
+		o.scale = 1
+		if o.makeIn != "" {
+			o.scale = makeScale
+		}
+	}
 	switch {
 	case (o.makeIn == "") == (len(args) == 0):
 		return usagef("give either a MOUNT or --make DIR; usage: %s", cmd.UseLine())
@@ -148,12 +159,12 @@ func (o *benchOptions) check(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// shape is the workload that was asked for.
+// shape is the workload that was asked for, with all its files.
 func (o *benchOptions) shape() loader.Workload {
 	at := slices.IndexFunc(loader.Workloads, func(w loader.Workload) bool { return w.Name == o.workload })
-	w := loader.Workloads[at].Scaled(o.scale)
+	w := loader.Workloads[at]
 	if o.batch > 0 {
-		w.Batch = o.batch
+		w = w.Batched(o.batch)
 	}
 	if w.Anywhere {
 		w.Sample = int64(o.sample)
@@ -188,5 +199,5 @@ func (o *benchOptions) run(ctx context.Context, args []string, stdout, stderr io
 	if places := servedPlaces(); len(places) == len(o.ways()) {
 		return play(ctx, places)
 	}
-	return o.serveAndPlay(ctx, play)
+	return o.serveAndPlay(ctx, stderr, play)
 }

@@ -19,12 +19,17 @@ func (o *benchOptions) play(ctx context.Context, places []string, stdout, stderr
 			return err
 		}
 	}
-	plot, err := o.createPlot() // before all the work is done for it
-	if err != nil {
-		return err
+	if info, err := os.Stat(places[0]); err == nil && !info.IsDir() {
+		return usagef("%s is no directory; give a mount, or a directory of one", shown(places[0]))
 	}
-	defer plot.Close() // whose error is told below, if it was written
-	s, err := loader.Open(ctx, o.shape(), o.ways(), places, brought)
+	var plot plotFile
+	if o.svg != "" {
+		var err error
+		if plot, err = newPlotFile(o.svg); err != nil {
+			return err
+		}
+	}
+	s, err := loader.Open(ctx, o.shape(), o.scale, o.ways(), places, brought)
 	if errors.Is(err, loader.ErrNoSet) {
 		err = fmt.Errorf("%w; 'hbmfs bench loader --make DIR --workload %s' makes one", err, o.workload)
 	}
@@ -33,6 +38,9 @@ func (o *benchOptions) play(ctx context.Context, places []string, stdout, stderr
 	}
 	defer s.Close()
 	s.Workers, s.Epochs, s.Seed = o.workers, o.epochs, o.seed
+	if o.makeIn != "" {
+		s.Source = o.setDir() // its mount will be gone
+	}
 	if !o.json {
 		fmt.Fprintf(stdout, "%s\n%s\n", s.Summary(), loader.RowHeader)
 	}
@@ -46,7 +54,7 @@ func (o *benchOptions) play(ctx context.Context, places []string, stdout, stderr
 	if err := o.printSummary(stdout, stderr, s.Summary()); err != nil || o.svg == "" {
 		return err
 	}
-	return errors.Join(s.Plot(plot), plot.Close())
+	return plot.write(s.Plot)
 }
 
 // brought is how many bytes a mount's transports have brought.
@@ -88,16 +96,4 @@ func (o *benchOptions) printSummary(stdout, stderr io.Writer, s loader.Summary) 
 		}
 	}
 	return nil
-}
-
-// createPlot creates the file of --svg; nil if none is asked for.
-func (o *benchOptions) createPlot() (*os.File, error) {
-	if o.svg == "" {
-		return nil, nil
-	}
-	f, err := os.Create(o.svg)
-	if err != nil {
-		return nil, fmt.Errorf("--svg: %w", err)
-	}
-	return f, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -28,12 +29,12 @@ func servedPlaces() []string {
 
 // serveAndPlay makes the data set, mounts it once for each way, has play use the
 // mounts, and unmounts them.
-func (o *benchOptions) serveAndPlay(ctx context.Context, play func(context.Context, []string) error) (err error) {
+func (o *benchOptions) serveAndPlay(ctx context.Context, stderr io.Writer, play func(context.Context, []string) error) (err error) {
 	runtime.LockOSThread() // the mounts end with the thread that starts them
 	defer runtime.UnlockOSThread()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	if err := o.makeSet(ctx); err != nil {
+	if err := o.makeSet(ctx, stderr); err != nil {
 		return err
 	}
 	dir, err := filepath.Abs(o.makeIn)
@@ -54,12 +55,20 @@ func (o *benchOptions) serveAndPlay(ctx context.Context, play func(context.Conte
 	return supervise.Run(ctx, supervise.NoLimit, func(ctx context.Context) error { return play(ctx, places) })
 }
 
-func (o *benchOptions) makeSet(ctx context.Context) error {
+// setDir is where --make makes the data set.
+func (o *benchOptions) setDir() string { return filepath.Join(o.makeIn, o.workload) }
+
+func (o *benchOptions) makeSet(ctx context.Context, stderr io.Writer) error {
 	var bar progress
 	defer func() { bar.finish() }()
-	_, err := loader.Make(ctx, o.makeIn, o.shape(), loader.Making{
-		Started: func(size int64) { bar = newProgress(os.Stderr, "making "+o.workload, size) },
-		Wrote:   func(n int64) { bar.add(n) },
+	_, err := loader.Make(ctx, o.makeIn, o.shape().Scaled(o.scale), loader.Making{
+		Started: func(files int, size int64) {
+			if files > 0 {
+				fmt.Fprintf(stderr, "hbmfs: making %d files of %s, %s in all, in %s\n", files, o.workload, humanBytes(size), shown(o.setDir()))
+			}
+			bar = newProgress(os.Stderr, "making "+o.workload, size)
+		},
+		Wrote: func(n int64) { bar.add(n) },
 	})
 	if errors.Is(err, loader.ErrNoRoom) {
 		err = fmt.Errorf("%w; give a smaller --scale, or another directory", err)

@@ -14,8 +14,8 @@ type Epoch struct {
 	Bytes            int64   `json:"bytes"` // of samples
 	Seconds          float64 `json:"seconds"`
 	SamplesPerSecond float64 `json:"samples_per_second"`
-	MBps             float64 `json:"mbps"`   // 10^6 bytes a second
-	P50              float64 `json:"p50_ms"` // of a sample, from its open to its close
+	MBps             float64 `json:"mb_per_second"` // of 10^6 bytes
+	P50              float64 `json:"p50_ms"`        // of a sample, from its open to its close
 	P99              float64 `json:"p99_ms"`
 	Segments         int64   `json:"segments"` // that FETCH told of
 	Hits             int64   `json:"hits"`     // of those, in device memory already

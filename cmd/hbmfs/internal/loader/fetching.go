@@ -90,11 +90,11 @@ func (f *fetcher) look(file int, all bool) error {
 	}
 	for _, seg := range f.lease.Segments {
 		b, err := f.p.via.Mount.Bytes(seg)
-		if err == nil {
-			err = f.p.Set.Workload.check(b, file, seg.FileOffset, all)
-		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.holder.Name(), err)
+		}
+		if err := f.p.Set.Workload.check(b, file, seg.FileOffset, all); err != nil {
+			return f.p.wrong(file, err)
 		}
 	}
 	return nil

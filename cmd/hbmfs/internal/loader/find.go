@@ -12,8 +12,10 @@ import (
 
 // Find is the data set for w at place: one that [Make] made, there or in a
 // directory of the workload's name, or else whatever files lie below place, in the
-// order of their names, w.Files at most. The error wraps [ErrNoSet] if there is none.
-func Find(ctx context.Context, place string, w Workload) (*Set, error) {
+// order of their names. scale is the part to take: of the workload's files, as
+// [Workload.Scaled] has it, if there are as many; of others, of those that are there.
+// The error wraps [ErrNoSet] if there is none.
+func Find(ctx context.Context, place string, w Workload, scale float64) (*Set, error) {
 	for _, dir := range []string{filepath.Join(place, w.Name), place} {
 		m, err := readMark(dir)
 		switch {
@@ -26,17 +28,20 @@ func Find(ctx context.Context, place string, w Workload) (*Set, error) {
 		case m.Files == 0:
 			return nil, fmt.Errorf("%w of %s: that in %s is not finished; make it with --make", ErrNoSet, w.Name, dir)
 		}
-		w.Files = min(w.Files, m.Files)
-		return newSet(w, dir, w.files(), true)
+		w.Files = min(w.Scaled(scale).Files, m.Files)
+		return newSet(w, dir, w.files(), true, m.Files)
 	}
 	files, err := foreignFiles(ctx, place, w)
 	if err != nil {
 		return nil, err
 	}
-	return newSet(w, place, files, false)
+	found := len(files)
+	w.Files = found
+	w.Files = min(w.Scaled(scale).Files, found)
+	return newSet(w, place, files[:w.Files], false, found)
 }
 
-// foreignFiles are the first files below place that have a sample.
+// foreignFiles are the files below place that have a sample.
 func foreignFiles(ctx context.Context, place string, w Workload) (files []File, err error) {
 	err = filepath.WalkDir(place, func(path string, entry fs.DirEntry, err error) error {
 		switch {
@@ -44,8 +49,6 @@ func foreignFiles(ctx context.Context, place string, w Workload) (files []File, 
 			return err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case len(files) == w.Files:
-			return fs.SkipAll
 		case strings.HasPrefix(entry.Name(), ".") && path != place:
 			return skipHidden(entry)
 		case !entry.Type().IsRegular():

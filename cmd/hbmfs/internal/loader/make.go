@@ -12,8 +12,8 @@ import (
 
 // Making tells how far [Make] is, if its members are set.
 type Making struct {
-	Started func(size int64) // bytes to write
-	Wrote   func(n int64)    // by several goroutines at once
+	Started func(files int, size int64) // that are missing; bytes
+	Wrote   func(n int64)               // by several goroutines at once
 }
 
 const (
@@ -43,7 +43,7 @@ func Make(ctx context.Context, dir string, w Workload, told Making) (*Set, error
 		return nil, err
 	}
 	if told.Started != nil {
-		told.Started(size)
+		told.Started(len(missing), size)
 	}
 	if err := before.write(root); err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func Make(ctx context.Context, dir string, w Workload, told Making) (*Set, error
 	if err := before.write(root); err != nil {
 		return nil, err
 	}
-	return newSet(w, root, files, true)
+	return newSet(w, root, files, true, before.Files)
 }
 
 // ownMark is the mark of a directory that is empty or was made by [Make] for w.

@@ -18,7 +18,7 @@ var little = Workload{id: 15, Name: "little", Files: 10, Size: 5000, Spread: 100
 func makeLittle(t *testing.T, dir string, w Workload) (*Set, int64) {
 	t.Helper()
 	var wrote int64
-	s, err := Make(t.Context(), dir, w, Making{Started: func(size int64) { wrote = size }})
+	s, err := Make(t.Context(), dir, w, Making{Started: func(_ int, size int64) { wrote = size }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestMakeBrokenOff(t *testing.T) {
 	if !errors.Is(err, why) {
 		t.Fatalf("%v, want its cause", err)
 	}
-	if _, err := Find(t.Context(), dir, little); !errors.Is(err, ErrNoSet) {
+	if _, err := Find(t.Context(), dir, little, 1); !errors.Is(err, ErrNoSet) {
 		t.Errorf("found unfinished: %v", err)
 	}
 	s, _ := makeLittle(t, dir, little)
@@ -108,8 +108,13 @@ func TestMakeKeepsOff(t *testing.T) {
 }
 
 func TestNoRoom(t *testing.T) {
-	if err := checkRoom(t.TempDir(), math.MaxInt64/2, 1); !errors.Is(err, ErrNoRoom) {
+	if err := checkRoom(t.TempDir(), math.MaxInt64/2, 1); !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), "4.61 EB more") {
 		t.Errorf("%v, want ErrNoRoom", err)
+	}
+	for n, want := range map[int64]string{0: "0 bytes", 999: "999 bytes", 1000: "1 kB", 322_957: "323 kB", 999_999: "1 MB", 12_345_678: "12.3 MB"} {
+		if got := amount(n); got != want {
+			t.Errorf("%d is %s, want %s", n, got, want)
+		}
 	}
 }
 
@@ -122,7 +127,7 @@ func TestFind(t *testing.T) {
 		for asked, want := range map[int]int{8: 8, 10: 10, 1000: 10} {
 			w := little
 			w.Files = asked
-			s, err := Find(t.Context(), place, w)
+			s, err := Find(t.Context(), place, w, 1)
 			if err != nil || len(s.Files) != want || !s.Tagged {
 				t.Fatalf("%s, %d files: %+v, %v", place, asked, s, err)
 			}
@@ -130,15 +135,17 @@ func TestFind(t *testing.T) {
 		}
 	}
 	other := little
-	other.Name, other.Files = "other", 3
-	s, err := Find(t.Context(), filepath.Join(dir, little.Name, "0000"), other)
-	if err != nil || len(s.Files) != 3 || s.Tagged || s.Files[0].Name != "0000000" {
-		t.Errorf("%+v, %v", s, err)
+	other.Name, other.Files = "other", 3 // which is no matter of files that are there
+	for scale, want := range map[float64]int{1: 10, 0.9: 9, 0.1: MinFiles} {
+		s, err := Find(t.Context(), filepath.Join(dir, little.Name, "0000"), other, scale)
+		if err != nil || len(s.Files) != want || s.Found != 10 || s.Tagged || s.Files[0].Name != "0000000" {
+			t.Errorf("scale %v: %+v, %v", scale, s, err)
+		}
 	}
-	if _, err := Find(t.Context(), filepath.Join(dir, little.Name), other); !errors.Is(err, ErrNoSet) {
+	if _, err := Find(t.Context(), filepath.Join(dir, little.Name), other, 1); !errors.Is(err, ErrNoSet) {
 		t.Errorf("another workload's data set: %v", err)
 	}
-	if _, err := Find(t.Context(), filepath.Join(dir, "none"), other); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Find(t.Context(), filepath.Join(dir, "none"), other, 1); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("nothing there: %v", err)
 	}
 }

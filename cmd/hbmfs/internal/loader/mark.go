@@ -32,10 +32,10 @@ func readMark(dir string) (m mark, err error) {
 
 func (m *mark) parse(text []byte, path string) error {
 	if err := json.Unmarshal(text, m); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s is damaged (%w); delete %s, and make the data set anew", path, err, filepath.Dir(path))
 	}
 	if m.Format != markFormat || m.Files < 0 || m.Files > maxFiles {
-		return fmt.Errorf("%s: format %d, %d files: it is of another version of hbmfs, or damaged; make the data set anew", path, m.Format, m.Files)
+		return fmt.Errorf("%s: format %d, %d files: it is of another version of hbmfs, or damaged; delete %s, and make the data set anew", path, m.Format, m.Files, filepath.Dir(path))
 	}
 	return nil
 }

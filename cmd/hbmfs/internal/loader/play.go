@@ -23,6 +23,9 @@ type Config struct {
 	Set     *Set
 	Workers int
 	Seed    uint64
+	// Source is the set's directory as the user knows it, for errors; "": that in the
+	// mount.
+	Source string
 	// Taken is called with the bytes of each batch that the consumer has taken.
 	Taken func(bytes int64)
 }
@@ -133,6 +136,15 @@ func (p *playing) work(ctx context.Context, w sampleReader) error {
 func (p *playing) batch(i int) []uint32 {
 	size := p.Set.Workload.Batch
 	return p.order[i*size : min(len(p.order), (i+1)*size)]
+}
+
+// wrong says of which file bytes are wrong, and what helps if it is damaged.
+func (p *playing) wrong(file int, err error) error {
+	dir, at := p.via.Dir, " at the mount's source"
+	if p.Source != "" {
+		dir, at = p.Source, ""
+	}
+	return fmt.Errorf("%s: %w; if the file itself is damaged, delete it%s, and --make makes it anew", p.Set.path(dir, file), err, at)
 }
 
 // consume takes batches in their order, and computes on each.

@@ -55,7 +55,7 @@ func (*fakeWorker) Close() error    { return nil }
 func playFake(ctx context.Context, t *testing.T, f *fakeReader, workers int, taken func(int64)) (Epoch, error) {
 	t.Helper()
 	w := Workload{Name: "fake", Files: 96, Size: 1000, Batch: 8, Compute: 10 * time.Millisecond}
-	set, err := newSet(w, "", w.files(), false)
+	set, err := newSet(w, "", w.files(), false, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

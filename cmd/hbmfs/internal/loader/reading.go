@@ -3,7 +3,6 @@ package loader
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -54,7 +53,7 @@ func (r *preader) sample(ctx context.Context, s wanted) (err error) {
 		}
 		if r.p.checks {
 			if err := r.p.Set.Workload.check(r.buf[:n], s.File, off, s.all); err != nil {
-				return fmt.Errorf("%s: %w", f.name, err)
+				return r.p.wrong(s.File, err)
 			}
 		}
 		if ctx.Err() != nil {

@@ -84,11 +84,12 @@ func (s *Served) Close() error {
 // ServeEach mounts dir once for each name, at places of these names in a directory
 // of their own. What it has mounted is returned with an error, too.
 func ServeEach(ctx context.Context, dir string, names []string, flags ...string) (ServedAll, error) {
-	base, err := os.MkdirTemp("", "hbmfs-loader-")
+	sweepPlaces(WayNames(Ways))
+	base, lock, err := makePlaces()
 	if err != nil {
 		return ServedAll{}, err
 	}
-	all := ServedAll{base: base}
+	all := ServedAll{base: base, lock: lock}
 	for _, name := range names {
 		place := filepath.Join(base, name)
 		if err := os.Mkdir(place, 0o700); err != nil {
@@ -107,6 +108,7 @@ func ServeEach(ctx context.Context, dir string, names []string, flags ...string)
 // ServedAll is several mounts of one directory.
 type ServedAll struct {
 	base   string
+	lock   *os.File // of base
 	mounts []*Served
 }
 
@@ -126,5 +128,5 @@ func (a ServedAll) Close() (err error) {
 	if a.base == "" {
 		return err
 	}
-	return errors.Join(err, os.Remove(a.base))
+	return errors.Join(err, os.Remove(a.base), a.lock.Close())
 }

@@ -21,12 +21,12 @@ type Session struct {
 // Counter asks a mount how many bytes its transports have brought so far.
 type Counter func(*client.Mount) (int64, error)
 
-// Open opens the mount at each way's place, and finds the data set for w there. It
-// is closed by [Session.Close].
-func Open(ctx context.Context, w Workload, ways []Way, places []string, count Counter) (*Session, error) {
+// Open opens the mount at each way's place, and finds the data set for w there, of
+// which scale is as for [Find]. It is closed by [Session.Close].
+func Open(ctx context.Context, w Workload, scale float64, ways []Way, places []string, count Counter) (*Session, error) {
 	s := &Session{played: make([][]Epoch, len(ways))}
 	for i, way := range ways {
-		if err := s.open(ctx, w, way, places[i], count); err != nil {
+		if err := s.open(ctx, w, scale, way, places[i], count); err != nil {
 			s.Close()
 			return nil, err
 		}
@@ -34,14 +34,14 @@ func Open(ctx context.Context, w Workload, ways []Way, places []string, count Co
 	return s, nil
 }
 
-func (s *Session) open(ctx context.Context, w Workload, way Way, place string, count Counter) error {
+func (s *Session) open(ctx context.Context, w Workload, scale float64, way Way, place string, count Counter) error {
 	m, err := client.OpenMount(place)
 	if err != nil {
 		return err
 	}
 	via := Via{Way: way, Mount: m, Brought: func() (int64, error) { return count(m) }}
 	s.vias = append(s.vias, via)
-	if s.Set, err = Find(ctx, place, w); err != nil {
+	if s.Set, err = Find(ctx, place, w, scale); err != nil {
 		return err
 	}
 	via.Dir = s.Set.Dir
@@ -83,6 +83,7 @@ func (s *Session) Run(ctx context.Context, begin func(way string, epoch int) (ta
 type Summary struct {
 	Workload string  `json:"workload"`
 	Files    int     `json:"files"`
+	Found    int     `json:"files_found"` // of which these were taken
 	Samples  int     `json:"samples"`
 	Bytes    int64   `json:"bytes"` // of the files
 	Batch    int     `json:"batch"`
@@ -98,7 +99,7 @@ type Summary struct {
 func (s *Session) Summary() Summary {
 	w := s.Set.Workload
 	sum := Summary{
-		Workload: w.Name, Files: len(s.Set.Files), Samples: s.Set.Samples(), Bytes: s.Set.Bytes(), Batch: w.Batch,
+		Workload: w.Name, Files: len(s.Set.Files), Found: s.Set.Found, Samples: s.Set.Samples(), Bytes: s.Set.Bytes(), Batch: w.Batch,
 		Compute: w.Compute.Seconds(), Workers: s.Workers, Epochs: s.Epochs, Seed: s.Seed, Checked: s.Set.Tagged,
 	}
 	for _, epochs := range s.played {
@@ -115,8 +116,12 @@ func (s Summary) String() string {
 	if !s.Checked {
 		checked = "not made by --make, so not checked"
 	}
-	return fmt.Sprintf("%s: %d samples in %d files of %.3f GB in all; batches of %d, %d workers, seed %d; %s",
-		s.Workload, s.Samples, s.Files, float64(s.Bytes)/1e9, s.Batch, s.Workers, s.Seed, checked)
+	compute := ""
+	if s.Compute > 0 {
+		compute = fmt.Sprintf(" (%.4g ms each)", s.Compute*1000)
+	}
+	return fmt.Sprintf("%s: %d samples in %d of %d files, of %s in all; batches of %d%s, %d workers, seed %d; %s",
+		s.Workload, s.Samples, s.Files, s.Found, amount(s.Bytes), s.Batch, compute, s.Workers, s.Seed, checked)
 }
 
 // Plot writes what was played as SVG.

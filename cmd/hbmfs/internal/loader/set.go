@@ -15,6 +15,7 @@ type Set struct {
 	Files    []File
 	// Tagged: [Make] made it, so that its words tell where they belong.
 	Tagged bool
+	Found  int // files that there are to take some of
 
 	first []int // the number of each file's first sample, and at last of all samples
 }
@@ -35,8 +36,8 @@ type Sample struct {
 var ErrNoSet = errors.New("no data set")
 
 // newSet counts samples.
-func newSet(w Workload, dir string, files []File, tagged bool) (*Set, error) {
-	s := &Set{Workload: w, Dir: dir, Files: files, Tagged: tagged, first: make([]int, 1, len(files)+1)}
+func newSet(w Workload, dir string, files []File, tagged bool, found int) (*Set, error) {
+	s := &Set{Workload: w, Dir: dir, Files: files, Tagged: tagged, Found: found, first: make([]int, 1, len(files)+1)}
 	for _, f := range files {
 		s.first = append(s.first, s.Samples()+w.samples(f.Size))
 	}

@@ -3,6 +3,7 @@ package loader
 import (
 	"errors"
 	"testing"
+	"time"
 )
 
 // named is the workload of that name.
@@ -35,7 +36,7 @@ func TestShapes(t *testing.T) {
 		{"custom", 0.01, 16, 16 * 512, 64 << 20, 64 << 20},
 	} {
 		w := named(t, c.name).Scaled(c.scale)
-		s, err := newSet(w, "", w.files(), true)
+		s, err := newSet(w, "", w.files(), true, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +85,7 @@ func TestSizesSpread(t *testing.T) {
 // seed, and the same for the same.
 func TestSamplesAnywhere(t *testing.T) {
 	w := named(t, "custom").Scaled(0.01)
-	s, err := newSet(w, "", w.files(), true)
+	s, err := newSet(w, "", w.files(), true, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,8 +123,18 @@ func TestSmallSamples(t *testing.T) {
 
 func TestNoSamples(t *testing.T) {
 	for _, files := range [][]File{nil, {{"a", 0}}, {{"a", 100}}} {
-		if _, err := newSet(named(t, "custom"), "", files, false); !errors.Is(err, ErrNoSet) {
+		if _, err := newSet(named(t, "custom"), "", files, false, 0); !errors.Is(err, ErrNoSet) {
 			t.Errorf("%v: %v, want ErrNoSet", files, err)
 		}
+	}
+}
+
+func TestBatched(t *testing.T) {
+	w := named(t, "retinanet")
+	if b := w.Batched(12); b.Batch != 12 || b.Compute != w.Compute/2 {
+		t.Errorf("%+v", b)
+	}
+	if b := w.Batched(1 << 20); b.Compute/time.Second != time.Duration(float64(w.Compute)*(1<<20)/24)/time.Second {
+		t.Errorf("%+v", b)
 	}
 }

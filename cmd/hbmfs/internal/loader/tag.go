@@ -51,12 +51,20 @@ func (w Workload) check(b []byte, file int, off int64, all bool) error {
 	return w.checkWords(b, file, off)
 }
 
+// origin says where a word belongs, if it is of a data set of w.
+func (w Workload) origin(word uint64) string {
+	file, off := word>>fileShift&(maxFiles-1), int64(word&(1<<fileShift-1)*8)
+	if word>>workloadShift != w.id || file >= uint64(w.Files) || off >= w.size(int(file)) {
+		return ""
+	}
+	return fmt.Sprintf(" (which belongs at %d of file %d)", off, file)
+}
+
 func (w Workload) checkWords(b []byte, file int, off int64) error {
 	want := w.word(file, off)
 	for i := 0; i+8 <= len(b); i += 8 {
 		if got := binary.LittleEndian.Uint64(b[i:]); got != want {
-			return fmt.Errorf("%w: at %d of file %d is the word %#016x (of workload %d, file %d, offset %d), and not %#016x",
-				ErrWrong, off+int64(i), file, got, got>>workloadShift, got>>fileShift&(maxFiles-1), got&(1<<fileShift-1)*8, want)
+			return fmt.Errorf("%w: at %d is the word %#016x%s, and not %#016x", ErrWrong, off+int64(i), got, w.origin(got), want)
 		}
 		want++
 	}

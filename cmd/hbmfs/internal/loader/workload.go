@@ -56,6 +56,13 @@ func (w Workload) Scaled(scale float64) Workload {
 	return w
 }
 
+// Batched is w with batches of n samples, and as much compute a sample as before.
+func (w Workload) Batched(n int) Workload {
+	w.Compute = time.Duration(float64(w.Compute) * float64(n) / float64(w.Batch))
+	w.Batch = n
+	return w
+}
+
 // samples is how many samples a file of that size has.
 func (w Workload) samples(size int64) int {
 	switch {
