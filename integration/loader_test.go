@@ -141,7 +141,7 @@ func TestBenchLoaderOfMount(t *testing.T) {
 	if all, stderr, code := benchLoader(t, tmp, m.path("retinanet/0000"), "--workload", "custom", "--sample", "1KiB", "--epochs", "1"); code != 0 || len(all) != 2 || all[1].Files != 8 {
 		t.Errorf("all files, if no scale is given: exit code %d: %+v, %s", code, all, stderr)
 	}
-	if _, stderr, code := play(m.path("retinanet/0000/0000001"), "all"); code != 2 {
+	if _, stderr, code := play(m.path("retinanet/0000/0000001"), "all"); code != 2 || strings.Count(stderr, "--help") != 1 {
 		t.Errorf("a file: exit code %d: %s", code, stderr)
 	}
 	if _, stderr, code := play(m.path("none"), "all"); code != 1 {

@@ -37,7 +37,7 @@ The shapes are DLIO's parameters (github.com/mlcommons/storage); the figures are
 no results of that benchmark:
 
 %s
-Compute is for a batch of that many samples; --batch N takes N/batch of it.
+The time is compute, for a batch of that many samples; --batch N takes N/batch of it.
 A file has one sample, but for resnet50, whose samples follow each other, and
 custom, whose samples of --sample bytes lie anywhere in its files of 64 MiB: one for
 each 128 KiB at most, at the same places in each epoch. Files with several samples

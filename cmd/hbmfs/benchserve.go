@@ -64,7 +64,7 @@ func (o *benchOptions) makeSet(ctx context.Context, stderr io.Writer) error {
 	_, err := loader.Make(ctx, o.makeIn, o.shape().Scaled(o.scale), loader.Making{
 		Started: func(files int, size int64) {
 			if files > 0 {
-				fmt.Fprintf(stderr, "hbmfs: making %d files of %s, %s in all, in %s\n", files, o.workload, humanBytes(size), shown(o.setDir()))
+				fmt.Fprintf(stderr, "hbmfs: making %d files of %s, %s in all, in %s\n", files, o.workload, loader.Amount(size), shown(o.setDir()))
 			}
 			bar = newProgress(os.Stderr, "making "+o.workload, size)
 		},

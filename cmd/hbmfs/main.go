@@ -79,7 +79,7 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	if err != nil && err.Error() != "" {
 		complain(stderr, err)
 	}
-	if code == exitUsage {
+	if code == exitUsage && err.Error() != "" { // else the child has told it
 		fmt.Fprintf(stderr, "Try '%s --help'.\n", cmd.CommandPath())
 	}
 	return code

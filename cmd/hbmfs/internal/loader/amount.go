@@ -2,8 +2,8 @@ package loader
 
 import "fmt"
 
-// amount is n bytes to about three digits, in powers of 1000.
-func amount(n int64) string {
+// Amount is n bytes to about three digits, in powers of 1000.
+func Amount(n int64) string {
 	value, unit := float64(n), 0
 	units := []string{"bytes", "kB", "MB", "GB", "TB", "PB", "EB"}
 	for value >= 999.5 && unit < len(units)-1 {

@@ -112,7 +112,7 @@ func TestNoRoom(t *testing.T) {
 		t.Errorf("%v, want ErrNoRoom", err)
 	}
 	for n, want := range map[int64]string{0: "0 bytes", 999: "999 bytes", 1000: "1 kB", 322_957: "323 kB", 999_999: "1 MB", 12_345_678: "12.3 MB"} {
-		if got := amount(n); got != want {
+		if got := Amount(n); got != want {
 			t.Errorf("%d is %s, want %s", n, got, want)
 		}
 	}

@@ -24,7 +24,7 @@ func checkRoom(dir string, size int64, files int) error {
 	need, free := uint64(size)+uint64(files)*block, st.Bavail*uint64(st.Bsize)
 	switch {
 	case files > 0 && need > free:
-		return fmt.Errorf("%w: %s needs %s more, and %s are free", ErrNoRoom, dir, amount(int64(min(need, math.MaxInt64))), amount(int64(min(free, math.MaxInt64))))
+		return fmt.Errorf("%w: %s needs %s more, and %s are free", ErrNoRoom, dir, Amount(int64(min(need, math.MaxInt64))), Amount(int64(min(free, math.MaxInt64))))
 	case st.Files > 0 && uint64(files) > st.Ffree:
 		return fmt.Errorf("%w: %s needs %d files more, and its file system has %d inodes left", ErrNoRoom, dir, files, st.Ffree)
 	}

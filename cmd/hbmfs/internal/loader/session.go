@@ -121,7 +121,7 @@ func (s Summary) String() string {
 		compute = fmt.Sprintf(" (%.4g ms each)", s.Compute*1000)
 	}
 	return fmt.Sprintf("%s: %d samples in %d of %d files, of %s in all; batches of %d%s, %d workers, seed %d; %s",
-		s.Workload, s.Samples, s.Files, s.Found, amount(s.Bytes), s.Batch, compute, s.Workers, s.Seed, checked)
+		s.Workload, s.Samples, s.Files, s.Found, Amount(s.Bytes), s.Batch, compute, s.Workers, s.Seed, checked)
 }
 
 // Plot writes what was played as SVG.
