@@ -346,12 +346,15 @@ func TestWarmPaths(t *testing.T) {
 		return
 	}
 	const nobody = 65534
+	must(t, os.Mkdir(filepath.Join(src, "closed"), 0o700))
 	m = startMount(t, src, append(small(4), "--allow-other")...)
-	cmd := exec.Command(bin, "warm", "--json", m.path("0"), m.path("1"))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	cmd.Dir = "/"
-	out, _ := cmd.Output() // ProcessState tells
-	if r := parseWarm(t, string(out)); cmd.ProcessState.ExitCode() != 1 || r.Files != 1 || r.Failed != 1 {
-		t.Errorf("a file that may not be read: %v, %+v", cmd.ProcessState, r)
+	for failed, paths := range map[int64][]string{1: {m.path("0"), m.path("1")}, 2: {m.dir}} {
+		cmd := exec.Command(bin, append([]string{"warm", "--json"}, paths...)...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		cmd.Dir = "/"
+		out, _ := cmd.Output() // ProcessState tells
+		if r := parseWarm(t, string(out)); cmd.ProcessState.ExitCode() != 1 || r.Files != 1 || r.Failed != failed {
+			t.Errorf("%q, of which not all may be read: %v, %+v", paths, cmd.ProcessState, r)
+		}
 	}
 }

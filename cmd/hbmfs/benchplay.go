@@ -14,20 +14,12 @@ import (
 // play plays all epochs, each way on the mount at its place, and prints what came
 // of them.
 func (o *benchOptions) play(ctx context.Context, places []string, stdout, stderr io.Writer) error {
-	for _, place := range places {
-		if err := checkAnswers(place); err != nil {
-			return err
-		}
+	if err := checkPlaces(places); err != nil {
+		return err
 	}
-	if info, err := os.Stat(places[0]); err == nil && !info.IsDir() {
-		return usagef("%s is no directory; give a mount, or a directory of one", shown(places[0]))
-	}
-	var plot plotFile
-	if o.svg != "" {
-		var err error
-		if plot, err = newPlotFile(o.svg); err != nil {
-			return err
-		}
+	plot, err := newPlotFile(o.svg)
+	if err != nil {
+		return err
 	}
 	s, err := loader.Open(ctx, o.shape(), o.scale, o.ways(), places, brought)
 	if errors.Is(err, loader.ErrNoSet) {
@@ -51,10 +43,23 @@ func (o *benchOptions) play(ctx context.Context, places []string, stdout, stderr
 	if err := s.Run(ctx, begin, func(e loader.Epoch) error { return o.print(stdout, e) }); err != nil {
 		return err
 	}
-	if err := o.printSummary(stdout, stderr, s.Summary()); err != nil || o.svg == "" {
+	if err := o.printSummary(stdout, stderr, s.Summary()); err != nil {
 		return err
 	}
 	return plot.write(s.Plot)
+}
+
+// checkPlaces refuses places where no answer can come, or nothing can lie below.
+func checkPlaces(places []string) error {
+	for _, place := range places {
+		if err := checkAnswers(place); err != nil {
+			return err
+		}
+		if info, err := os.Stat(place); err == nil && !info.IsDir() {
+			return usagef("%s is no directory; give a mount, or a directory of one", shown(place))
+		}
+	}
+	return nil
 }
 
 // brought is how many bytes a mount's transports have brought.

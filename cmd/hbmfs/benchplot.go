@@ -10,7 +10,7 @@ import (
 
 // plotFile is the file of --svg, which is there whole, or as it was before.
 type plotFile struct {
-	path   string // without symbolic links
+	path   string // without symbolic links; empty if none is asked for
 	inside bool   // it is no regular file, and is written to as it is
 }
 
@@ -18,16 +18,18 @@ type plotFile struct {
 // for it. It leaves nothing there.
 func newPlotFile(path string) (plotFile, error) {
 	p := plotFile{path: path}
+	if path == "" {
+		return p, nil
+	}
 	if resolved, err := filepath.EvalSymlinks(path); err == nil {
 		p.path = resolved
 	}
 	info, err := os.Stat(p.path)
-	if p.inside = err == nil && !info.Mode().IsRegular(); p.inside {
-		f, err := os.OpenFile(p.path, os.O_WRONLY, 0)
-		if err != nil {
-			return p, fmt.Errorf("--svg: %w", err)
-		}
-		return p, f.Close()
+	switch p.inside = err == nil && !info.Mode().IsRegular(); {
+	case p.inside && info.IsDir():
+		return p, fmt.Errorf("--svg: %s is a directory", p.path)
+	case p.inside: // a second open of a pipe would be its end
+		return p, nil
 	}
 	f, err := p.create()
 	if err != nil {
@@ -47,6 +49,9 @@ func (p plotFile) create() (*os.File, error) {
 }
 
 func (p plotFile) write(plot func(io.Writer) error) error {
+	if p.path == "" {
+		return nil
+	}
 	if p.inside {
 		f, err := os.OpenFile(p.path, os.O_WRONLY, 0)
 		if err != nil {
