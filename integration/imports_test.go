@@ -77,6 +77,8 @@ var direction = map[string][]string{
 	"fs":                                   {"fs/lookups", "fs/mountwatch", "fs/readahead", "cache/...", "remote", "remote/namespace", "transport", "transport/logging", "transport/limits"},
 	"cmd/hbmfs/internal/mounts":            {"fs", "transport/printable"},
 	"cmd/hbmfs/internal/logfile":           {"transport/printable"},
+	"cmd/hbmfs/internal/newfile":           {},
+	"cmd/hbmfs/internal/size":              {},
 	"cmd/hbmfs/internal/stream":            {"fs/client"},
 	"cmd/hbmfs/internal/supervise":         {},
 	"cmd/hbmfs/internal/warm":              {"cmd/hbmfs/internal/stream", "fs/client"},

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hbmfs/cmd/hbmfs/internal/loader"
+	"hbmfs/cmd/hbmfs/internal/size"
 	"hbmfs/cmd/hbmfs/internal/supervise"
 )
 
@@ -20,7 +21,7 @@ type benchOptions struct {
 	workload, via   string
 	workers, epochs int
 	batch           int
-	sample, pool    byteSize
+	sample, pool    size.Bytes
 	seed            uint64
 	scale           float64
 	json            bool

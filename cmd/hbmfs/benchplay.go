@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"hbmfs/cmd/hbmfs/internal/loader"
+	"hbmfs/cmd/hbmfs/internal/newfile"
 	"hbmfs/fs/client"
 )
 
@@ -17,9 +18,9 @@ func (o *benchOptions) play(ctx context.Context, places []string, stdout, stderr
 	if err := checkPlaces(places); err != nil {
 		return err
 	}
-	plot, err := newPlotFile(o.svg)
+	plot, err := newfile.New(o.svg)
 	if err != nil {
-		return err
+		return fmt.Errorf("--svg: %w", err)
 	}
 	s, err := loader.Open(ctx, o.shape(), o.scale, o.ways(), places, brought)
 	if errors.Is(err, loader.ErrNoSet) {
@@ -46,7 +47,10 @@ func (o *benchOptions) play(ctx context.Context, places []string, stdout, stderr
 	if err := o.printSummary(stdout, stderr, s.Summary()); err != nil {
 		return err
 	}
-	return plot.write(s.Plot)
+	if err := plot.Write(s.Plot); err != nil {
+		return fmt.Errorf("--svg: %w", err)
+	}
+	return nil
 }
 
 // checkPlaces refuses places where no answer can come, or nothing can lie below.

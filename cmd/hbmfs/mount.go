@@ -14,6 +14,7 @@ import (
 	"hbmfs/cache/device"
 	"hbmfs/cmd/hbmfs/internal/logfile"
 	"hbmfs/cmd/hbmfs/internal/mounts"
+	"hbmfs/cmd/hbmfs/internal/size"
 	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
@@ -26,7 +27,7 @@ import (
 // mountOptions is the command line of mount.
 type mountOptions struct {
 	devices       []string
-	pool, extent  byteSize
+	pool, extent  size.Bytes
 	overcommit    bool
 	transport     string
 	requireDirect bool

@@ -14,6 +14,7 @@ import (
 
 	"hbmfs/cache"
 	"hbmfs/cmd/hbmfs/internal/mounts"
+	"hbmfs/cmd/hbmfs/internal/size"
 	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/fs"
 	"hbmfs/remote"
@@ -220,7 +221,7 @@ func (m *mounter) connect(ctx context.Context, cfg remote.Config) (t *remote.Tar
 // checkExtent refuses an extent that no request can carry.
 func (o *mountOptions) checkExtent(transports []transport.Verdict) error {
 	for _, v := range transports {
-		if largest := byteSize(v.Plan.MaxLen); v.Chosen && o.extent > largest {
+		if largest := size.Bytes(v.Plan.MaxLen); v.Chosen && o.extent > largest {
 			return usagef("--extent %s: transport %s carries %s at a time; give that or less", &o.extent, v.Name, &largest)
 		}
 	}

@@ -4,13 +4,14 @@ import (
 	"strings"
 	"testing"
 
+	"hbmfs/cmd/hbmfs/internal/size"
 	"hbmfs/transport"
 	"hbmfs/transport/tcp"
 )
 
 // TestExtentTooLarge: an extent that no request can carry is refused at once.
 func TestExtentTooLarge(t *testing.T) {
-	check := func(extent byteSize) error {
+	check := func(extent size.Bytes) error {
 		o := mountOptions{extent: extent}
 		return o.checkExtent([]transport.Verdict{{Name: tcp.Name, Plan: transport.Plan{MaxLen: tcp.MaxLen}, Chosen: true}, {}})
 	}

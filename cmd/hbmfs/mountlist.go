@@ -5,21 +5,9 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"hbmfs/cmd/hbmfs/internal/mounts"
 )
-
-// moot are options of mount(8) and fstab(5) that say what is so anyway, what
-// makes no difference without writing, or what is for mount(8) and systemd.
-// mount(8) passes rw, and mount.fuse3 dev and suid, unless told otherwise.
-var moot = []string{
-	"defaults", "ro", "rw", "nosuid", "suid", "nodev", "dev", "default_permissions",
-	"async", "sync", "dirsync", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime",
-	"strictatime", "nostrictatime", "lazytime", "nolazytime", "silent", "loud",
-	"mand", "nomand", "iversion", "noiversion",
-	"auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev",
-}
-
-// mootKeys are the same, with values.
-var mootKeys = []string{"user", "comment", "uhelper"}
 
 // notInLists are flags that make no sense in a list of options.
 var notInLists = []string{"help", "options", "foreground", "fake", "sloppy", "no-mtab", "verbose", "types", "namespace"}
@@ -46,7 +34,7 @@ func (o *mountOptions) applyItem(flags *pflag.FlagSet, item string) error {
 		return nil
 	case item == "remount":
 		return usagef("a mount can't be changed: unmount it, and mount it again with other options")
-	case isMoot(item, name, hasValue):
+	case mounts.IsMoot(item):
 		return nil
 	}
 	name = strings.ReplaceAll(name, "_", "-")
@@ -65,9 +53,4 @@ func (o *mountOptions) applyItem(flags *pflag.FlagSet, item string) error {
 		return usagef("mount option %q: %v", item, err)
 	}
 	return nil
-}
-
-func isMoot(item, name string, hasValue bool) bool {
-	return item == "" || slices.Contains(moot, item) || hasValue && slices.Contains(mootKeys, name) ||
-		strings.HasPrefix(item, "x-") || strings.HasPrefix(item, "X-")
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"hbmfs/cmd/hbmfs/internal/size"
 	"hbmfs/cmd/hbmfs/internal/stream"
 	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/fs/client"
@@ -219,7 +220,7 @@ func (e filesError) all() error {
 }
 
 // byteSpan is a flag that takes OFF:LEN.
-type byteSpan struct{ off, length byteSize }
+type byteSpan struct{ off, length size.Bytes }
 
 // Set implements [pflag.Value].
 func (s *byteSpan) Set(text string) error {
@@ -227,11 +228,11 @@ func (s *byteSpan) Set(text string) error {
 	if !ok {
 		return fmt.Errorf("%q is not OFF:LEN, such as 1GiB:64MiB", text)
 	}
-	off, err := parseSize(from)
+	off, err := size.Parse(from)
 	if err != nil {
 		return err
 	}
-	length, err := parseSize(n)
+	length, err := size.Parse(n)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hbmfs/cache"
+	"hbmfs/cmd/hbmfs/internal/size"
 	"hbmfs/fs"
 	"hbmfs/fs/uapi"
 	"hbmfs/remote"
@@ -27,7 +28,7 @@ func printStats(out io.Writer, s fs.Stats) error {
 	t.line("source", "%s", s.Source)
 	t.line("daemon", "pid %d, hbmfs %s, up %s", s.PID, s.Version, uptime)
 	for i, d := range s.Devices {
-		t.line(fmt.Sprint("device ", i), "%s, pool %s for each user, extents of %s", d.Name, humanBytes(d.Pool), humanBytes(s.Extent))
+		t.line(fmt.Sprint("device ", i), "%s, pool %s for each user, extents of %s", d.Name, size.Human(d.Pool), size.Human(s.Extent))
 	}
 	for _, tr := range s.Transports {
 		t.line("transport "+tr.Name, "%s", describeTransport(tr))
@@ -36,13 +37,13 @@ func printStats(out io.Writer, s fs.Stats) error {
 	t.target(s.Target)
 	if l := s.Loans; l.Granted > 0 || l.NotLent > 0 {
 		t.line("loans", "%d, %s; %d held, %s; %d asked for and not lent",
-			l.Granted, humanBytes(l.Bytes), l.Held, humanBytes(l.HeldBytes), l.NotLent)
+			l.Granted, size.Human(l.Bytes), l.Held, size.Human(l.HeldBytes), l.NotLent)
 		if l.NotLentWhy != "" {
 			t.line("latest not lent", "%s", l.NotLentWhy)
 		}
 	}
-	t.line("plain reads", "%d, %s", s.PlainReads, humanBytes(s.PlainBytes))
-	t.line("read ahead", "%s, of which %s were read", humanBytes(s.AheadBytes), humanBytes(s.AheadUsed))
+	t.line("plain reads", "%d, %s", s.PlainReads, size.Human(s.PlainBytes))
+	t.line("read ahead", "%s, of which %s were read", size.Human(s.AheadBytes), size.Human(s.AheadUsed))
 	if len(s.Errors) == 0 {
 		t.line("errors", "none")
 	}
@@ -71,21 +72,21 @@ func (t statTable) cache(c cache.Stats) {
 	for path, n := range c.Bytes {
 		fetched += n
 		if n > 0 {
-			t.line("fetched "+uapi.Path(path).String(), "%s", humanBytes(n))
+			t.line("fetched "+uapi.Path(path).String(), "%s", size.Human(n))
 		}
 	}
 	if c.Asked > 0 {
-		t.line("fetched in all", "%s for %s that were asked for (%.2f times)", humanBytes(fetched), humanBytes(c.Asked), ratio(fetched, c.Asked))
+		t.line("fetched in all", "%s for %s that were asked for (%.2f times)", size.Human(fetched), size.Human(c.Asked), ratio(fetched, c.Asked))
 	}
-	t.line("leases", "%d, %s pinned", c.Leases, humanBytes(c.PinnedBytes))
-	t.line("resident", "%d extents, %s", c.Resident.Extents, humanBytes(c.Resident.Bytes))
-	t.line("filling", "%d extents, %s", c.Filling.Extents, humanBytes(c.Filling.Bytes))
-	t.line("quarantined", "%d extents, %s", c.Quarantined.Extents, humanBytes(c.Quarantined.Bytes))
+	t.line("leases", "%d, %s pinned", c.Leases, size.Human(c.PinnedBytes))
+	t.line("resident", "%d extents, %s", c.Resident.Extents, size.Human(c.Resident.Bytes))
+	t.line("filling", "%d extents, %s", c.Filling.Extents, size.Human(c.Filling.Bytes))
+	t.line("quarantined", "%d extents, %s", c.Quarantined.Extents, size.Human(c.Quarantined.Bytes))
 	held := c.Resident.Bytes + c.Filling.Bytes + c.Quarantined.Bytes
-	t.line("slots", "%s, %.1f %% of it unused", humanBytes(c.SlotBytes), 100*ratio(c.SlotBytes-held, c.SlotBytes))
-	t.line("regions", "%d, %s", c.Regions, humanBytes(c.RegionBytes))
+	t.line("slots", "%s, %.1f %% of it unused", size.Human(c.SlotBytes), 100*ratio(c.SlotBytes-held, c.SlotBytes))
+	t.line("regions", "%d, %s", c.Regions, size.Human(c.RegionBytes))
 	if c.Reserved > 0 {
-		t.line("reserved", "%d regions, %s", c.Reserved, humanBytes(c.ReservedBytes))
+		t.line("reserved", "%d regions, %s", c.Reserved, size.Human(c.ReservedBytes))
 	}
 	t.line("transfers", "%d failed, %d overdue", c.Errors, c.Overdue)
 }
@@ -105,18 +106,18 @@ func (t statTable) target(r remote.Stats) {
 	t.line("sessions", "%d, %d control calls, %d renewals", r.Sessions, r.RoundTrips, r.Renewals)
 	t.line("opens", "%d at the target, %d of files that had stayed open there; %d are kept so", r.Opens, r.Reopens, r.Kept)
 	t.line("requests", "%d, %d in flight, %d issued again, %d failed", r.Requests, r.Link.InFlight, r.Retries, r.Errors)
-	t.line("received", "%s", humanBytes(r.Link.Bytes))
+	t.line("received", "%s", size.Human(r.Link.Bytes))
 	for _, name := range slices.Sorted(maps.Keys(r.Links)) {
 		l := r.Links[name]
-		t.line("link "+name, "%d up, %s received, %d requests in flight", l.Connections, humanBytes(l.Bytes), l.InFlight)
+		t.line("link "+name, "%d up, %s received, %d requests in flight", l.Connections, size.Human(l.Bytes), l.InFlight)
 	}
 	if d := r.Link.Devmem; d.Recvmsgs > 0 {
 		t.line("landed", "%s in device memory, %s in host memory; %d fragments, %d not given back",
-			humanBytes(d.DeviceBytes), humanBytes(d.HostBytes+d.LinearBytes), d.Fragments, d.Tokens)
+			size.Human(d.DeviceBytes), size.Human(d.HostBytes+d.LinearBytes), d.Fragments, d.Tokens)
 		t.line("receive calls", "%d recvmsg, %d to give fragments back", d.Recvmsgs, d.TokenCalls)
 	}
 	if reg := r.Link.Registrations; reg.How != "" {
 		t.line("registered", "%s by %s, %d made, %d undone, %d requests found theirs",
-			humanBytes(reg.Bytes), reg.How, reg.Misses, reg.Evictions, reg.Hits)
+			size.Human(reg.Bytes), reg.How, reg.Misses, reg.Evictions, reg.Hits)
 	}
 }

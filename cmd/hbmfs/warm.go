@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"hbmfs/cmd/hbmfs/internal/size"
 	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/cmd/hbmfs/internal/warm"
 	"hbmfs/fs/client"
@@ -20,7 +21,7 @@ import (
 // warmOptions is the command line of warm.
 type warmOptions struct {
 	order  string
-	window byteSize
+	window size.Bytes
 	json   bool
 }
 

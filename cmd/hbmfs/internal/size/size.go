@@ -1,4 +1,5 @@
-package main
+// Package size is numbers of bytes as people write and read them.
+package size
 
 import (
 	"fmt"
@@ -7,19 +8,19 @@ import (
 	"strings"
 )
 
-// byteSize is a flag that takes a number of bytes, such as 256MiB.
-type byteSize int64
+// Bytes is a number of them, and a flag that takes a number of bytes, such as 256MiB.
+type Bytes int64
 
-var sizeUnits = []struct {
+var units = []struct {
 	suffix string
 	shift  uint
 }{{"T", 40}, {"G", 30}, {"M", 20}, {"K", 10}}
 
-// parseSize reads a whole number of bytes, or of K, M, G or T (powers of 1024),
+// Parse reads a whole number of bytes, or of K, M, G or T (powers of 1024),
 // also written KiB, MiB, GiB and TiB.
-func parseSize(s string) (byteSize, error) {
+func Parse(s string) (Bytes, error) {
 	digits, shift := s, uint(0)
-	for _, u := range sizeUnits {
+	for _, u := range units {
 		if d, ok := cutUnit(s, u.suffix); ok {
 			digits, shift = d, u.shift
 			break
@@ -29,7 +30,7 @@ func parseSize(s string) (byteSize, error) {
 	if err != nil || n > math.MaxInt64>>shift {
 		return 0, fmt.Errorf("%q is not a size; give a whole number with an optional K, M, G or T, such as 256MiB or 64K", s)
 	}
-	return byteSize(n << shift), nil
+	return Bytes(n << shift), nil
 }
 
 func cutUnit(s, unit string) (string, bool) {
@@ -40,8 +41,8 @@ func cutUnit(s, unit string) (string, bool) {
 }
 
 // Set implements [pflag.Value].
-func (b *byteSize) Set(s string) error {
-	n, err := parseSize(s)
+func (b *Bytes) Set(s string) error {
+	n, err := Parse(s)
 	if err == nil {
 		*b = n
 	}
@@ -49,11 +50,11 @@ func (b *byteSize) Set(s string) error {
 }
 
 // Type implements [pflag.Value]: what --help calls the argument.
-func (*byteSize) Type() string { return "size" }
+func (*Bytes) Type() string { return "size" }
 
-// String returns the shortest exact form that [parseSize] reads back.
-func (b *byteSize) String() string {
-	for _, u := range sizeUnits {
+// String returns the shortest exact form that [Parse] reads back.
+func (b *Bytes) String() string {
+	for _, u := range units {
 		if n := int64(*b); n != 0 && n%(1<<u.shift) == 0 {
 			return strconv.FormatInt(n>>u.shift, 10) + u.suffix + "iB"
 		}
@@ -61,9 +62,9 @@ func (b *byteSize) String() string {
 	return strconv.FormatInt(int64(*b), 10)
 }
 
-// humanBytes is n to about three digits, for tables.
-func humanBytes(n int64) string {
-	for _, u := range sizeUnits {
+// Human is n to about three digits, for tables.
+func Human(n int64) string {
+	for _, u := range units {
 		if n >= 1<<u.shift {
 			return fmt.Sprintf("%.1f %siB", float64(n)/float64(int64(1)<<u.shift), u.suffix)
 		}

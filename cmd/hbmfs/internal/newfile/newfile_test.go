@@ -1,4 +1,4 @@
-package main
+package newfile
 
 import (
 	"errors"
@@ -40,11 +40,11 @@ func TestPlotFile(t *testing.T) {
 		{link, "linked", nil, "linked"},
 		{os.DevNull, "x", nil, "linked"},
 	} {
-		p, err := newPlotFile(c.to)
+		p, err := New(c.to)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.write(plot(c.text, c.err)); !errors.Is(err, c.err) {
+		if err := p.Write(plot(c.text, c.err)); !errors.Is(err, c.err) {
 			t.Errorf("%s: %v, want %v", c.to, err, c.err)
 		}
 		check(c.want)
@@ -55,10 +55,10 @@ func TestPlotFile(t *testing.T) {
 	if info, err := os.Stat(os.DevNull); err != nil || info.Mode().IsRegular() {
 		t.Errorf("%s is %v, %v", os.DevNull, info, err)
 	}
-	if _, err := newPlotFile(filepath.Join(dir, "none", "x")); err == nil {
+	if _, err := New(filepath.Join(dir, "none", "x")); err == nil {
 		t.Error("a directory that is not there is no error")
 	}
-	if _, err := newPlotFile(dir); err == nil {
+	if _, err := New(dir); err == nil {
 		t.Error("a directory is no error")
 	}
 }

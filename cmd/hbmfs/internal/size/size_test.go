@@ -1,4 +1,4 @@
-package main
+package size
 
 import (
 	"math"
@@ -11,8 +11,8 @@ func TestParseSize(t *testing.T) {
 		"256MiB": 256 << 20, "1G": 1 << 30, "3TiB": 3 << 40,
 		"9223372036854775807": math.MaxInt64,
 	} {
-		if got, err := parseSize(in); err != nil || int64(got) != want {
-			t.Errorf("parseSize(%q) = %d, %v; want %d", in, got, err, want)
+		if got, err := Parse(in); err != nil || int64(got) != want {
+			t.Errorf("Parse(%q) = %d, %v; want %d", in, got, err, want)
 		}
 	}
 }
@@ -22,8 +22,8 @@ func TestParseSizeRefuses(t *testing.T) {
 		"", "K", "-1", "+1", "1.5G", "1 G", "1KB", "1kib", "0x10", "1_0",
 		"9223372036854775808", "8388608T", "99999999999G",
 	} {
-		if got, err := parseSize(in); err == nil {
-			t.Errorf("parseSize(%q) = %d; want an error", in, got)
+		if got, err := Parse(in); err == nil {
+			t.Errorf("Parse(%q) = %d; want an error", in, got)
 		}
 	}
 }
@@ -33,15 +33,15 @@ func FuzzParseSize(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		n, err := parseSize(s)
+		n, err := Parse(s)
 		if err != nil {
 			return
 		}
 		if n < 0 {
-			t.Fatalf("parseSize(%q) = %d, negative", s, n)
+			t.Fatalf("Parse(%q) = %d, negative", s, n)
 		}
-		if again, err := parseSize(n.String()); err != nil || again != n {
-			t.Fatalf("parseSize(%q) = %d, but %q reads back as %d, %v", s, n, n.String(), again, err)
+		if again, err := Parse(n.String()); err != nil || again != n {
+			t.Fatalf("Parse(%q) = %d, but %q reads back as %d, %v", s, n, n.String(), again, err)
 		}
 	})
 }
