@@ -31,7 +31,7 @@ const (
 	legendHeight            = 30
 )
 
-var colors = []string{"#d1495b", "#8d99ae", "#edae49", "#00798c", "#cccccc"}
+var colours = []string{"#d1495b", "#8d99ae", "#edae49", "#00798c", "#cccccc"}
 
 // plot is the results as bars, in SVG: in each panel a group for each pool.
 func plot(results []result) string {
@@ -41,7 +41,7 @@ func plot(results []result) string {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="11">`+"\n", 2*panelWidth, height)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="white"/>`+"\n", 2*panelWidth, height)
 	for i, p := range policies {
-		fmt.Fprintf(&b, `<rect x="%d" y="10" width="12" height="12" fill="%s"/><text x="%d" y="20">%s</text>`+"\n", 20+i*90, colors[i], 36+i*90, p.name)
+		fmt.Fprintf(&b, `<rect x="%d" y="10" width="12" height="12" fill="%s"/><text x="%d" y="20">%s</text>`+"\n", 20+i*90, colours[i], 36+i*90, p.name)
 	}
 	for i := range panels {
 		fmt.Fprintf(&b, `<g transform="translate(%d %d)">`+"\n", i%2*panelWidth, legendHeight+i/2*panelHeight)
@@ -61,7 +61,7 @@ func panel(b *strings.Builder, results []result) {
 	for i, r := range results {
 		left := 50 + i*(len(r.hits)+1)*barWidth
 		for j, h := range r.hits {
-			fmt.Fprintf(b, `<rect x="%d" y="%.1f" width="%d" height="%.1f" fill="%s"/>`+"\n", left+j*barWidth, barsTop+(1-h)*barsHeight, barWidth-2, h*barsHeight, colors[j])
+			fmt.Fprintf(b, `<rect x="%d" y="%.1f" width="%d" height="%.1f" fill="%s"/>`+"\n", left+j*barWidth, barsTop+(1-h)*barsHeight, barWidth-2, h*barsHeight, colours[j])
 		}
 		fmt.Fprintf(b, `<text x="%d" y="%d">pool %d %%</text>`+"\n", left+10, barsTop+barsHeight+16, r.share)
 	}
