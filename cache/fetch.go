@@ -123,7 +123,6 @@ func (c *Cache) begin(l *Lease) {
 		s := &l.segs[i]
 		s.Region, s.RegionOff = p.id, e.req.Dst.Off+s.FileOff-e.req.Off
 	}
-	c.prepareAhead(p)
 }
 
 // miss makes the i'th extent of a lease filling. With mu.

@@ -33,9 +33,8 @@ type pool struct {
 	revoked <-chan struct{}
 
 	// These are guarded by Cache.mu.
-	frames    frames
-	preparing bool // frames are being prepared that are not in use yet
-	files     map[FileKey]*file
+	frames frames
+	files  map[FileKey]*file
 }
 
 func (p *pool) isRevoked() bool {
