@@ -301,6 +301,7 @@ func TestSolosAreBounded(t *testing.T) {
 	})
 	s.Connections = 2
 	l := dial(t, s)
+	eventually(t, "the peer knows the lanes", func() bool { return conns.Load() == 2 }) // by their order
 	ended := make(chan struct{})
 	for range 2 {
 		go func() {
