@@ -98,6 +98,11 @@ func (m *memories) ask(ctx context.Context, a *ask) error { return m.first.ask(c
 // ask has a answered, or fails as [caller.call] does. If a has not ended by then,
 // it will, and what it has the target do may be done.
 func (q *queue) ask(ctx context.Context, a *ask) error {
+	if err := ctx.Err(); err != nil {
+		a.err = err
+		close(a.ended)
+		return err
+	}
 	w := q.startWait()
 	inner, cancel := context.WithTimeout(ctx, w.limit)
 	defer cancel()

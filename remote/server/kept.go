@@ -17,7 +17,7 @@ const lookForUnlinked = 10 * time.Second
 // three quarters of what a client may have while it is alone, in files.
 func (b *bounds) mayKeep() uint32 { return uint32(b.files.limit.All * 3 / 8) }
 
-// crowd is when mounts were told last to close what they only keep.
+// crowd is when mounts were told last to close what they only keep, for one of them.
 type crowd struct {
 	mu sync.Mutex
 	at time.Time
@@ -40,16 +40,12 @@ func (c *crowd) begins(now time.Time) (tell bool, until time.Time) {
 	return tell, c.at.Add(crowdWait)
 }
 
-// makeRoom has mounts close what they only keep, for one that was refused an open file,
-// and reports whether that should try again.
-func (t *Server) makeRoom(ctx context.Context) bool {
-	tell, until := t.crowd.begins(time.Now())
+// makeRoom has mounts close what they only keep, for s was refused an open file, and
+// reports whether it should try again.
+func (s *session) makeRoom(ctx context.Context) bool {
+	tell, until := s.crowd.begins(time.Now())
 	if tell {
-		t.mu.RLock()
-		for _, s := range t.sessions {
-			s.out.crowd()
-		}
-		t.mu.RUnlock()
+		s.target.crowd()
 	}
 	if !time.Now().Before(until) {
 		return false
@@ -59,6 +55,15 @@ func (t *Server) makeRoom(ctx context.Context) bool {
 		return false
 	case <-time.After(crowdWait / 20):
 		return true
+	}
+}
+
+// crowd has mounts close what they only keep.
+func (t *Server) crowd() {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, s := range t.sessions {
+		s.out.crowd()
 	}
 }
 

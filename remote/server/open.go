@@ -42,7 +42,7 @@ func (s *session) open(ctx context.Context, req *wire.OpenRequest) (*wire.OpenRe
 	for range openAttempts {
 		reply, err := s.tryOpen(ctx, d, req, want)
 		var refusal *limits.Error
-		for errors.As(err, &refusal) && s.target.makeRoom(ctx) {
+		for errors.As(err, &refusal) && s.makeRoom(ctx) {
 			reply, err = s.tryOpen(ctx, d, req, want)
 		}
 		if err != errChanged {

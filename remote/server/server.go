@@ -58,8 +58,6 @@ type Server struct {
 
 	revoking sync.WaitGroup // counts files that writers or terms hold
 
-	crowd crowd
-
 	mu       sync.RWMutex                     // guards all below
 	served   []string                         // data planes
 	sessions map[transport.SessionID]*session // nil once closed

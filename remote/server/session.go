@@ -30,6 +30,7 @@ type session struct {
 	peer     string           // who opened it, as clientOf names it; empty: this process
 	place    *limits.Share    // of sessions; left when it is closed
 	opened   *limits.Share    // of handles; likewise
+	crowd    crowd            // for it
 	grace    *time.Timer      // ends the session, unless its stream begins first
 	attached bool             // its stream has begun; guarded by Server.mu
 	why      string           // it ended; set before ended is closed
