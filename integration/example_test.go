@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -23,13 +25,16 @@ func unsupported(t *testing.T, reason string) {
 // as args.
 func compileC(t *testing.T, source string, args ...string) string {
 	t.Helper()
-	probe := exec.Command("cc", append(args, "-x", "c", "-o", "/dev/null", "-")...)
+	to := filepath.Join(t.TempDir(), "program")
+	probe := exec.Command("cc", append(args, "-x", "c", "-o", to, "-")...)
 	probe.Stdin = strings.NewReader("#include <stdio.h>\nint main(void) { return puts(\"\"); }\n")
 	if out, err := probe.CombinedOutput(); err != nil {
 		why, _, _ := strings.Cut(string(out), "\n")
 		unsupported(t, fmt.Sprintf("cc builds nothing here with %q (packages gcc, libc6-dev, gcc-multilib): %v %s", args, err, why))
 	}
-	to := filepath.Join(t.TempDir(), "program")
+	if err := exec.Command(to).Run(); errors.Is(err, syscall.ENOEXEC) {
+		unsupported(t, fmt.Sprintf("this kernel runs no programs that are built with %q: %v", args, err))
+	}
 	args = append(args, "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2",
 		"-I../fs/uapi", "-o", to, source)
 	if out, err := exec.Command("cc", args...).CombinedOutput(); err != nil {

@@ -2,7 +2,7 @@
 // prints what go test prints, and at the end which tests were left out, and why.
 // Tests that a file lists must have run and passed.
 //
-//	go run ./integration/suite [--must-pass FILE] -- -timeout 15m ./...
+//	go run ./integration/suite [--must-pass FILE]... -- -timeout 15m ./...
 //
 // It owns nothing but the go command that it runs, and judges no test itself. Its
 // exit status is go test's. It holds no lock.
@@ -29,9 +29,14 @@ var (
 )
 
 func main() {
-	mustPass := flag.String("must-pass", "", "a `FILE` of tests that must run and pass, one a line: its name, or \"package name\"; # starts a comment")
+	var mustPass []string
+	flag.Func("must-pass", "a `FILE` of tests that must run and pass, one a line: its name, or \"package name\"; # starts a comment. May be repeated", func(file string) error {
+		names, err := readNames(file)
+		mustPass = append(mustPass, names...)
+		return err
+	})
 	flag.Parse()
-	code, err := run(*mustPass, flag.Args())
+	code, err := run(mustPass, flag.Args())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "suite:", err)
 		code = max(code, 1)
@@ -39,19 +44,15 @@ func main() {
 	os.Exit(code)
 }
 
-// run returns go test's exit status.
-func run(mustPass string, args []string) (int, error) {
-	must, err := readNames(mustPass)
-	if err != nil {
-		return 0, err
-	}
+// run returns go test's exit status. The tests of mustPass must pass.
+func run(mustPass, args []string) (int, error) {
 	r := &report{out: os.Stdout, verbose: slices.Contains(args, "-v")}
 	code, err := goTest(args, r.read)
 	if err != nil {
 		return code, err
 	}
 	r.writeLeftOut()
-	return code, r.checkPassed(must)
+	return code, r.checkPassed(mustPass)
 }
 
 // goTest runs go test -json and has its output read.

@@ -12,9 +12,6 @@ import (
 // readNames reads names of tests, one a line: a test's, or, of those that several
 // packages have, a package and a test's.
 func readNames(file string) ([]string, error) {
-	if file == "" {
-		return nil, nil
-	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err

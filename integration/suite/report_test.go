@@ -58,7 +58,7 @@ func TestReport(t *testing.T) {
 
 // TestRunKeepsTheStatus runs go test on what does not compile.
 func TestRunKeepsTheStatus(t *testing.T) {
-	if code, err := run("", []string{"hbmfs/none"}); code != 1 || err != nil {
+	if code, err := run(nil, []string{"hbmfs/none"}); code != 1 || err != nil {
 		t.Errorf("%d, %v", code, err)
 	}
 }
