@@ -256,14 +256,17 @@ func testReadClosed(t *testing.T, h Harness) {
 func testReadFault(t *testing.T, h Harness, fault Fault, want []error, n int) {
 	// Several reads must succeed later, on a slow host too.
 	f, file, heal := setUpFaulty(t, h, fault, 5*stallTimeout)
-	_, r := f.read(file, 0, n)
-	f.failed(r, want...)
+	for loses := slices.Contains(want, transport.ErrConnLost); ; {
+		_, r := f.read(file, 0, n)
+		f.failed(r, want...)
+		// A read that is overdue may not have got to a connection, on a busy host.
+		if !loses || f.link.Stats().Lost > 0 {
+			break
+		}
+	}
 	heal()
 	f.recovered(file)
 	kept := f.keep(file, n)
 	f.link.Close()
 	kept.untouched(t)
-	if slices.Contains(want, transport.ErrConnLost) && f.link.Stats().Lost == 0 {
-		t.Error("no connection was lost")
-	}
 }
