@@ -8,11 +8,15 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"hbmfs/fs/uapi"
 )
 
 // Sizes of a board.
 const (
-	files     = 24
+	rootFiles = 24
+	setFiles  = 300 // which loaders read
+	files     = rootFiles + setFiles
 	processes = 5
 	threads   = 4 // of a process
 )
@@ -22,6 +26,7 @@ const (
 type board struct {
 	over    atomic.Bool  // readers are to end
 	killed  atomic.Int64 // when a target was last killed, by the monotonic clock
+	belief  atomic.Int64 // for how long an old name may be believed, in nanoseconds
 	files   [files]fileState
 	threads [processes * threads]threadState
 }
@@ -31,10 +36,32 @@ type fileState struct {
 	// writes is twice the version that is complete, and odd while the next one is
 	// being written.
 	writes atomic.Uint64
+	ended  [history]atomic.Int64 // when the latest versions were complete, by the monotonic clock
 }
+
+// history is of how many versions it is known when they were complete.
+const history = 64
 
 // complete is the latest version whose write was complete by now.
 func (s *fileState) complete() uint64 { return s.writes.Load() / 2 }
+
+// wrote says that the write that was begun is complete.
+func (s *fileState) wrote() {
+	s.ended[(s.complete()+1)%history].Store(int64(now()))
+	s.writes.Add(1)
+}
+
+// completeBy is the latest version that was complete at a time; 0 if that was so long
+// ago that nobody knows.
+func (s *fileState) completeBy(at time.Duration) uint64 {
+	newest := s.complete()
+	for v := newest; v > 0 && newest-v < history-1; v-- {
+		if time.Duration(s.ended[v%history].Load()) <= at {
+			return v
+		}
+	}
+	return 0
+}
 
 // threadState is what a thread of a reader does now, and has done.
 type threadState struct {
@@ -47,6 +74,10 @@ type threadState struct {
 	stale   atomic.Uint64
 	away    atomic.Uint64 // flagged: the target does not answer
 	unknown atomic.Uint64 // flagged: a writer may have it open
+
+	checked [uapi.NumPaths]atomic.Uint64 // bytes in device memory, by the path that they came
+	hits    atomic.Uint64                // of them, those that were there already
+	plain   atomic.Uint64                // bytes of plain reads
 }
 
 // operation is what a thread does.

@@ -15,22 +15,41 @@ func word(file int, version uint64, off int64) uint64 {
 
 // content is a whole version of a file.
 func content(file int, version uint64) []byte {
-	b := make([]byte, 0, sizeOf(file))
-	for off := int64(0); off < sizeOf(file); off += wordLen {
+	size := sizeOf(file, version)
+	b := make([]byte, 0, size+wordLen)
+	for off := int64(0); off < size; off += wordLen {
 		b = binary.BigEndian.AppendUint64(b, word(file, version, off))
 	}
-	return b
+	return b[:size]
 }
 
-// sizeOf is from a word to three extents, and never changes.
-func sizeOf(file int) int64 {
+// sizeOf is from a word to three extents for the files of the root, whatever their
+// version, and from 4 to 300 KiB for those of the set, another for each version.
+func sizeOf(file int, version uint64) int64 {
+	if isSmall(file) {
+		mixed := (uint64(file)<<20 | version) * 0x9e3779b97f4a7c15
+		return 4<<10 + int64(mixed>>32%(296<<10))
+	}
 	sizes := [...]int64{8, 4096, 64 << 10, 1 << 20, 1<<20 + 8, 3<<20 + 12344}
 	return sizes[file%len(sizes)]
 }
 
+// isSmall says that the file is of the set.
+func isSmall(file int) bool { return file >= rootFiles }
+
 // replaced says that the file is only ever replaced by another of its name, so
-// that what is open stays what it was. The others are written in place.
+// that what is open stays what it was.
 func replaced(file int) bool { return file%4 == 0 }
+
+// mixed says that the file is now replaced and now written in place. The others are
+// only written in place.
+func mixed(file int) bool { return isSmall(file) && file%4 == 1 }
+
+// wordsIn is how many bytes of n from off are in whole words.
+func wordsIn(off, n int64) int64 {
+	skip := -off & (wordLen - 1)
+	return max(0, n-skip) / wordLen * wordLen
+}
 
 // versions are those of the whole words in a piece of a file.
 type versions struct{ lowest, highest uint64 }

@@ -51,6 +51,9 @@ var faults = []fault{
 		s.end(s.mount, unix.SIGTERM)
 		return s.startMount()
 	}},
+	{"reader killed", func(s *stage, b *board, d time.Duration) error {
+		return s.killReader(b, int(d)%len(s.readers))
+	}},
 }
 
 func stopped(p *process.Process, lasting time.Duration) error {

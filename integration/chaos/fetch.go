@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,13 +20,12 @@ type heldRange struct {
 	holes bool
 }
 
-func (t *thread) fetch() error {
-	off, n := t.span()
+func (t *thread) fetch(off, n int64) error {
 	began := now()
 	defer t.state.begin(opFetch, t.number)()
 	file := &t.board.files[t.number]
 	writes := [2]uint64{file.writes.Load()}
-	r, err := t.file.Fetch(context.Background(), off, n, client.FetchOptions{})
+	r, err := t.file.Fetch(context.Background(), off, n, client.FetchOptions{Access: accesses[t.rand.IntN(len(accesses))]})
 	if err != nil {
 		return err
 	}
@@ -38,9 +38,11 @@ func (t *thread) fetch() error {
 		t.state.unknown.Add(1)
 	}
 	h := heldRange{Lease: r, holes: r.Unsettled && !away}
-	if h.was, err = t.look(h); err == nil {
-		err = t.during(writes).judge(h.was, r.Unsettled || t.board.leasesGone(began), h.holes)
+	h.was, err = t.look(h)
+	if gone := t.board.leasesGone(began); err == nil {
+		err = cmp.Or(t.during(writes).judge(h.was, r.Unsettled || gone, h.holes), t.whole(h, off, n, gone))
 	}
+	t.count(h)
 	if err != nil {
 		t.wrong(opFetch, fmt.Errorf("%d bytes at %d, unsettled %v, away %v: %w", n, off, r.Unsettled, away, err))
 	}
@@ -51,6 +53,49 @@ func (t *thread) fetch() error {
 		t.releaseOne()
 	}
 	return nil
+}
+
+var accesses = []client.Access{client.Detect, client.Detect, client.Random, client.Sequential}
+
+// whole returns an error if an answer is not of the version that the open file was of
+// before, has another size, or leaves something out. Where leases are gone, or a writer
+// may have the file open, versions may have come after each other.
+func (t *thread) whole(h heldRange, off, n int64, gone bool) error {
+	end := off
+	for _, s := range h.Segments {
+		if s.FileOffset != end {
+			return fmt.Errorf("a segment is of %d, where the one before it ends at %d", s.FileOffset, end)
+		}
+		end += s.Length
+	}
+	if h.Cursor != 0 && h.Cursor != end || h.Cursor == 0 && end != max(off, min(off+n, h.FileSize)) {
+		return fmt.Errorf("it ends at %d of %d, and goes on at %d", end, h.FileSize, h.Cursor)
+	}
+	if h.holes || gone || h.was.none() {
+		return nil
+	}
+	if size := sizeOf(t.number, h.was.lowest); h.FileSize != size {
+		return fmt.Errorf("version %d has %d bytes, and not %d", h.was.lowest, size, h.FileSize)
+	}
+	if t.of != 0 && t.of != h.was.lowest {
+		return fmt.Errorf("version %d, and the open file was of %d", h.was.lowest, t.of)
+	}
+	t.of = h.was.lowest
+	return nil
+}
+
+// count counts what was checked.
+func (t *thread) count(h heldRange) {
+	if h.was.none() {
+		return
+	}
+	for _, s := range h.Segments {
+		n := uint64(wordsIn(s.FileOffset, s.Length))
+		t.state.checked[s.Path].Add(n)
+		if s.Hit {
+			t.state.hits.Add(n)
+		}
+	}
 }
 
 // look reads what is pinned. What can't be mapped because the mount has ended is

@@ -54,13 +54,15 @@ func run(ctx context.Context, args []string) error {
 		return errors.New("it needs root: readers are of two users")
 	}
 	fmt.Printf("%d rounds of %v; seed %d\n", o.rounds, o.length, o.seed)
-	found := 0
+	found, checked := 0, amount{}
 	for i := range o.rounds {
-		n, err := round(ctx, o, i)
+		n, more, err := round(ctx, o, i)
 		if err != nil {
 			return err
 		}
 		found += n
+		checked.add(more)
+		fmt.Printf("  checked so far: %v\n", checked)
 	}
 	if found > 0 {
 		return fmt.Errorf("%w: %d times", errFound, found)

@@ -43,13 +43,17 @@ func readMount(args []string) error {
 			board: b, state: &b.threads[first+i], dir: args[1],
 			rand: rand.New(rand.NewPCG(seed, uint64(first+i))),
 		}
-		all.Go(t.run)
+		run := t.run
+		if i%2 == 1 {
+			run = t.load
+		}
+		all.Go(run)
 	}
 	all.Wait()
 	return nil
 }
 
-// thread opens one file after another, by both ways.
+// thread opens one file after another, by both ways, or as a loader does.
 type thread struct {
 	board *board
 	state *threadState
@@ -62,11 +66,15 @@ type thread struct {
 	file   *client.File
 	plain  *os.File
 	held   []heldRange
+	of     uint64 // the version that FETCH has answered with since the open; 0: none
 }
 
 func (t *thread) run() {
 	for !t.board.over.Load() {
-		t.number = t.rand.IntN(files)
+		t.number = t.rand.IntN(rootFiles)
+		if t.rand.IntN(4) == 0 {
+			t.number = rootFiles + t.rand.IntN(setFiles)
+		}
 		if err := t.open(); err != nil {
 			t.failed(err)
 			time.Sleep(10 * time.Millisecond) // the mount may be gone
@@ -86,7 +94,8 @@ func (t *thread) use() {
 		var err error
 		switch t.rand.IntN(8) {
 		case 0, 1, 2, 3:
-			err = t.fetch()
+			off, n := t.span()
+			err = t.fetch(off, n)
 		case 4, 5, 6:
 			err = t.read()
 		default:
@@ -112,6 +121,7 @@ func (t *thread) wrong(what operation, err error) {
 var known = []error{
 	unix.ESTALE, unix.EIO, unix.ENOSPC, unix.ENOTCONN, unix.ECONNABORTED, unix.EINTR, unix.ENOENT,
 	client.ErrNotHBMFS, unix.ECONNREFUSED, unix.ECONNRESET, unix.EPIPE, unix.ENODEV, client.ErrProtocol,
+	unix.ENFILE, // a target of few descriptors
 }
 
 func (t *thread) failed(err error) {
@@ -127,22 +137,42 @@ func (t *thread) failed(err error) {
 
 func (t *thread) open() (err error) {
 	defer t.state.begin(opOpen, t.number)()
-	before := t.board.files[t.number].writes.Load()
 	name := filepath.Join(t.dir, fileName(t.number))
 	if t.mount, err = client.OpenMount(name); err != nil {
 		return err
 	}
+	oldest := t.nameMayBeOf()
 	if t.file, err = t.mount.Open(name); err != nil {
 		return err
 	}
 	if t.plain, err = os.Open(name); err != nil {
 		return err
 	}
-	t.opened = window{before / 2, (t.board.files[t.number].writes.Load() + 1) / 2}
+	t.opened = window{oldest, t.newest()}
 	return nil
 }
 
+// nameMayBeOf is the oldest version that the name of a file that is replaced may lead to.
+func (t *thread) nameMayBeOf() uint64 {
+	file := &t.board.files[t.number]
+	if belief := time.Duration(t.board.belief.Load()); belief > 0 {
+		return file.completeBy(now() - belief)
+	}
+	return file.complete()
+}
+
+// newest is the newest version that anybody can see.
+func (t *thread) newest() uint64 { return (t.board.files[t.number].writes.Load() + 1) / 2 }
+
 func (t *thread) close() {
+	t.closeFile()
+	if t.mount != nil {
+		t.mount.Close()
+	}
+	t.mount = nil
+}
+
+func (t *thread) closeFile() {
 	for len(t.held) > 0 {
 		t.releaseOne()
 	}
@@ -152,24 +182,27 @@ func (t *thread) close() {
 	if t.file != nil {
 		t.file.Close()
 	}
-	if t.mount != nil {
-		t.mount.Close()
-	}
-	t.plain, t.file, t.mount = nil, nil, nil
+	t.plain, t.file, t.of = nil, nil, 0
 }
 
-// span is a part of the file, of any size and at any offset.
+// span is a part of the file, of any size and at any offset: one in four is a page.
 func (t *thread) span() (off, n int64) {
-	size := sizeOf(t.number)
-	off = t.rand.Int64N(size)
-	return off, 1 + t.rand.Int64N(min(size-off, 256<<10))
+	size := sizeOf(t.number, t.newest())
+	off, n = t.rand.Int64N(size), 4<<10
+	if t.rand.IntN(4) > 0 {
+		n = 1 + t.rand.Int64N(300<<10)
+	}
+	return off, min(n, size-off)
 }
 
 // during is which versions an answer may be of that came while the file was
 // written writes[0] to writes[1] times. What is replaced stays as it was opened.
 func (t *thread) during(writes [2]uint64) window {
-	if replaced(t.number) {
+	switch {
+	case replaced(t.number):
 		return t.opened
+	case mixed(t.number):
+		return window{t.opened.oldest, (writes[1] + 1) / 2}
 	}
 	return window{writes[0] / 2, (writes[1] + 1) / 2}
 }
@@ -194,14 +227,15 @@ func (t *thread) read() error {
 	if err != nil {
 		t.wrong(opRead, fmt.Errorf("%d bytes at %d: %w", n, off, err))
 	}
+	t.state.plain.Add(uint64(wordsIn(off, int64(got))))
 	return nil
 }
 
 func (t *thread) stat() error {
 	defer t.state.begin(opStat, t.number)()
 	info, err := t.plain.Stat()
-	if err == nil && replaced(t.number) && info.Size() != sizeOf(t.number) {
-		t.wrong(opStat, fmt.Errorf("%d bytes, not %d", info.Size(), sizeOf(t.number)))
+	if err == nil && replaced(t.number) && !isSmall(t.number) && info.Size() != sizeOf(t.number, 1) {
+		t.wrong(opStat, fmt.Errorf("%d bytes, not %d", info.Size(), sizeOf(t.number, 1)))
 	}
 	return err
 }

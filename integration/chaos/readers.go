@@ -15,29 +15,44 @@ import (
 // otherUser runs two of the five readers.
 const otherUser = 65534
 
-// startReaders starts the processes; what they print is wrong. With an error it
-// returns those that did start.
-func (s *stage) startReaders(boardName string, seed uint64) ([]*process.Process, error) {
-	self, err := copyForAll(s.logs)
-	if err != nil {
-		return nil, err
+// startReaders starts the processes.
+func (s *stage) startReaders(seed uint64) (err error) {
+	if s.reader, err = copyForAll(s.logs); err != nil {
+		return err
 	}
-	var readers []*process.Process
 	for i := range processes {
-		cmd := process.Command(self, readerCommand, boardName, s.mnt, strconv.Itoa(i*threads), strconv.FormatUint(seed, 10))
-		cmd.Dir = "/"
-		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL // in the midst of a call that hangs, too
-		cmd.Stdout, cmd.Stderr = &process.Lines{Each: func(line string) { s.wrong("%s", line) }}, os.Stderr
-		if i >= processes-2 {
-			cmd.SysProcAttr.Credential = &syscall.Credential{Uid: otherUser, Gid: otherUser}
-		}
-		p, err := process.Start(cmd)
+		p, err := s.startReader(i, seed)
 		if err != nil {
-			return readers, err
+			return err
 		}
-		readers = append(readers, p)
+		s.readers = append(s.readers, p)
 	}
-	return readers, nil
+	return nil
+}
+
+// startReader starts one; what it prints is wrong.
+func (s *stage) startReader(i int, seed uint64) (*process.Process, error) {
+	cmd := process.Command(s.reader, readerCommand, s.boardName(), s.mnt, strconv.Itoa(i*threads), strconv.FormatUint(seed, 10))
+	cmd.Dir = "/"
+	cmd.SysProcAttr.Pdeathsig = unix.SIGKILL // in the midst of a call that hangs, too
+	cmd.Stdout, cmd.Stderr = &process.Lines{Each: func(line string) { s.wrong("%s", line) }}, os.Stderr
+	if i >= processes-2 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: otherUser, Gid: otherUser}
+	}
+	return process.Start(cmd)
+}
+
+// killReader kills one, and starts another in its place.
+func (s *stage) killReader(b *board, i int) error {
+	s.end(s.readers[i], unix.SIGKILL)
+	for j := range threads {
+		b.threads[i*threads+j].began.Store(0)
+	}
+	p, err := s.startReader(i, uint64(now()))
+	if err == nil {
+		s.readers[i] = p
+	}
+	return err
 }
 
 // copyForAll puts this program where every user can run it.
@@ -54,8 +69,11 @@ func copyForAll(dir string) (string, error) {
 	return name, os.WriteFile(name, b, 0o755)
 }
 
-// endReaders tells the processes that it is over, and which of them hang.
-func (s *stage) endReaders(b *board, readers []*process.Process) {
+// endReaders tells the processes that it is over, and which of them hang. It may be
+// called again.
+func (s *stage) endReaders(b *board) {
+	readers := s.readers
+	s.readers = nil
 	b.over.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), hangLimit)
 	defer cancel()

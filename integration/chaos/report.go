@@ -28,6 +28,8 @@ func (s *stage) report(number int, p *performance) {
 	fmt.Printf("round %d: %d FETCHes (%d flagged as of a target away, %d of a writer), %d reads, %d opens, %d ESTALE, %d other errors; %d writes, held %.1f s at most\n",
 		number+1, p.fetched(), away, unknown, done[opRead], done[opOpen], stale, failed,
 		p.writer.writes.Load(), time.Duration(p.writer.longest.Load()).Seconds())
+	fmt.Printf("  %v; checked %v\n", s.setting, amountOf(p.board))
+	fmt.Printf("  the last mount: %s\n", p.did)
 	fmt.Printf("  faults: %s\n", strings.Join(struck, ", "))
 	if len(s.faults) > 0 {
 		fmt.Printf("  %s\n", strings.Join(s.struck, "\n  "))

@@ -23,18 +23,18 @@ const (
 
 // round makes a stage, lets readers, writers and faults loose on it, and tells
 // what they found. The error is of the driver's own.
-func round(ctx context.Context, o options, number int) (found int, err error) {
+func round(ctx context.Context, o options, number int) (found int, checked amount, err error) {
 	dir, err := os.MkdirTemp("", "hbmfs-chaos-")
 	if err != nil {
-		return 0, err
+		return 0, checked, err
 	}
 	s := &stage{
 		hbmfs: o.hbmfs, src: filepath.Join(dir, "src"), mnt: filepath.Join(dir, "mnt"),
-		logs: dir, listen: "127.0.0.1:0",
+		logs: dir, listen: "127.0.0.1:0", setting: settingOf(number),
 	}
 	p, err := s.perform(ctx, o.length, o.seed+uint64(number))
 	if err != nil {
-		return 0, fmt.Errorf("%w; see %s", err, dir)
+		return 0, checked, fmt.Errorf("%w; see %s", err, dir)
 	}
 	if p.fetched() == 0 && ctx.Err() == nil {
 		s.wrong("no FETCH succeeded in the whole round")
@@ -45,7 +45,7 @@ func round(ctx context.Context, o options, number int) (found int, err error) {
 	} else {
 		fmt.Printf("  logs are in %s\n", dir)
 	}
-	return len(s.faults), errors.Join(context.Cause(ctx), err)
+	return len(s.faults), amountOf(p.board), errors.Join(context.Cause(ctx), err)
 }
 
 // performance is what was done on a stage.
@@ -53,6 +53,7 @@ type performance struct {
 	board   *board
 	writer  *writer
 	strikes map[string]int // how often each fault struck
+	did     string         // by the mount that was there at the end
 }
 
 // fetched is how many FETCHes succeeded.
@@ -73,18 +74,23 @@ func (s *stage) perform(ctx context.Context, length time.Duration, seed uint64) 
 	if err := s.setUp(); err != nil {
 		return nil, err
 	}
+	if s.setting.vouched {
+		b.belief.Store(int64(belief))
+	}
 	w := &writer{board: b, dir: s.src, rand: rand.New(rand.NewPCG(seed, 1))}
 	if err := w.create(); err != nil {
 		return nil, err
 	}
-	readers, err := s.startReaders(s.boardName(), seed)
-	defer func() { s.endReaders(b, readers) }()
-	if err != nil {
+	defer s.endReaders(b)
+	if err := s.startReaders(seed); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
-	return &performance{b, w, s.play(ctx, b, w, rand.New(rand.NewPCG(seed, 2)))}, nil
+	p := &performance{board: b, writer: w, strikes: s.play(ctx, b, w, rand.New(rand.NewPCG(seed, 2)))}
+	s.endReaders(b)
+	p.did = s.did()
+	return p, nil
 }
 
 func (s *stage) boardName() string { return filepath.Join(s.logs, "board") }

@@ -25,16 +25,49 @@ type stage struct {
 	hbmfs    string
 	src, mnt string
 	logs     string
+	setting  setting
 	listen   string           // the target's address
 	relay    *relay.Relay     // nil until it is up, as are target and mount
 	target   *process.Process // one that has ended, if it did not start again; and so mount
 	mount    *process.Process
 	detached []*process.Process // mounts that were unmounted while in use
 	struck   []string           // when each fault struck
+	readers  []*process.Process
+	reader   string // their program
 
 	mu     sync.Mutex
 	faults []string // guarded by mu: what must not be
 }
+
+// setting is what differs between rounds.
+type setting struct {
+	vouched bool // the user vouches for names
+	crowded bool // the target has few descriptors
+}
+
+// settingOf takes turns, so that two rounds have each once.
+func settingOf(round int) setting {
+	return setting{vouched: round%2 == 1, crowded: round%3 == 1}
+}
+
+func (s setting) String() string {
+	what := []string{"names are asked for"}
+	if s.vouched {
+		what[0] = fmt.Sprintf("names are vouched for, for %v", nameTimeout)
+	}
+	if s.crowded {
+		what = append(what, fmt.Sprintf("the target has %d descriptors", fewDescriptors))
+	}
+	return strings.Join(what, ", ")
+}
+
+const (
+	nameTimeout = 2 * time.Second
+	// belief is for how long an old name may be believed then: a mount that was stopped,
+	// or cut off, learns of names late.
+	belief         = nameTimeout + 5*time.Second
+	fewDescriptors = 512
+)
 
 func (s *stage) wrong(format string, args ...any) {
 	s.mu.Lock()
@@ -49,7 +82,7 @@ func (s *stage) start(log, ready string, args ...string) (*process.Process, stri
 		return nil, "", err
 	}
 	defer out.Close()
-	cmd := process.Command(s.hbmfs, args...)
+	cmd := process.Command(args[0], args[1:]...)
 	cmd.Stderr = out
 	p, err := process.Start(cmd)
 	if err != nil {
@@ -70,7 +103,11 @@ func (s *stage) end(p *process.Process, sig syscall.Signal) {
 }
 
 func (s *stage) startTarget() error {
-	p, line, err := s.start("target.log", "serving ", "serve", "--listen", s.listen, "data="+s.src)
+	args := []string{s.hbmfs, "serve", "--listen", s.listen, "data=" + s.src}
+	if s.setting.crowded {
+		args = append([]string{"prlimit", fmt.Sprintf("--nofile=%d", fewDescriptors)}, args...)
+	}
+	p, line, err := s.start("target.log", "serving ", args...)
 	if err != nil {
 		return err
 	}
@@ -79,8 +116,11 @@ func (s *stage) startTarget() error {
 }
 
 func (s *stage) startMount() error {
-	p, _, err := s.start("mount.log", "mounted ", "mount", "--foreground", "--allow-other", "--transport", "tcp",
-		"--pool", "12MiB", s.relay.Addr()+"/data", s.mnt)
+	args := []string{s.hbmfs, "mount", "--foreground", "--allow-other", "--transport", "tcp", "--pool", "12MiB"}
+	if s.setting.vouched {
+		args = append(args, "--name-timeout", nameTimeout.String())
+	}
+	p, _, err := s.start("mount.log", "mounted ", append(args, s.relay.Addr()+"/data", s.mnt)...)
 	if err != nil {
 		return err
 	}
