@@ -3,45 +3,22 @@ package cache
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/modeltest"
 	"hbmfs/transport/transporttest"
 )
 
-// opBytes is the length of an operation: what it does, a file or a thing, and two
-// more.
-const opBytes = 4
-
 var opNames = []string{"fetch", "fetch", "fetch", "end", "end", "end", "stop", "release", "release", "forget", "later", "fail", "revoke"}
-
-func randomOps(seed uint64, n int) []byte {
-	rnd := rand.New(rand.NewPCG(seed, 1))
-	ops := make([]byte, n*opBytes)
-	for i := range ops {
-		ops[i] = byte(rnd.IntN(256))
-	}
-	return ops
-}
-
-func describe(ops []byte) string {
-	var b strings.Builder
-	for op := range slices.Chunk(ops, opBytes) {
-		fmt.Fprintf(&b, "%s %d %d %d\n", opNames[int(op[0])%len(opNames)], op[1], op[2], op[3])
-	}
-	return b.String()
-}
 
 // tryOps returns how the operations fail, or nothing.
 func tryOps(t *testing.T, ops []byte) (how string) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDriver(trial{t})
+		d := newDriver(modeltest.Trial{TB: t})
 		defer func() {
 			if how != "" {
 				d.abandon()
@@ -50,12 +27,7 @@ func tryOps(t *testing.T, ops []byte) (how string) {
 				t.Error(err)
 			}
 		}()
-		defer func() {
-			if f, ok := recover().(flaw); ok {
-				how = string(f)
-			}
-		}()
-		d.run(ops)
+		how = modeltest.Try(func() { d.run(ops) })
 	})
 	return how
 }
@@ -65,7 +37,7 @@ func tryOps(t *testing.T, ops []byte) (how string) {
 // holds a wrong byte, and the invariants hold.
 func FuzzOperations(f *testing.F) {
 	for seed := range uint64(20) {
-		f.Add(randomOps(seed, 200))
+		f.Add(modeltest.Random(seed, 200))
 	}
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		ops = ops[:min(len(ops), 2000)]
@@ -116,7 +88,7 @@ func newDriver(t testing.TB) *driver {
 }
 
 func (d *driver) run(ops []byte) {
-	for ; len(ops) >= opBytes; ops = ops[opBytes:] {
+	for ; len(ops) >= modeltest.OpBytes; ops = ops[modeltest.OpBytes:] {
 		d.step(opNames[int(ops[0])%len(opNames)], int(ops[1]), int64(ops[2]), int64(ops[3]))
 		d.collect()
 	}

@@ -9,6 +9,7 @@ import (
 
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
+	"hbmfs/transport/modeltest"
 )
 
 // known is an extent that a model takes as given.
@@ -220,72 +221,8 @@ func (m *model) fit(fs *frames) {
 // TestAgainstModel: each of random operations does what the model says: what it
 // finds, what it has brought, and whether it fits. What fails is made short.
 func TestAgainstModel(t *testing.T) {
-	for seed := range uint64(60) {
-		ops := randomOps(seed, 150)
-		if tryOps(t, ops) != "" {
-			ops = shrink(ops, func(ops []byte) bool { return tryOps(t, ops) != "" })
-			t.Fatalf("seed %d, shrunk to %d operations: %s\n%s", seed, len(ops)/opBytes, tryOps(t, ops), describe(ops))
-		}
-	}
+	modeltest.Check(t, 60, 150, opNames, func(ops []byte) string { return tryOps(t, ops) })
 }
-
-// shrink leaves out of a failing input what it fails without, as long as there is
-// something, and makes the bytes that are left small.
-func shrink(ops []byte, fails func([]byte) bool) []byte {
-	for n := len(ops) / opBytes / 2; n > 0; {
-		shorter := false
-		for at := 0; at+n*opBytes <= len(ops); {
-			if less := slices.Delete(slices.Clone(ops), at, at+n*opBytes); fails(less) {
-				ops, shorter = less, true
-			} else {
-				at += n * opBytes
-			}
-		}
-		if !shorter {
-			n /= 2
-		}
-	}
-	for i := range ops {
-		for ops[i] > 0 {
-			less := slices.Clone(ops)
-			if less[i] /= 2; !fails(less) {
-				break
-			}
-			ops = less
-		}
-	}
-	return ops
-}
-
-// TestShrink: what is left of a failing input is what makes it fail.
-func TestShrink(t *testing.T) {
-	ops := shrink(randomOps(7, 400), func(ops []byte) bool {
-		n := 0
-		for op := range slices.Chunk(ops, opBytes) {
-			if op[1] >= 16 {
-				n++
-			}
-		}
-		return n >= 3
-	})
-	if len(ops) != 3*opBytes || slices.Max(ops) >= 32 {
-		t.Errorf("shrunk to %v", ops)
-	}
-}
-
-// flaw is how a test that is tried fails.
-type flaw string
-
-// trial is a test that is tried: it fails by a panic.
-type trial struct{ testing.TB }
-
-func (trial) Helper()                      {}
-func (trial) Cleanup(func())               {}
-func (trial) Failed() bool                 { return false }
-func (trial) Error(args ...any)            { panic(flaw(fmt.Sprint(args...))) }
-func (trial) Fatal(args ...any)            { panic(flaw(fmt.Sprint(args...))) }
-func (trial) Errorf(f string, args ...any) { panic(flaw(fmt.Sprintf(f, args...))) }
-func (trial) Fatalf(f string, args ...any) { panic(flaw(fmt.Sprintf(f, args...))) }
 
 var errOther = errors.New("another outcome")
 

@@ -49,6 +49,7 @@ var direction = map[string][]string{
 	"transport/rdma/internal/hca":          {"transport", "transport/rdma/internal/verbs"},
 	"transport/rdma/internal/wire":         {"transport", "transport/internal/..."},
 	"transport/rdma/internal/target":       {"transport", "transport/limits", "transport/logging", "transport/internal/...", "transport/rdma/internal/..."},
+	"transport/modeltest":                  {},
 	"transport/transporttest":              {"transport", "transport/internal/...", "transport/limits"},
 	"remote/wire":                          {},
 	"remote/term":                          {"transport"},
