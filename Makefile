@@ -89,12 +89,14 @@ lab:
 	bin/lab $(if $(T),--part $(T)) $(if $(SOAK),--soak $(SOAK)) $(if $(KERNEL),--kernel $(KERNEL)) $(LABFLAGS)
 
 # Readers, writers, and faults of mounts, targets and the network: ROUNDS rounds
-# of LENGTH; SEED repeats the choices of a run. Needs root.
+# of LENGTH; then clients that come and go, for as long as CHURN says. SEED repeats
+# the choices of a run. Needs root.
 ROUNDS ?= 12
 LENGTH ?= 50s
+CHURN ?= 2m
 chaos: build
 	$(GO) build -o bin/chaos ./integration/chaos
-	bin/chaos --rounds $(ROUNDS) --length $(LENGTH) $(if $(SEED),--seed $(SEED))
+	bin/chaos --rounds $(ROUNDS) --length $(LENGTH) --churn $(CHURN) $(if $(SEED),--seed $(SEED))
 
 # Each fuzz target for FUZZTIME.
 fuzz:

@@ -19,6 +19,7 @@ const (
 	files     = rootFiles + setFiles
 	processes = 5
 	threads   = 4 // of a process
+	slots     = 1024
 )
 
 // board is memory that the driver and the readers share: what the files hold
@@ -28,7 +29,7 @@ type board struct {
 	killed  atomic.Int64 // when a target was last killed, by the monotonic clock
 	belief  atomic.Int64 // for how long an old name may be believed, in nanoseconds
 	files   [files]fileState
-	threads [processes * threads]threadState
+	threads [slots]threadState
 }
 
 // fileState says which version a file is in.
@@ -74,6 +75,7 @@ type threadState struct {
 	stale   atomic.Uint64
 	away    atomic.Uint64 // flagged: the target does not answer
 	unknown atomic.Uint64 // flagged: a writer may have it open
+	full    atomic.Uint64 // FETCHes that found everything pinned
 
 	checked [uapi.NumPaths]atomic.Uint64 // bytes in device memory, by the path that they came
 	hits    atomic.Uint64                // of them, those that were there already

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -30,16 +31,22 @@ func (s *stage) startReaders(seed uint64) (err error) {
 	return nil
 }
 
-// startReader starts one; what it prints is wrong.
+// startReader starts one.
 func (s *stage) startReader(i int, seed uint64) (*process.Process, error) {
-	cmd := process.Command(s.reader, readerCommand, s.boardName(), s.mnt, strconv.Itoa(i*threads), strconv.FormatUint(seed, 10))
-	cmd.Dir = "/"
-	cmd.SysProcAttr.Pdeathsig = unix.SIGKILL // in the midst of a call that hangs, too
-	cmd.Stdout, cmd.Stderr = &process.Lines{Each: func(line string) { s.wrong("%s", line) }}, os.Stderr
+	cmd := s.command(readerCommand, i*threads, seed)
 	if i >= processes-2 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: otherUser, Gid: otherUser}
 	}
 	return process.Start(cmd)
+}
+
+// command is what runs this program as another of a user's. What it prints is wrong.
+func (s *stage) command(name string, slot int, seed uint64) *exec.Cmd {
+	cmd := process.Command(s.reader, name, s.boardName(), s.mnt, strconv.Itoa(slot), strconv.FormatUint(seed, 10))
+	cmd.Dir = "/"
+	cmd.SysProcAttr.Pdeathsig = unix.SIGKILL // in the midst of a call that hangs, too
+	cmd.Stdout, cmd.Stderr = &process.Lines{Each: func(line string) { s.wrong("%s", line) }}, os.Stderr
+	return cmd
 }
 
 // killReader kills one, and starts another in its place.

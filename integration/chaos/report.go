@@ -34,6 +34,10 @@ func (s *stage) report(number int, p *performance) {
 	if len(s.faults) > 0 {
 		fmt.Printf("  %s\n", strings.Join(s.struck, "\n  "))
 	}
+	s.reportFaults()
+}
+
+func (s *stage) reportFaults() {
 	for i, text := range s.faults {
 		if i == 20 {
 			fmt.Printf("  and %d more\n", len(s.faults)-i)

@@ -28,10 +28,8 @@ func round(ctx context.Context, o options, number int) (found int, checked amoun
 	if err != nil {
 		return 0, checked, err
 	}
-	s := &stage{
-		hbmfs: o.hbmfs, src: filepath.Join(dir, "src"), mnt: filepath.Join(dir, "mnt"),
-		logs: dir, listen: "127.0.0.1:0", setting: settingOf(number),
-	}
+	s := newStage(o, dir, "12MiB")
+	s.setting = settingOf(number)
 	p, err := s.perform(ctx, o.length, o.seed+uint64(number))
 	if err != nil {
 		return 0, checked, fmt.Errorf("%w; see %s", err, dir)
@@ -40,12 +38,23 @@ func round(ctx context.Context, o options, number int) (found int, checked amoun
 		s.wrong("no FETCH succeeded in the whole round")
 	}
 	s.report(number, p)
-	if len(s.faults) == 0 {
-		err = os.RemoveAll(dir)
-	} else {
-		fmt.Printf("  logs are in %s\n", dir)
+	return len(s.faults), amountOf(p.board), errors.Join(context.Cause(ctx), s.leave())
+}
+
+func newStage(o options, dir, pool string) *stage {
+	return &stage{
+		hbmfs: o.hbmfs, src: filepath.Join(dir, "src"), mnt: filepath.Join(dir, "mnt"),
+		logs: dir, listen: "127.0.0.1:0", pool: pool,
 	}
-	return len(s.faults), amountOf(p.board), errors.Join(context.Cause(ctx), err)
+}
+
+// leave removes the scratch directory, unless there is something to find in it.
+func (s *stage) leave() error {
+	if len(s.faults) == 0 {
+		return os.RemoveAll(s.logs)
+	}
+	fmt.Printf("  logs are in %s\n", s.logs)
+	return nil
 }
 
 // performance is what was done on a stage.

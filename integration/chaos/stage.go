@@ -26,8 +26,9 @@ type stage struct {
 	src, mnt string
 	logs     string
 	setting  setting
-	listen   string           // the target's address
-	relay    *relay.Relay     // nil until it is up, as are target and mount
+	listen   string       // the target's address
+	relay    *relay.Relay // nil until it is up, as are target and mount, and where there is none
+	pool     string
 	target   *process.Process // one that has ended, if it did not start again; and so mount
 	mount    *process.Process
 	detached []*process.Process // mounts that were unmounted while in use
@@ -116,11 +117,15 @@ func (s *stage) startTarget() error {
 }
 
 func (s *stage) startMount() error {
-	args := []string{s.hbmfs, "mount", "--foreground", "--allow-other", "--transport", "tcp", "--pool", "12MiB"}
+	args := []string{s.hbmfs, "mount", "--foreground", "--allow-other", "--transport", "tcp", "--pool", s.pool}
+	addr := s.listen
+	if s.relay != nil {
+		addr = s.relay.Addr()
+	}
 	if s.setting.vouched {
 		args = append(args, "--name-timeout", nameTimeout.String())
 	}
-	p, _, err := s.start("mount.log", "mounted ", append(args, s.relay.Addr()+"/data", s.mnt)...)
+	p, _, err := s.start("mount.log", "mounted ", append(args, addr+"/data", s.mnt)...)
 	if err != nil {
 		return err
 	}
