@@ -22,7 +22,7 @@ import (
 
 // keepOps are what is done with names, and with files that are open and kept open.
 var keepOps = []string{
-	"open", "again", "again", "again", "believe", "believe", "close", "close", "close", "close", "read", "read", "vouch",
+	"open", "again", "again", "again", "want", "believe", "believe", "close", "close", "close", "close", "read", "read", "vouch",
 	"replace", "replace", "rewrite", "rewrite", "truncate", "chmod", "rename", "remove", "expire", "cut", "restart",
 }
 
@@ -151,6 +151,8 @@ func (d *keepDriver) step(op string, arg, a, b int) {
 		d.openFresh(i)
 	case op == "again" && len(d.open) < maxOpen:
 		d.openAgain(i)
+	case op == "want" && len(d.open) < maxOpen:
+		d.want(i)
 	case op == "believe" && len(d.open) < maxOpen:
 		d.believe(i)
 	case op == "close" && len(d.open) > 0:
@@ -317,6 +319,25 @@ func (d *keepDriver) openAgain(i int) {
 		delete(d.kept, i)
 	}
 	d.opened(i, d.names[i], f, err)
+}
+
+// want asks for the version that is kept, which the name may not lead to any more.
+func (d *keepDriver) want(i int) {
+	kept := d.kept[i]
+	if kept == nil {
+		return
+	}
+	v, now := kept.Version(), d.names[i]
+	f, err := d.r.Open(d.t.Context(), "d", name(i), &v)
+	switch {
+	case now.id == 0 || now.id == kept.state.id:
+		if err == nil {
+			delete(d.kept, i)
+		}
+		d.opened(i, now, f, err)
+	case !errors.Is(err, transport.ErrStale):
+		d.t.Fatalf("%s leads to another version than the one that was asked for: %v", name(i), err)
+	}
 }
 
 // believe opens what a name has led to, as if names were vouched for.

@@ -26,8 +26,9 @@ const (
 	churnRound = 30 * time.Second
 	// killEvery is how often a client is killed that does not do that itself.
 	killEvery = 20 * time.Millisecond
-	// rssShare and rssMore are by how much the memory of a daemon may differ between the
-	// first round and the last one.
+	// rssShare and rssMore are by how much the memory of a daemon may be more than in the
+	// first half of the rounds: a request under way takes 132 KiB, and how many there are
+	// at a time is chance.
 	rssShare = 0.2
 	rssMore  = 16 << 20
 )
@@ -40,7 +41,7 @@ type troupe struct {
 	over    atomic.Bool
 	started atomic.Int64
 	died    atomic.Int64
-	first   usage // after the first round
+	first   usage // after the first round; the memory is the most in the first half
 }
 
 // usage is what a mount and its target have while nobody uses them.
@@ -87,7 +88,7 @@ func (s *stage) churnFor(ctx context.Context, o options) error {
 	rounds := max(2, int(o.churn/churnRound))
 	for i := range rounds {
 		t.perform(ctx, o.churn/time.Duration(rounds), o.seed+uint64(i))
-		if err := t.look(i, w); err != nil || ctx.Err() != nil {
+		if err := t.look(i, rounds, w); err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -123,7 +124,7 @@ func (t *troupe) keepUp(ctx context.Context, slot int, seed uint64) {
 		select {
 		case <-p.Done():
 		case <-life.C:
-			t.end(p, unix.SIGKILL)
+			t.kill(p)
 		case <-ctx.Done():
 			t.dismiss(p, slot)
 		}
@@ -138,7 +139,7 @@ func (t *troupe) keepUp(ctx context.Context, slot int, seed uint64) {
 // dismiss ends a client at the end of a round: every second one is killed.
 func (t *troupe) dismiss(p *process.Process, slot int) {
 	if slot%2 == 0 {
-		t.end(p, unix.SIGKILL)
+		t.kill(p)
 		return
 	}
 	t.board.over.Store(true)
@@ -147,8 +148,31 @@ func (t *troupe) dismiss(p *process.Process, slot int) {
 	case <-time.After(hangLimit):
 		s := &t.board.threads[slot]
 		t.wrong("client %d does not end: it is in %v of file %d", p.PID(), operation(s.what.Load()), s.file.Load())
-		t.end(p, unix.SIGKILL)
+		t.kill(p)
 	}
+}
+
+// kill kills a client, and waits for its end. On a machine with too much to do, it may be
+// long until this process learns of that, so the kernel is asked.
+func (t *troupe) kill(p *process.Process) {
+	p.Signal(unix.SIGKILL)
+	for began, told := time.Now(), false; ; {
+		select {
+		case <-p.Done():
+			return
+		case <-time.After(endLimit):
+		}
+		if !told && isAlive(p.PID()) {
+			told = true
+			t.wrong("client %d lives on %v after it was killed", p.PID(), time.Since(began))
+		}
+	}
+}
+
+// isAlive reports whether a process has not ended yet, whoever knows of it.
+func isAlive(pid int) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return err == nil && !bytes.Contains(status, []byte("\nState:\tZ"))
 }
 
 // startClient starts one, of either user; what it prints is wrong.
@@ -162,7 +186,7 @@ func (t *troupe) startClient(slot int, seed uint64) (*process.Process, error) {
 }
 
 // look waits until all that clients held is released, and tells what is there then.
-func (t *troupe) look(round int, w *writer) error {
+func (t *troupe) look(round, rounds int, w *writer) error {
 	did := t.did()
 	if err := w.touchAll(); err != nil {
 		return err
@@ -173,6 +197,10 @@ func (t *troupe) look(round int, w *writer) error {
 	is := usage{footprintOf(t.mount.PID()), footprintOf(t.target.PID())}
 	if round == 0 {
 		t.first = is
+	}
+	if round < rounds/2 {
+		t.first.mount.rss = max(t.first.mount.rss, is.mount.rss)
+		t.first.target.rss = max(t.first.target.rss, is.target.rss)
 	}
 	t.compare("the mount", is.mount, t.first.mount)
 	t.compare("the target", is.target, t.first.target)

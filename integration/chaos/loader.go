@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"time"
 
@@ -61,7 +62,13 @@ func (t *thread) openOne() (err error) {
 		}
 	}
 	oldest := t.nameMayBeOf()
-	if t.file, err = t.mount.Open(filepath.Join(t.dir, fileName(t.number))); err != nil {
+	name := filepath.Join(t.dir, fileName(t.number))
+	if t.rand.IntN(8) == 0 {
+		if _, err := os.Stat(name); err != nil { // it may be opened by what this finds
+			return err
+		}
+	}
+	if t.file, err = t.mount.Open(name); err != nil {
 		return err
 	}
 	t.opened = window{oldest, t.newest()}

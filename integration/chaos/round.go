@@ -142,7 +142,11 @@ func (s *stage) play(ctx context.Context, b *board, w *writer, r *rand.Rand) map
 	})
 	all.Go(func() { s.watch(ctx, b) })
 	faulty := rand.New(rand.NewPCG(r.Uint64(), 3))
-	for pause(ctx, time.Duration(faulty.Int64N(int64(2*time.Second)))) {
+	between := 2 * time.Second
+	if s.setting.calm {
+		between = 20 * time.Second
+	}
+	for pause(ctx, time.Duration(faulty.Int64N(int64(between)))) {
 		f, d := pick(faulty)
 		strikes[f.name]++
 		began := now()

@@ -44,11 +44,12 @@ type stage struct {
 type setting struct {
 	vouched bool // the user vouches for names
 	crowded bool // the target has few descriptors
+	calm    bool // faults are seldom
 }
 
 // settingOf takes turns, so that two rounds have each once.
 func settingOf(round int) setting {
-	return setting{vouched: round%2 == 1, crowded: round%3 == 1}
+	return setting{vouched: round%2 == 1, crowded: round%3 == 1, calm: round%4 >= 2}
 }
 
 func (s setting) String() string {
@@ -58,6 +59,9 @@ func (s setting) String() string {
 	}
 	if s.crowded {
 		what = append(what, fmt.Sprintf("the target has %d descriptors", fewDescriptors))
+	}
+	if s.calm {
+		what = append(what, "faults are seldom")
 	}
 	return strings.Join(what, ", ")
 }
