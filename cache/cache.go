@@ -29,6 +29,18 @@
 // A reserved region has a number like the others, and no frames: what lies in it
 // is its user's.
 //
+// # Waiting for room
+//
+// Where a range does not fit because of what is leased or under transfer, a Fetch may
+// wait. Those who do are served in order of arrival, pool by pool: whenever there is
+// more room than before, the first of them looks whether it fits. While anybody waits,
+// nobody else has anything brought that needs room: one who may wait comes behind, and
+// who doesn't fails with [ErrNoSpace], since the room he took might be leased for long,
+// and for ever with many like him. What is there or under way already is had by all.
+// Who waits holds nothing for it: no room, no extent, no lock. So two who wait can't
+// hold each other up by what they wait for; what they hold by earlier leases can, until
+// the time of the first is over.
+//
 // # Locking
 //
 // One mutex, Cache.mu, guards everything that changes: pools, frames, extents,
@@ -54,6 +66,7 @@ import (
 
 	"hbmfs/cache/device"
 	"hbmfs/transport"
+	"hbmfs/transport/limits"
 )
 
 // Errors of Fetch. Each is wrapped with what failed.
@@ -153,6 +166,7 @@ func (cfg *Config) check() error {
 type Cache struct {
 	cfg        Config
 	extentBits int             // log2 of Config.Extent
+	waits      *limits.Limit   // fetches that wait for room, by user
 	life       context.Context // ends when Close begins
 	end        context.CancelFunc
 	close      func() error
@@ -187,6 +201,7 @@ func New(cfg Config) (*Cache, error) {
 	c := &Cache{
 		cfg:        cfg,
 		extentBits: bits.TrailingZeros64(uint64(cfg.Extent)),
+		waits:      newWaits(),
 		pools:      make(map[transport.Domain]*pool),
 		firstID:    1 + rand.Uint32N(math.MaxUint32/2),
 	}

@@ -13,7 +13,7 @@ import (
 	"hbmfs/transport/transporttest"
 )
 
-var opNames = []string{"fetch", "fetch", "fetch", "end", "end", "end", "stop", "release", "release", "forget", "later", "fail", "revoke"}
+var opNames = []string{"fetch", "fetch", "fetch", "end", "end", "end", "stop", "release", "release", "forget", "later", "fail", "revoke", "wait", "wait"}
 
 // tryOps returns how the operations fail, or nothing.
 func tryOps(t *testing.T, ops []byte) (how string) {
@@ -57,6 +57,7 @@ type driver struct {
 	sources []*fakeSource
 	pending []transfer
 	asked   []asked
+	queue   []*line // in order of arrival
 	held    []granted
 }
 
@@ -70,6 +71,7 @@ type asked struct {
 	want wanted
 	out  <-chan outcome
 	stop context.CancelFunc
+	line *line // nil: it did not wait for room
 }
 
 type granted struct {
@@ -127,7 +129,7 @@ var lengths = []int64{1, 100, 512, 513, 2000, 5000, 5000, testExtent / 2, testEx
 
 func (d *driver) step(op string, arg int, a, b int64) {
 	switch {
-	case op == "fetch":
+	case op == "fetch", op == "wait":
 		src := d.sources[arg%len(d.sources)]
 		off := a * src.size / 256
 		if b&1 == 0 { // samples that come again
@@ -137,7 +139,12 @@ func (d *driver) step(op string, arg int, a, b int64) {
 		if arg >= 224 {
 			limit = 2
 		}
-		d.fetch(src, off, lengths[b/2%int64(len(lengths))], Access(arg/8%3/2), limit)
+		r := ranged{src, off, lengths[b/2%int64(len(lengths))], Access(arg / 8 % 3 / 2), limit}
+		if op == "fetch" {
+			d.fetch(r, 0)
+		} else {
+			d.fetch(r, time.Duration(1+b%3)*testTimeout/4)
+		}
 	case op == "end" && len(d.pending) > 0:
 		d.end(arg%len(d.pending), okResult)
 	case op == "stop" && len(d.asked) > 0:
@@ -175,25 +182,34 @@ func isClosed(c chan struct{}) bool {
 }
 
 // fetch asks for a range, and checks what that makes the cache fetch.
-func (d *driver) fetch(src *fakeSource, off, n int64, access Access, limit int) {
-	want := d.model(src, off, n, access, limit)
+func (d *driver) fetch(r ranged, wait time.Duration) {
+	src := r.src
+	want := d.expect(r)
 	ctx, stop := context.WithCancel(d.t.Context())
 	out := make(chan outcome, 1)
 	regions, before := len(d.provider.regions), d.snapshot()
 	go func() {
-		l, err := d.Fetch(ctx, src, alice, off, n, access, limit)
+		l, err := d.FetchWithin(ctx, wait, src, alice, r.off, r.n, r.access, r.limit)
 		out <- outcome{l, err}
 	}()
 	synctest.Wait()
-	if !want.fits && len(src.pending) == 0 {
+	a := asked{src.key, want, out, stop, nil}
+	behind := len(d.queue) > 0 && len(want.fills) > 0
+	switch {
+	case behind && len(src.pending) > 0:
+		d.t.Fatalf("[%d, +%d) of %d overtakes %d that wait", r.off, r.n, src.size, len(d.queue))
+	case !behind && (want.fits || len(src.pending) > 0):
+		if err := want.brought(src.pending); err != nil {
+			d.t.Fatalf("[%d, +%d) of %d: %v", r.off, r.n, src.size, err)
+		}
+	case wait == 0 || want.never:
 		d.refused(<-out, before, regions)
 		stop()
 		return
+	default:
+		a.line = d.lineUp(r, wait)
 	}
-	if err := want.brought(src.pending); err != nil {
-		d.t.Fatalf("[%d, +%d) of %d: %v", off, n, src.size, err)
-	}
-	d.asked = append(d.asked, asked{src.key, want, out, stop})
+	d.asked = append(d.asked, a)
 }
 
 func (d *driver) refused(o outcome, before string, regions int) {
@@ -235,24 +251,31 @@ func (d *driver) collect() {
 		select {
 		case o := <-a.out:
 			a.stop()
+			if a.line != nil {
+				a.line.out = &o
+			}
 			d.over(a, o)
 			return true
 		default:
 			return false
 		}
 	})
+	d.advance()
 	d.verify()
 	d.bytes()
 }
 
 func (d *driver) over(a asked, o outcome) {
 	if o.err != nil {
-		if errors.Is(o.err, ErrNoSpace) {
+		if errors.Is(o.err, ErrNoSpace) && (a.line == nil || time.Now().Before(a.line.until)) {
 			d.t.Fatalf("%v, though there is room", o.err)
 		}
 		return
 	}
 	d.held = append(d.held, granted{a.key, o.lease})
+	if a.line != nil {
+		return // what it was to find may have changed since
+	}
 	if err := a.want.compare(o.lease); err != nil {
 		d.t.Fatal(err)
 	}

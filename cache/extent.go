@@ -110,6 +110,7 @@ func (c *Cache) release(e *extent) {
 	c.become(e, unused)
 	e.inFrame.moveTo(nil)
 	e.pool.frames.give(f, e.slot)
+	e.pool.more()
 	e.pool, e.frame, e.req.Dst.Mem = nil, nil, nil
 	c.extents = append(c.extents, e)
 }
@@ -119,7 +120,7 @@ func (c *Cache) pin(e *extent) {
 	if e.leases++; e.leases > 1 {
 		return
 	}
-	c.stats.PinnedBytes += e.req.Dst.Len
+	c.leased(e, 1)
 	e.frame.class.queue.Busy(&e.inQueue)
 	e.pool.frames.hold(e.frame)
 }
@@ -129,8 +130,14 @@ func (c *Cache) unpin(e *extent) {
 	if e.leases--; e.leases > 0 {
 		return
 	}
-	c.stats.PinnedBytes -= e.req.Dst.Len
+	c.leased(e, -1)
 	c.idle(e)
+}
+
+// leased counts that an extent is leased now, or with -1 is no more. With mu.
+func (c *Cache) leased(e *extent, n int64) {
+	c.stats.PinnedBytes += n * e.req.Dst.Len
+	e.pool.leased += n * e.req.Dst.Len
 }
 
 // idle lets a resident extent go that nothing holds any more, if others need its
@@ -143,6 +150,7 @@ func (c *Cache) idle(e *extent) {
 		return
 	}
 	cl.queue.Idle(&e.inQueue, fs.unused()+cl.spare.busy.n+cl.spare.idle.n > 0)
+	e.pool.more()
 }
 
 // pop takes an unused value from a free list, or makes one. With mu.

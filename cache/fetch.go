@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"hbmfs/transport"
@@ -20,6 +19,14 @@ import (
 // [ErrOverdue], [ErrClosed], [transport.ErrRevoked], what Alloc, Attach or a transfer failed
 // with, or is ctx's. A transfer goes on when ctx ends, for who asks next.
 func (c *Cache) Fetch(ctx context.Context, src Source, dom transport.Domain, off, length int64, access Access, limit int) (*Lease, error) {
+	return c.FetchWithin(ctx, 0, src, dom, off, length, access, limit)
+}
+
+// FetchWithin is [Cache.Fetch] that waits for room in the domain's pool, up to wait,
+// where that would fail with [ErrNoSpace]: see the package comment. What could never
+// fit fails at once, and so does one more than may wait: the error then wraps
+// [limits.ErrLimit].
+func (c *Cache) FetchWithin(ctx context.Context, wait time.Duration, src Source, dom transport.Domain, off, length int64, access Access, limit int) (*Lease, error) {
 	a, err := c.newAsk(src, off, length, limit)
 	if err != nil {
 		return nil, err
@@ -31,7 +38,7 @@ func (c *Cache) Fetch(ctx context.Context, src Source, dom transport.Domain, off
 		return c.empty(a)
 	}
 	a.access = access
-	l, err := c.plan(ctx, dom, a, limit)
+	l, err := c.plan(ctx, wait, dom, a, limit)
 	if err != nil || l.live {
 		return l, err
 	}
@@ -52,7 +59,7 @@ func (c *Cache) empty(a ask) (*Lease, error) {
 
 // plan makes a lease of what is asked for. It is handed out at once if all of it
 // is resident; otherwise transfers are to be started and waited for.
-func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask, limit int) (*Lease, error) {
+func (c *Cache) plan(ctx context.Context, wait time.Duration, dom transport.Domain, a ask, limit int) (*Lease, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.pool(dom)
@@ -65,16 +72,24 @@ func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask, limit int
 			return nil, err
 		}
 	}
+	l, err := c.admit(p, a, limit, nil)
+	if wait > 0 && mayWait(err) {
+		return c.awaitRoom(ctx, wait, p, a, limit)
+	}
+	return l, err
+}
+
+// admit is plan in a pool, for one who waits in its queue, or for who does not. With mu.
+func (c *Cache) admit(p *pool, a ask, limit int, q *queued) (*Lease, error) {
 	if c.closed {
 		return nil, ErrClosed
 	}
 	l := c.lease(p, a)
 	l.cover(limit)
 	defer p.frames.planned()
-	if missing := l.survey(); missing > 0 {
+	if err := l.fits(q); err != nil {
 		c.recycle(l)
-		return nil, fmt.Errorf("%d bytes at %d: %w: %d frames of %d bytes more are needed; release leases or enlarge the pool",
-			l.ask.end-l.ask.off, l.ask.off, ErrNoSpace, missing, p.frames.size)
+		return nil, err
 	}
 	c.hold(l)
 	c.begin(l)

@@ -25,8 +25,10 @@ type wanted struct {
 	segs  []wantedSegment
 	fills []span
 	pins  []*extent // that it finds resident
+	joins []*extent // that it finds under way
 	next  int64
 	fits  bool
+	never bool // not if all else was let go either
 }
 
 type wantedSegment struct {
@@ -64,6 +66,7 @@ func (g *rig) model(src *fakeSource, off, n int64, access Access, limit int) wan
 	}
 	m.cover(src.unsettled)
 	m.fit(&fs)
+	m.fitAlone(&fs)
 	return m.out
 }
 
@@ -138,6 +141,8 @@ func (m *model) found(s span) bool {
 	m.out.segs = append(m.out.segs, wantedSegment{s, best.ready})
 	if best.ready {
 		m.out.pins = append(m.out.pins, best.e)
+	} else {
+		m.out.joins = append(m.out.joins, best.e)
 	}
 	return true
 }
@@ -160,6 +165,7 @@ func (m *model) part(s span, run bool) int64 {
 		if k.from <= s.from {
 			s.to = min(s.to, k.to)
 			m.out.segs = append(m.out.segs, wantedSegment{s, false})
+			m.out.joins = append(m.out.joins, k.e)
 			return s.to
 		}
 		if s.to = k.from; m.found(s) {
@@ -200,22 +206,47 @@ func (m *model) fit(fs *frames) {
 		}
 		f.held++
 	}
+	m.out.fits = m.lacking(fs, m.frames, m.free) == 0
+}
+
+// fitAlone counts the frames as if nothing was held but what the Fetch finds.
+func (m *model) fitAlone(fs *frames) {
+	all := make([]modelFrame, len(m.frames))
+	free := max(len(all), m.free)
+	seen := make(map[*extent]bool)
+	for _, e := range slices.Concat(m.out.pins, m.out.joins) {
+		if seen[e] {
+			continue
+		}
+		seen[e] = true
+		f := &all[e.req.Dst.Off/testExtent]
+		if f.held == 0 {
+			f.class = e.frame.class
+			free--
+		}
+		f.held++
+	}
+	m.out.never = m.lacking(fs, all, free) > 0
+}
+
+// lacking is how many frames more than the free ones what is to be brought takes.
+func (m *model) lacking(fs *frames, all []modelFrame, free int) int {
 	need := make(map[int64]int)
 	for _, s := range m.out.fills {
 		need[fs.classOf(s.to-s.from).size]++
 	}
 	for size, n := range need {
 		slots := fs.classOf(size).slots
-		for _, f := range m.frames {
+		for _, f := range all {
 			if f.held > 0 && f.class.size == size {
 				n -= slots - f.held
 			}
 		}
 		for ; n > 0; n -= slots {
-			m.free--
+			free--
 		}
 	}
-	m.out.fits = m.free >= 0
+	return max(0, -free)
 }
 
 // TestAgainstModel: each of random operations does what the model says: what it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"hbmfs/cache/device"
 	"hbmfs/transport"
@@ -35,6 +36,10 @@ type pool struct {
 	// These are guarded by Cache.mu.
 	frames frames
 	files  map[FileKey]*file
+	leased int64         // bytes, each extent counted once
+	queue  list[queued]  // who waits for room, in order of arrival
+	waits  int64         // that ever were in queue
+	waited time.Duration // of those that are no more
 }
 
 func (p *pool) isRevoked() bool {

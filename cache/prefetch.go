@@ -35,7 +35,7 @@ func (c *Cache) planAhead(dom transport.Domain, a ask) *Lease {
 	l := c.lease(p, a)
 	l.cover(1)
 	defer p.frames.planned()
-	if l.parts[0] != nil || l.survey() > 0 || p.frames.available() <= 1+len(p.frames.all)/8 {
+	if l.parts[0] != nil || p.queue.n > 0 || l.survey() > 0 || p.frames.available() <= 1+len(p.frames.all)/8 {
 		c.recycle(l)
 		return nil
 	}

@@ -1,6 +1,9 @@
 package cache
 
 import (
+	"cmp"
+	"slices"
+
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
@@ -44,6 +47,40 @@ type Usage struct {
 func (u *Usage) add(extents, bytes int64) {
 	u.Extents += extents
 	u.Bytes += extents * bytes
+}
+
+// UserStats is what one user has of one device, since the region was made.
+type UserStats struct {
+	UID         uint32  `json:"uid"`
+	Device      uint32  `json:"device"`
+	RegionBytes int64   `json:"region_bytes"`
+	LeasedBytes int64   `json:"leased_bytes"` // now, each extent counted once
+	Waits       int64   `json:"waits"`        // fetches that waited for room
+	WaitSeconds float64 `json:"wait_seconds"` // how long, all those together that wait no more
+	Waiting     int     `json:"waiting"`      // now
+}
+
+// mostUsers keeps what is told of users short.
+const mostUsers = 100
+
+// Users tells of the users who have a region, who has the most leased first, and of
+// no more than 100.
+func (c *Cache) Users() []UserStats {
+	c.mu.Lock()
+	all := make([]UserStats, 0, len(c.pools))
+	for dom, p := range c.pools {
+		if p.open {
+			all = append(all, UserStats{
+				UID: dom.UID, Device: dom.Device, RegionBytes: p.region.Size(), LeasedBytes: p.leased,
+				Waits: p.waits, WaitSeconds: p.waited.Seconds(), Waiting: p.queue.n,
+			})
+		}
+	}
+	c.mu.Unlock()
+	slices.SortFunc(all, func(a, b UserStats) int {
+		return cmp.Or(cmp.Compare(b.LeasedBytes, a.LeasedBytes), cmp.Compare(a.UID, b.UID), cmp.Compare(a.Device, b.Device))
+	})
+	return all[:min(len(all), mostUsers)]
 }
 
 // Stats returns the counters as they are at one moment.

@@ -67,8 +67,9 @@ func (s networkSource) Submit(reqs []*transport.Request) {
 	}
 }
 
-// TestStress has many fetchers at once, some of which give up, over transfers of
-// which some fail and some are overdue, and checks every word that they get.
+// TestStress has many fetchers at once, some of which give up and some wait for room,
+// over transfers of which some fail and some are overdue, and checks every word that
+// they get.
 func TestStress(t *testing.T) {
 	g := newRig(t, 12, func(cfg *Config) { cfg.Timeout = 2 * time.Millisecond })
 	network := newFakeNetwork(4)
@@ -94,6 +95,11 @@ func TestStress(t *testing.T) {
 	if s := g.Stats(); s.Leases != 0 || s.PinnedBytes != 0 || s.Hits == 0 || s.Errors == 0 {
 		t.Errorf("%+v", s)
 	}
+	for _, u := range g.Users() {
+		if u.Waiting != 0 || u.Waits == 0 || u.LeasedBytes != 0 {
+			t.Errorf("%+v", u)
+		}
+	}
 }
 
 func (g *rig) stressOnce(rnd *rand.Rand, src networkSource) {
@@ -107,7 +113,8 @@ func (g *rig) stressOnce(rnd *rand.Rand, src networkSource) {
 		g.Forget(src.key)
 	}
 	dom := []transport.Domain{alice, bob}[rnd.IntN(2)]
-	l, err := g.Fetch(ctx, src, dom, rnd.Int64N(src.size), 1+rnd.Int64N(3*testExtent), Access(rnd.IntN(2)), 1+rnd.IntN(3))
+	wait := time.Duration(rnd.IntN(3)) * time.Millisecond
+	l, err := g.FetchWithin(ctx, wait, src, dom, rnd.Int64N(src.size), 1+rnd.Int64N(3*testExtent), Access(rnd.IntN(2)), 1+rnd.IntN(3))
 	switch {
 	case err == nil:
 		g.check(l, src.key)

@@ -72,7 +72,7 @@ func (c *Cache) succeed(e *extent) {
 		c.idle(e)
 		return
 	}
-	c.stats.PinnedBytes += e.req.Dst.Len
+	c.leased(e, 1)
 }
 
 // fail takes e from those who wait, and out of the table. With mu.

@@ -68,7 +68,7 @@ var direction = map[string][]string{
 	"cache/device/devicetest":              {"cache/device", "transport", "transport/transporttest"},
 	"cache/policy":                         {},
 	"cache/policy/policysim":               {"cache/policy"},
-	"cache":                                {"cache/device", "cache/policy", "transport"},
+	"cache":                                {"cache/device", "cache/policy", "transport", "transport/limits"},
 	"fs/uapi":                              {},
 	"fs/client":                            {},
 	"fs/fuseprobe":                         {"transport/probe"},
