@@ -8,6 +8,7 @@ import (
 	"hbmfs/cache"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
+	"hbmfs/transport/limits"
 )
 
 // errnos maps what the rooms report to what the caller of a system call sees.
@@ -30,6 +31,7 @@ var errnos = []struct {
 	{transport.ErrNotDirect, syscall.EREMOTEIO},
 	{cache.ErrNoDevice, syscall.ENODEV},
 	{cache.ErrNoSpace, syscall.ENOSPC},
+	{limits.ErrLimit, syscall.EDQUOT},
 	{syscall.EMFILE, syscall.ENFILE}, // the limit is the daemon's, not the caller's
 	{transport.ErrLoanBudget, syscall.ENOSPC},
 	// These wrap errnos of the network or the target, which are not the caller's.
@@ -62,7 +64,7 @@ func (t *tree) errno(op, what string, err error) syscall.Errno {
 	switch errno {
 	case syscall.ENOENT, syscall.EINTR:
 		return errno
-	case syscall.EIO, syscall.ENODEV, syscall.ENOMEM, syscall.ENFILE:
+	case syscall.EIO, syscall.ENODEV, syscall.ENOMEM, syscall.ENFILE, syscall.EDQUOT:
 		t.log.Warn("request failed", what, "op", op, "path", what, "source", t.cfg.Source, "error", err)
 	}
 	t.count.failed(errno)

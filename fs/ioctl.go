@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"syscall"
+	"time"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -156,7 +157,8 @@ func (h *handle) pin(ctx context.Context, dom transport.Domain, f *uapi.Fetch, c
 	if h.end.Load() < 0 {
 		h.fetched(dom, f)
 	}
-	l, err := h.n.t.cfg.Cache.Fetch(ctx, &h.src, dom, off, length, h.access(f), capacity)
+	wait := time.Duration(f.WaitMS) * time.Millisecond
+	l, err := h.n.t.cfg.Cache.FetchWithin(ctx, wait, &h.src, dom, off, length, h.access(f), capacity)
 	if err != nil {
 		return nil, err
 	}

@@ -17,20 +17,21 @@ import (
 // Stats is what `hbmfs stat --json` prints: counters since the mount, and what
 // is held now.
 type Stats struct {
-	Version       string           `json:"version"`
-	Source        string           `json:"source"`
-	PID           int              `json:"pid"`
-	UptimeSeconds float64          `json:"uptime_seconds"`
-	Devices       []DeviceStats    `json:"devices"` // by their numbers
-	Extent        int64            `json:"extent_bytes"`
-	Transports    []TransportStats `json:"transports"`
-	Cache         cache.Stats      `json:"cache"`
-	Target        remote.Stats     `json:"target"`
-	Loans         LoanStats        `json:"loans"`
-	PlainReads    int64            `json:"plain_reads"`
-	PlainBytes    int64            `json:"plain_bytes"`
-	AheadBytes    int64            `json:"read_ahead_bytes"` // that came ahead of their plain read
-	AheadUsed     int64            `json:"read_ahead_used"`  // of them, by plain reads
+	Version       string            `json:"version"`
+	Source        string            `json:"source"`
+	PID           int               `json:"pid"`
+	UptimeSeconds float64           `json:"uptime_seconds"`
+	Devices       []DeviceStats     `json:"devices"` // by their numbers
+	Extent        int64             `json:"extent_bytes"`
+	Transports    []TransportStats  `json:"transports"`
+	Cache         cache.Stats       `json:"cache"`
+	Users         []cache.UserStats `json:"users"`
+	Target        remote.Stats      `json:"target"`
+	Loans         LoanStats         `json:"loans"`
+	PlainReads    int64             `json:"plain_reads"`
+	PlainBytes    int64             `json:"plain_bytes"`
+	AheadBytes    int64             `json:"read_ahead_bytes"` // that came ahead of their plain read
+	AheadUsed     int64             `json:"read_ahead_used"`  // of them, by plain reads
 	// Errors counts failed requests by errno.
 	Errors map[string]int64 `json:"errors"`
 	// Allocations is how many objects the daemon has allocated.
@@ -119,7 +120,7 @@ func (t *tree) stats() Stats {
 		Version: c.Version, Source: c.Source, PID: os.Getpid(), UptimeSeconds: time.Since(t.started).Seconds(),
 		Devices: t.devices(), Extent: c.Extent,
 		Transports: t.transports(),
-		Cache:      c.Cache.Stats(), Target: t.target.Stats(),
+		Cache:      c.Cache.Stats(), Users: c.Cache.Users(), Target: t.target.Stats(),
 		Loans:      t.count.lending(),
 		PlainReads: t.count.plainReads.Load(), PlainBytes: t.count.plainBytes.Load(),
 		AheadBytes: brought, AheadUsed: used,

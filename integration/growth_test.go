@@ -95,8 +95,8 @@ func infoBytes(t *testing.T, f *os.File, size int) []byte {
 }
 
 // TestOtherVersions compiles a C program, as a 64- and a 32-bit one, with this
-// version's hbmfs.h, with one whose INFO ends before its tables, and with one
-// whose structures have members that no mount knows yet.
+// version's hbmfs.h, with one whose INFO ends before its tables and whose FETCH can't
+// wait, and with one whose structures have members that no mount knows yet.
 func TestOtherVersions(t *testing.T) {
 	const size = extent + extent/2
 	src := t.TempDir()
@@ -139,7 +139,7 @@ func headers(t *testing.T) map[string][]string {
 	}
 	return map[string][]string{
 		"this":  nil,
-		"older": edited(`(?m)^\tstruct hbmfs_(device devices|transport transports)\[.*\n`, "", 2),
+		"older": append(edited(`(?m)^\tstruct hbmfs_(device devices|transport transports)\[.*\n|^\t__u32 wait_ms;.*\n\t__u32 zero;\n`, "", 3), "-DOLDER"),
 		"newer": append(edited(`(?m)^struct hbmfs_(info|fetch|release|digest) (\{[^}]*)\}`, "struct hbmfs_$1 $2\t__u64 later[2];\n}", 4), "-DNEWER"),
 	}
 }

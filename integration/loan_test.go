@@ -192,7 +192,7 @@ func TestLoansEndWithTheirFile(t *testing.T) {
 	checkLoan(t, openFile(t, m.path("1")), 1, 4*extent, 0, 4*extent)
 }
 
-// TestLoanBudget: over budget is ENOSPC at once; what is lent stays as it is, and
+// TestLoanBudget: over budget is ENOSPC at once, for who may wait too; what is lent stays as it is, and
 // what is fetched goes on.
 func TestLoanBudget(t *testing.T) {
 	const size = lenderBudget + 2*extent
@@ -207,8 +207,10 @@ func TestLoanBudget(t *testing.T) {
 		held = append(held, r)
 		at += r.Fetched
 	}
+	opts := lendOpts
 	for range 3 {
-		if r, err := f.Fetch(context.Background(), at, extent, lendOpts); !errors.Is(err, unix.ENOSPC) {
+		opts.Wait += time.Minute
+		if r, err := f.Fetch(context.Background(), at, extent, opts); !errors.Is(err, unix.ENOSPC) {
 			t.Fatalf("over budget: %+v, %v", r, err)
 		}
 	}

@@ -34,10 +34,12 @@ func printStats(out io.Writer, s fs.Stats) error {
 		t.line("transport "+tr.Name, "%s", describeTransport(tr))
 	}
 	t.cache(s.Cache)
+	for _, u := range s.Users {
+		t.line(fmt.Sprintf("uid %d device %d", u.UID, u.Device), "%s of %s leased; waits for room: %d, %.1f s in all, %d now", size.Human(u.LeasedBytes), size.Human(u.RegionBytes), u.Waits, u.WaitSeconds, u.Waiting)
+	}
 	t.target(s.Target)
 	if l := s.Loans; l.Granted > 0 || l.NotLent > 0 {
-		t.line("loans", "%d, %s; %d held, %s; %d asked for and not lent",
-			l.Granted, size.Human(l.Bytes), l.Held, size.Human(l.HeldBytes), l.NotLent)
+		t.line("loans", "%d, %s; %d held, %s; %d asked for and not lent", l.Granted, size.Human(l.Bytes), l.Held, size.Human(l.HeldBytes), l.NotLent)
 		if l.NotLentWhy != "" {
 			t.line("latest not lent", "%s", l.NotLentWhy)
 		}
@@ -67,7 +69,8 @@ func describeTransport(tr fs.TransportStats) string {
 
 func (t statTable) cache(c cache.Stats) {
 	t.line("fetches", "%d", c.Fetches)
-	t.line("extents", "%d hits, %d misses, %d expected by an open, %d joined while under way, %d evicted", c.Hits, c.Misses, c.Expected, c.Joined, c.Evictions)
+	t.line("extents", "%d hits (%.1f %%), %d misses, %d expected by an open, %d joined while under way, %d evicted",
+		c.Hits, 100*ratio(c.Hits, c.Hits+c.Misses+c.Expected+c.Joined), c.Misses, c.Expected, c.Joined, c.Evictions)
 	var fetched int64
 	for path, n := range c.Bytes {
 		fetched += n
@@ -82,8 +85,7 @@ func (t statTable) cache(c cache.Stats) {
 	t.line("resident", "%d extents, %s", c.Resident.Extents, size.Human(c.Resident.Bytes))
 	t.line("filling", "%d extents, %s", c.Filling.Extents, size.Human(c.Filling.Bytes))
 	t.line("quarantined", "%d extents, %s", c.Quarantined.Extents, size.Human(c.Quarantined.Bytes))
-	held := c.Resident.Bytes + c.Filling.Bytes + c.Quarantined.Bytes
-	t.line("slots", "%s, %.1f %% of it unused", size.Human(c.SlotBytes), 100*ratio(c.SlotBytes-held, c.SlotBytes))
+	t.line("slots", "%s, %.1f %% of it unused", size.Human(c.SlotBytes), 100*ratio(c.SlotBytes-c.Resident.Bytes-c.Filling.Bytes-c.Quarantined.Bytes, c.SlotBytes))
 	t.line("regions", "%d, %s", c.Regions, size.Human(c.RegionBytes))
 	if c.Reserved > 0 {
 		t.line("reserved", "%d regions, %s", c.Reserved, size.Human(c.ReservedBytes))
@@ -103,7 +105,7 @@ func (t statTable) target(r remote.Stats) {
 		t.line("target away", "%s; what is resident is answered as unsettled", describeAway(r))
 	}
 	t.line("connections", "%d up, %d lost, %d replaced, %d waits for a credit", r.Link.Connections, r.Link.Lost, r.Link.Reconnects, r.Link.Waits)
-	t.line("sessions", "%d, %d control calls, %d renewals", r.Sessions, r.RoundTrips, r.Renewals)
+	t.line("sessions", "%d, %d control calls (%.2f for each open), %d renewals", r.Sessions, r.RoundTrips, ratio(r.RoundTrips, r.Opens+r.Reopens), r.Renewals)
 	t.line("opens", "%d at the target, %d of files that had stayed open there; %d are kept so", r.Opens, r.Reopens, r.Kept)
 	t.line("requests", "%d, %d in flight, %d issued again, %d failed", r.Requests, r.Link.InFlight, r.Retries, r.Errors)
 	t.line("received", "%s", size.Human(r.Link.Bytes))
@@ -112,12 +114,10 @@ func (t statTable) target(r remote.Stats) {
 		t.line("link "+name, "%d up, %s received, %d requests in flight", l.Connections, size.Human(l.Bytes), l.InFlight)
 	}
 	if d := r.Link.Devmem; d.Recvmsgs > 0 {
-		t.line("landed", "%s in device memory, %s in host memory; %d fragments, %d not given back",
-			size.Human(d.DeviceBytes), size.Human(d.HostBytes+d.LinearBytes), d.Fragments, d.Tokens)
+		t.line("landed", "%s in device memory, %s in host memory; %d fragments, %d not given back", size.Human(d.DeviceBytes), size.Human(d.HostBytes+d.LinearBytes), d.Fragments, d.Tokens)
 		t.line("receive calls", "%d recvmsg, %d to give fragments back", d.Recvmsgs, d.TokenCalls)
 	}
 	if reg := r.Link.Registrations; reg.How != "" {
-		t.line("registered", "%s by %s, %d made, %d undone, %d requests found theirs",
-			size.Human(reg.Bytes), reg.How, reg.Misses, reg.Evictions, reg.Hits)
+		t.line("registered", "%s by %s, %d made, %d undone, %d requests found theirs", size.Human(reg.Bytes), reg.How, reg.Misses, reg.Evictions, reg.Hits)
 	}
 }

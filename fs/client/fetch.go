@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"syscall"
+	"time"
 
 	"hbmfs/fs/uapi"
 )
@@ -32,6 +33,10 @@ type FetchOptions struct {
 	// Access says whether the range is a sample or part of a run, where it may look
 	// like the other.
 	Access Access
+	// Wait is how long to wait for room where too much is pinned or under way, in
+	// order of arrival; an hour at most, counted in whole milliseconds. 0 does not
+	// wait: the error then wraps ENOSPC at once. A loan is not waited for.
+	Wait time.Duration
 }
 
 // Access is what a program does with a file, as far as that matters for what of it
@@ -126,7 +131,12 @@ func (f *File) fetch(ctx context.Context, into *Lease, off, length int64, opts F
 	if opts.Loan {
 		req.Flags |= uapi.FetchLoan
 	}
-	err := answered(ctx, f.sys, into.call, func() {
+	wait, err := newWait(opts.Wait)
+	if err != nil {
+		return err
+	}
+	err = answered(ctx, f.sys, into.call, func() {
+		wait.put(&req)
 		uapi.EncodeFetch(into.call.arg, &req)
 		req.Release = 0 // a call that is interrupted has released it
 	})

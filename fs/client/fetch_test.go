@@ -8,9 +8,12 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,10 +46,11 @@ func TestFetchSendsItsOptions(t *testing.T) {
 		}
 		return 0
 	})
-	if _, err := f.Fetch(t.Context(), 1<<40, 1<<41, FetchOptions{Device: 3, MaxSegments: 7, Release: 1 << 50, Loan: true, Access: Sequential}); err != nil {
+	if _, err := f.Fetch(t.Context(), 1<<40, 1<<41, FetchOptions{Device: 3, MaxSegments: 7, Release: 1 << 50, Loan: true, Access: Sequential, Wait: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	want := uapi.Fetch{Size: uint32(uapi.FetchSize), Flags: uapi.FetchLoan | uapi.FetchSequential, Offset: 1 << 40, Length: 1 << 41, Device: 3, Release: 1 << 50}
+	want := uapi.Fetch{Size: uint32(uapi.FetchSize), Flags: uapi.FetchLoan | uapi.FetchSequential | uapi.FetchWait,
+		Offset: 1 << 40, Length: 1 << 41, Device: 3, Release: 1 << 50, WaitMS: got.WaitMS}
 	if got != want || room != 7 {
 		t.Errorf("asked for %+v with room for %d", got, room)
 	}
@@ -123,6 +127,37 @@ func TestFetchAgainAfterASignal(t *testing.T) {
 	}
 	if !reflect.DeepEqual(releases, []uint64{9, 0, 0}) {
 		t.Errorf("asked to release %v: only the first call may", releases)
+	}
+}
+
+// TestWaitGoesOnAfterASignal: a call that is made anew waits for what is left.
+func TestWaitGoesOnAfterASignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var waits []uint32
+		f := newFakeFile(func(cmd uint32, arg []byte) syscall.Errno {
+			req, _, err := uapi.DecodeFetch(cmd, arg)
+			if err != nil || req.Flags != uapi.FetchWait {
+				t.Errorf("%+v, %v", req, err)
+			}
+			if waits = append(waits, req.WaitMS); req.WaitMS == 0 {
+				return syscall.ENOSPC
+			}
+			time.Sleep(400 * time.Microsecond)
+			return syscall.EINTR
+		})
+		_, err := f.Fetch(t.Context(), 0, 100, FetchOptions{Wait: time.Millisecond})
+		if !errors.Is(err, syscall.ENOSPC) || !slices.Equal(waits, []uint32{1, 1, 1, 0}) {
+			t.Errorf("%v, %v", waits, err)
+		}
+	})
+}
+
+func TestWaitOutOfRange(t *testing.T) {
+	f := newFakeFile(fails(syscall.EIO))
+	for _, d := range []time.Duration{-1, time.Hour + 1} {
+		if _, err := f.Fetch(t.Context(), 0, 100, FetchOptions{Wait: d}); !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("%v: %v", d, err)
+		}
 	}
 }
 

@@ -29,12 +29,16 @@ const (
 	FeatureStrict        = 0x2 // unsettled answers are refused
 	FeatureRequireDirect = 0x4 // fallbacks are refused
 
-	FetchUnsettled  = 0x1 // out: the file may have changed unnoticed
-	FetchLoan       = 0x2 // in: lend, if possible; out: it is a loan
-	FetchRandom     = 0x4 // in: keep the range as it is
-	FetchSequential = 0x8 // in: keep the whole extents that it touches
-	SegmentHit      = 0x1 // was in device memory already
+	FetchUnsettled  = 0x1  // out: the file may have changed unnoticed
+	FetchLoan       = 0x2  // in: lend, if possible; out: it is a loan
+	FetchRandom     = 0x4  // in: keep the range as it is
+	FetchSequential = 0x8  // in: keep the whole extents that it touches
+	FetchWait       = 0x10 // in: wait for room, up to WaitMS
+	SegmentHit      = 0x1  // was in device memory already
 )
+
+// WaitMSMax is the most that [Fetch.WaitMS] may be: an hour.
+const WaitMSMax = 3600000
 
 // Entries that an [Info] has room for.
 const (
@@ -79,18 +83,20 @@ type Info struct {
 type Fetch struct {
 	_            structs.HostLayout
 	Size         uint32
-	Flags        uint32 // in: FetchLoan, and FetchRandom or FetchSequential
+	Flags        uint32 // in: FetchLoan, FetchWait, and FetchRandom or FetchSequential
 	Offset       uint64
 	Length       uint64
 	Release      uint64 // handle, or 0
 	Device       uint32
 	SegmentCount uint32 // in: 0
-	Handle       uint64 // out, as are all that follow
+	Handle       uint64 // out, as are all that follow, up to Why
 	Fetched      uint64 // bytes that the segments cover
 	Cursor       uint64 // where to go on, 0 once the range is done
 	FileSize     uint64
 	Path         uint32 // the least direct of the segments'
 	Why          uint32
+	WaitMS       uint32 // with FetchWait, at most WaitMSMax; else 0
+	Zero         uint32
 }
 
 // Segment is a part of a region that holds a part of a file.

@@ -24,7 +24,10 @@ func TestFetchRoundTrip(t *testing.T) {
 	want := Fetch{Size: uint32(FetchSize), Offset: 0x1112131415161718, Length: 0x2122232425262728,
 		Release: 0x3132333435363738, Device: 0x41424344}
 	for _, n := range []int{1, 2, 64, MaxSegments} {
-		for _, want.Flags = range []uint32{0, FetchLoan, FetchRandom, FetchLoan | FetchSequential} {
+		for _, want.Flags = range []uint32{0, FetchLoan, FetchRandom, FetchLoan | FetchSequential, FetchWait, FetchLoan | FetchRandom | FetchWait} {
+			if want.WaitMS = 0; want.Flags&FetchWait != 0 {
+				want.WaitMS = WaitMSMax
+			}
 			got, capacity, err := DecodeFetch(IocFetch(n), fetchInput(n, want))
 			if err != nil || got != want || capacity != n {
 				t.Errorf("room for %d: %+v, %d, %v", n, got, capacity, err)
@@ -162,8 +165,11 @@ func TestInputRefused(t *testing.T) {
 		{"fetch: odd size member", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Size++ }), pad...), ErrSize},
 		{"fetch: flags", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags = FetchUnsettled }), pad...), ErrFlags},
 		{"fetch: an output flag beside the loan", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags = FetchLoan | FetchUnsettled }), pad...), ErrFlags},
-		{"fetch: the flag after the last", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags = FetchSequential << 1 }), pad...), ErrFlags},
+		{"fetch: the flag after the last", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags = FetchWait << 1 }), pad...), ErrFlags},
 		{"fetch: random and sequential", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags = FetchRandom | FetchSequential }), pad...), ErrFlags},
+		{"fetch: a wait without the flag", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags, f.WaitMS = FetchLoan, 1 }), pad...), ErrZero},
+		{"fetch: too long a wait", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags, f.WaitMS = FetchWait, WaitMSMax+1 }), pad...), ErrRange},
+		{"fetch: zero", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Flags, f.Zero = FetchWait, 1 }), pad...), ErrZero},
 		{"fetch: segment count", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.SegmentCount = 1 }), pad...), ErrZero},
 		{"fetch: negative offset", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Offset = 1 << 63 }), pad...), ErrRange},
 		{"fetch: overflow", decodeFetch, IocFetch(1), append(with(func(f *Fetch) { f.Offset = 1; f.Length = math.MaxInt64 }), pad...), ErrRange},

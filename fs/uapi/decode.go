@@ -24,8 +24,8 @@ var (
 	ErrFlags = errors.New("wrong flags")
 	// ErrZero: a member that must be 0 is not (EINVAL).
 	ErrZero = errors.New("member must be 0")
-	// ErrRange: offset + length is over 2^63 - 1, or a number that no errno has
-	// is given as one (EINVAL).
+	// ErrRange: offset + length is over 2^63 - 1, a time too long, or a number that
+	// no errno has is given as one (EINVAL).
 	ErrRange = errors.New("out of range")
 )
 
@@ -62,16 +62,31 @@ func DecodeFetch(cmd uint32, in []byte) (f Fetch, capacity int, err error) {
 }
 
 func checkFetch(f *Fetch) error {
-	if err := checkFlags(f.Flags &^ (FetchLoan | FetchRandom | FetchSequential)); err != nil {
+	if err := checkFlags(f.Flags &^ (FetchLoan | FetchRandom | FetchSequential | FetchWait)); err != nil {
 		return err
 	}
 	if f.Flags&FetchRandom != 0 && f.Flags&FetchSequential != 0 {
 		return fmt.Errorf("%w: random and sequential at once", ErrFlags)
 	}
+	if err := checkWait(f); err != nil {
+		return err
+	}
 	if err := checkZero("segment_count", f.SegmentCount); err != nil {
 		return err
 	}
 	return checkRange(f.Offset, f.Length)
+}
+
+func checkWait(f *Fetch) error {
+	if f.Flags&FetchWait == 0 {
+		if err := checkZero("wait_ms", f.WaitMS); err != nil {
+			return err
+		}
+	}
+	if f.WaitMS > WaitMSMax {
+		return fmt.Errorf("%w: wait_ms is %d, may be %d", ErrRange, f.WaitMS, WaitMSMax)
+	}
+	return checkZero("zero", f.Zero)
 }
 
 // DecodeRelease returns the input of a RELEASE.

@@ -32,6 +32,8 @@ func FuzzDecodeFetch(f *testing.F) {
 	f.Add(IocFetch(2), fetchInput(2, Fetch{Size: uint32(FetchSize), Flags: FetchLoan}))
 	f.Add(IocFetch(2), fetchInput(2, Fetch{Size: uint32(FetchSize), Flags: FetchRandom | FetchSequential}))
 	f.Add(IocFetch(2), encodedLike(IocFetch(2), Fetch{Size: uint32(FetchLen(1))}))
+	f.Add(IocFetch(2), fetchInput(2, Fetch{Size: uint32(FetchSize), Flags: FetchWait, WaitMS: WaitMSMax}))
+	f.Add(IocFetch(2), fetchInput(2, Fetch{Size: uint32(FetchSize), WaitMS: 1}))
 	f.Add(IocFetch(0), make([]byte, FetchSize))
 	f.Add(uint32(0x5401), []byte{})
 	f.Add(uint32(iocReadWrite|Magic<<8|NrFetch), []byte{})
@@ -46,7 +48,10 @@ func FuzzDecodeFetch(f *testing.F) {
 		if !isCommand(cmd, NrFetch, int(r.Size)+capacity*SegmentSize) || capacity < 1 || capacity > MaxSegments {
 			t.Fatalf("command %#x has room for %d", cmd, capacity)
 		}
-		if r.Flags&^(FetchLoan|FetchRandom|FetchSequential) != 0 || r.Flags&(FetchRandom|FetchSequential) == FetchRandom|FetchSequential || r.SegmentCount != 0 || !inRange(r.Offset, r.Length) {
+		if r.WaitMS > WaitMSMax || r.WaitMS > 0 && r.Flags&FetchWait == 0 || r.Zero != 0 {
+			t.Fatalf("accepted %+v", r)
+		}
+		if r.Flags&^(FetchLoan|FetchRandom|FetchSequential|FetchWait) != 0 || r.Flags&(FetchRandom|FetchSequential) == FetchRandom|FetchSequential || r.SegmentCount != 0 || !inRange(r.Offset, r.Length) {
 			t.Fatalf("accepted %+v", r)
 		}
 		if !sameStruct(r, r.Size, in) {

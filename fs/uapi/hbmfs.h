@@ -136,6 +136,17 @@ struct hbmfs_info {
  * it is a loan; where this mount can't lend, or there are no bytes, it is a fetch
  * without the flag, whose path and reason say how the bytes came.
  *
+ * With HBMFS_FETCH_WAIT, a FETCH for which there is no room, because of what is
+ * pinned or under way, waits for it, `wait_ms` at most. Those of a user who wait for
+ * a device are served in order of arrival: meanwhile what is in device memory, or on
+ * its way there, is had by all, and any other FETCH without the flag is ENOSPC, though
+ * there be room for it. A signal ends the wait with EINTR, and so the place in the
+ * order; close(2) does not, as it ends no call under way. Nothing is held while
+ * waiting, but for earlier handles: who waits for room that only he, or another who
+ * waits, could make waits in vain. A range that could not fit if all was released is
+ * ENOSPC at once. Nobody waits for room for loans: too much lent is ENOSPC at once;
+ * a wish for a loan that can't be granted is a fetch, which waits.
+ *
  * What is in device memory is the file's as of a moment within the call: if it
  * has not said so for half a second, the target is asked. While it does not
  * answer, `flags` has HBMFS_FETCH_UNSETTLED and `why` is HBMFS_WHY_TARGET_AWAY:
@@ -149,14 +160,17 @@ struct hbmfs_info {
  *
  * E2BIG      a member is set that this mount does not know
  * EAGAIN     the mount is strict, and the answer would be unsettled
+ * EDQUOT     256 FETCHes of this user wait for room already
  * EINTR      a signal came; nothing is pinned
- * EINVAL     flags, size, segment_count, offset + length over 2^63 - 1
+ * EINVAL     flags, size, segment_count, offset + length over 2^63 - 1; wait_ms
+ *            without HBMFS_FETCH_WAIT, or over HBMFS_WAIT_MS_MAX; zero
  * EIO        the target failed, or did not answer in time
  * EISDIR     not a regular file
  * ENODEV     no such device, or it was taken away
  * ENOENT     no such handle of this open file to release
  * ENOMEM     there is no memory for this user's pool (the daemon's log says why)
- * ENOSPC     too much is pinned for this range to fit; the pool is as it was.
+ * ENOSPC     too much is pinned for this range to fit, still so after wait_ms, or
+ *            others wait for what room there is; the pool is as it was.
  *            Of a loan: too much is lent, or all NIC queues are other users'
  * EREMOTEIO  the bytes took a fallback, and the mount requires a direct path
  * ESTALE     the file changed since it was opened: open it again
@@ -166,21 +180,26 @@ struct hbmfs_info {
 #define HBMFS_FETCH_LOAN 0x2       /* flags, in: lend, if possible; out: it is a loan */
 #define HBMFS_FETCH_RANDOM 0x4     /* flags, in: keep the range as it is */
 #define HBMFS_FETCH_SEQUENTIAL 0x8 /* flags, in: keep whole extents; not with RANDOM */
+#define HBMFS_FETCH_WAIT 0x10      /* flags, in: wait for room, up to wait_ms */
+
+#define HBMFS_WAIT_MS_MAX 3600000 /* an hour */
 
 struct hbmfs_fetch {
 	__u32 size;
-	__u32 flags; /* in: HBMFS_FETCH_LOAN, and _RANDOM or _SEQUENTIAL */
+	__u32 flags; /* in: HBMFS_FETCH_LOAN, _WAIT, and _RANDOM or _SEQUENTIAL */
 	__u64 offset;
 	__u64 length;
 	__u64 release; /* handle, or 0 */
 	__u32 device;
 	__u32 segment_count; /* in: 0 */
-	__u64 handle;        /* out, as are all that follow */
+	__u64 handle;        /* out, as are all that follow, up to why */
 	__u64 fetched;       /* bytes that the segments cover */
 	__u64 cursor;
 	__u64 file_size;
 	__u32 path; /* the least direct of the segments' */
 	__u32 why;
+	__u32 wait_ms; /* with HBMFS_FETCH_WAIT, at most HBMFS_WAIT_MS_MAX; else 0 */
+	__u32 zero;
 };
 
 #define HBMFS_SEGMENT_HIT 0x1 /* was in device memory already */

@@ -52,6 +52,8 @@ var constants = map[string]any{
 	"HBMFS_FETCH_LOAN":             FetchLoan,
 	"HBMFS_FETCH_RANDOM":           FetchRandom,
 	"HBMFS_FETCH_SEQUENTIAL":       FetchSequential,
+	"HBMFS_FETCH_WAIT":             FetchWait,
+	"HBMFS_WAIT_MS_MAX":            WaitMSMax,
 	"HBMFS_SEGMENT_HIT":            SegmentHit,
 	"HBMFS_MAX_SEGMENTS":           uint32(MaxSegments),
 	"HBMFS_INFO_SIZE_MIN":          MinInfoSize,

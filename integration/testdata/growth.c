@@ -2,7 +2,7 @@
 /*
  * growth FILE: every ioctl on a file of a mount, by a program that was compiled
  * with the structures of another version. Says what INFO and DIGEST answered.
- * With -DNEWER, the four structures end in `later`.
+ * With -DNEWER, the four structures end in `later`; with -DOLDER, FETCH's has no wait_ms.
  */
 #include <err.h>
 #include <errno.h>
@@ -89,6 +89,11 @@ static __u64 fetch(int file)
 	f.head.flags = f.head.device = f.head.segment_count = 0;
 	f.head.offset = f.head.release = 0;
 	f.head.length = 1 << 30;
+#ifndef OLDER
+	f.head.flags = HBMFS_FETCH_WAIT;
+	f.head.wait_ms = 1000;
+	f.head.zero = 0;
+#endif
 	CHECK_REFUSED("FETCH", file, HBMFS_IOC_FETCH(3), f.head);
 	if (ioctl(file, HBMFS_IOC_FETCH(3), &f) < 0)
 		err(1, "FETCH");

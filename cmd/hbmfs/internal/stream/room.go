@@ -11,7 +11,8 @@ import (
 	"hbmfs/fs/uapi"
 )
 
-// Of a pool that others have filled, each gets room when another releases.
+// Of a pool that others have filled, each gets room when another releases. Who wants a
+// loan asks again.
 const (
 	roomWait  = 10 * time.Second
 	roomRetry = 10 * time.Millisecond
@@ -21,7 +22,7 @@ const (
 // if others have pinned too much of it.
 func FetchWhenRoom(ctx context.Context, f *client.File, into *client.Lease, off, n int64, opts client.FetchOptions) error {
 	for began := time.Now(); ; opts.Release = 0 { // it is released by the first
-		err := f.FetchInto(ctx, into, off, n, opts)
+		err := fetchWithin(ctx, f, into, off, n, opts)
 		if !errors.Is(err, unix.ENOSPC) || time.Since(began) > roomWait {
 			return err
 		}
@@ -31,6 +32,17 @@ func FetchWhenRoom(ctx context.Context, f *client.File, into *client.Lease, off,
 		case <-time.After(roomRetry):
 		}
 	}
+}
+
+// fetchWithin has the mount wait, if that is not of a version that can't.
+func fetchWithin(ctx context.Context, f *client.File, into *client.Lease, off, n int64, opts client.FetchOptions) error {
+	opts.Wait = roomWait
+	err := f.FetchInto(ctx, into, off, n, opts)
+	if errors.Is(err, unix.E2BIG) {
+		opts.Wait = 0
+		err = f.FetchInto(ctx, into, off, n, opts)
+	}
+	return err
 }
 
 // Share says how much each of several workers may have one FETCH take, in bytes and
