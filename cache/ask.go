@@ -14,6 +14,8 @@ const (
 	Exact Access = iota
 	// Run: whole blocks, for who goes on from the end of the range.
 	Run
+	// pinning: as Exact, and what comes lies beside what is pinned, if need be.
+	pinning
 )
 
 // ask is the part of a file that one Fetch is about: bytes [off, end), and there
@@ -22,6 +24,7 @@ type ask struct {
 	key      FileKey
 	settled  bool
 	access   Access
+	gather   bool // what comes is to lie beside what is pinned
 	size     int64
 	off, end int64
 	next     int64
@@ -56,7 +59,7 @@ func (a *ask) isWhole(s span) bool {
 
 // piece is the part of the range, from a byte on, that one extent is to have.
 func (a *ask) piece(from int64) span {
-	if a.access == Exact && a.end-a.off < 1<<a.bits {
+	if a.access != Run && a.end-a.off < 1<<a.bits {
 		return span{from, a.end}
 	}
 	number, _ := a.block(span{from, from + 1})

@@ -24,7 +24,14 @@
 // one, while that class has no frame and would not fill one. Where a class has no
 // slot left, one of its own extents goes, as package policy has it; all that is in a
 // frame goes where that is needed by a class that has nothing to give, or was not
-// used for long. Only what is not leased, filling or quarantined goes.
+// used for long. Only what is not leased, pinned, filling or quarantined goes.
+//
+// # Pins
+//
+// A user may pin extents of his: they stay, leased or not, until he unpins them, their
+// time is over or the file version is forgotten. The slots of what is pinned are at
+// most half of the pool, and lie in three quarters of its frames: once that many have
+// some, what is to be pinned is fetched anew into one of those.
 //
 // A reserved region has a number like the others, and no frames: what lies in it
 // is its user's.
@@ -186,6 +193,9 @@ type Cache struct {
 	usage   [states]Usage
 	stats   Stats // without usage and regions
 
+	expiring expiry
+	pinTimer *time.Timer // runs endExpired
+
 	using sync.RWMutex // held to close a region, and for reading while somebody uses one by its id
 
 	// work counts transfers and regions being made. It grows with mu held and
@@ -209,6 +219,8 @@ func New(cfg Config) (*Cache, error) {
 	c.close = sync.OnceValue(c.shut)
 	c.timer = time.AfterFunc(cfg.Timeout, c.expire)
 	c.timer.Stop()
+	c.pinTimer = time.AfterFunc(cfg.Timeout, c.endExpired)
+	c.pinTimer.Stop()
 	return c, nil
 }
 
@@ -242,7 +254,7 @@ func (c *Cache) region(id uint32) device.Region {
 	return p.region
 }
 
-// Forget drops a file version that is stale. Its extents that nobody leases are
+// Forget drops a file version that is stale. Its pins end, its extents that nobody leases are
 // freed now, leased ones when they are released, and those under transfer once
 // they are done and let go.
 func (c *Cache) Forget(key FileKey) {
@@ -262,11 +274,15 @@ func (c *Cache) Close() error { return c.close() }
 
 func (c *Cache) shut() error {
 	c.mu.Lock()
+	for _, p := range c.pools {
+		c.endPins(p)
+	}
 	c.closed = true
 	c.mu.Unlock()
 	c.end()
 	c.work.Wait()
 	c.timer.Stop()
+	c.pinTimer.Stop()
 	c.mu.Lock()
 	regions := slices.Clone(c.regions)
 	c.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"hbmfs/transport/transporttest"
 )
 
-var opNames = []string{"fetch", "fetch", "fetch", "end", "end", "end", "stop", "release", "release", "forget", "later", "fail", "revoke", "wait", "wait"}
+var opNames = []string{"fetch", "fetch", "fetch", "end", "end", "end", "stop", "release", "release", "forget", "later", "fail", "revoke", "wait", "wait", "pin", "pin", "unpin", "evict"}
 
 // tryOps returns how the operations fail, or nothing.
 func tryOps(t *testing.T, ops []byte) (how string) {
@@ -59,6 +59,9 @@ type driver struct {
 	asked   []asked
 	queue   []*line // in order of arrival
 	held    []granted
+	files   []*fakePinned // of sources
+	pinning []*pinAsked
+	pins    map[*extent]pinned
 }
 
 type transfer struct {
@@ -85,6 +88,7 @@ func newDriver(t testing.TB) *driver {
 		src := newSource(uint64(i+1), size)
 		src.unsettled = i == 2 || i == 5
 		d.sources = append(d.sources, src)
+		d.files = append(d.files, &fakePinned{fakeSource: src})
 	}
 	return d
 }
@@ -97,15 +101,25 @@ func (d *driver) run(ops []byte) {
 	for _, a := range d.asked {
 		a.stop()
 	}
+	for _, a := range d.pinning {
+		a.stop()
+	}
 	d.collect()
 	for len(d.pending) > 0 {
 		d.end(0, transport.Result{})
+	}
+	d.UnpinAll(alice.UID)
+	synctest.Wait()
+	for _, f := range d.files {
+		if n := f.holds(); n != 0 {
+			d.t.Errorf("file %d is kept open %d times", f.key.Ino, n)
+		}
 	}
 	for len(d.held) > 0 {
 		d.release(0)
 	}
 	d.verify()
-	if s := d.Stats(); s.Leases != 0 || s.PinnedBytes != 0 || s.Filling.Extents+s.Quarantined.Extents != 0 {
+	if s := d.Stats(); d.Pins().Extents != 0 || s.Leases != 0 || s.PinnedBytes != 0 || s.Filling.Extents+s.Quarantined.Extents != 0 {
 		d.t.Errorf("when all is over: %+v", s)
 	}
 }
@@ -113,6 +127,9 @@ func (d *driver) run(ops []byte) {
 // abandon ends what is under way, so that the cache can be closed.
 func (d *driver) abandon() {
 	for _, a := range d.asked {
+		a.stop()
+	}
+	for _, a := range d.pinning {
 		a.stop()
 	}
 	synctest.Wait()
@@ -152,13 +169,18 @@ func (d *driver) step(op string, arg int, a, b int64) {
 	case op == "release" && len(d.held) > 0:
 		d.release(arg % len(d.held))
 	case op == "forget" && a < 64:
-		d.Forget(d.sources[arg%len(d.sources)].key)
+		key := d.sources[arg%len(d.sources)].key
+		d.Forget(key)
+		d.unpinned(&key)
 	case op == "later" && a < 64:
 		time.Sleep(testTimeout / 2)
 	case op == "fail" && len(d.pending) > 0:
 		d.end(arg%len(d.pending), transport.Result{Err: errBroken})
 	case op == "revoke" && a < 16:
 		d.revoke()
+		d.unpinned(nil)
+	case op == "pin" || op == "unpin" || op == "evict":
+		d.stepPin(op, d.files[arg%len(d.files)], a, b)
 	}
 }
 
@@ -260,9 +282,26 @@ func (d *driver) collect() {
 			return false
 		}
 	})
+	d.collectPins()
 	d.advance()
 	d.verify()
 	d.bytes()
+}
+
+// stepPin is a step that has to do with pins.
+func (d *driver) stepPin(op string, src *fakePinned, a, b int64) {
+	off, n := a*src.size/256, lengths[b/4%int64(len(lengths))]
+	if b&3 == 0 {
+		off -= off % 5000
+	}
+	switch op {
+	case "pin":
+		d.pin(src, off, n, int(b&3))
+	case "unpin":
+		d.unpin(src.key, off, n)
+	default:
+		d.evicts(src, off, n)
+	}
 }
 
 func (d *driver) over(a asked, o outcome) {

@@ -30,6 +30,7 @@ type extent struct {
 	slot    int
 	file    *file // nil: not in the table
 	leases  int   // resident only
+	pin     *pin  // nil: not pinned; resident only
 	ahead   bool  // prefetched, and not asked for since
 	path    uapi.Path
 	why     uapi.Reason
@@ -52,8 +53,8 @@ type waiter struct {
 
 func (e *extent) span() span { return span{e.req.Off, e.req.Off + e.req.Dst.Len} }
 
-// goes reports whether the extent may go: it is resident, and nobody leases it.
-func (e *extent) goes() bool { return e.state == resident && e.leases == 0 }
+// goes reports whether the extent may go: it is resident, and neither leased nor pinned.
+func (e *extent) goes() bool { return e.state == resident && e.leases == 0 && e.pin == nil }
 
 // become changes the state and keeps count. With mu.
 func (c *Cache) become(e *extent, s state) {
@@ -65,10 +66,13 @@ func (c *Cache) become(e *extent, s state) {
 // newExtent makes a span of a file filling, in a slot of a class, in memory that is
 // free or is taken from others for it; the caller made sure that there is some.
 // With mu.
-func (c *Cache) newExtent(p *pool, cl *class, s span) *extent {
-	e := c.unusedExtent()
+func (c *Cache) newExtent(l *Lease, cl *class, s span) *extent {
+	e, p := c.unusedExtent(), l.pool
 	p.frames.count(p.frames.classOf(s.len()), cl)
-	f := c.slotFor(p, cl)
+	f := c.slotBeside(l, cl)
+	if f == nil {
+		f = c.slotFor(p, cl)
+	}
 	e.pool, e.frame, e.slot = p, f, f.take()
 	e.inFrame.moveTo(&f.extents)
 	p.frames.hold(f)
@@ -115,23 +119,27 @@ func (c *Cache) release(e *extent) {
 	c.extents = append(c.extents, e)
 }
 
-// pin leases a resident extent. With mu.
-func (c *Cache) pin(e *extent) {
+// leaseExtent leases a resident extent. With mu.
+func (c *Cache) leaseExtent(e *extent) {
 	if e.leases++; e.leases > 1 {
 		return
 	}
 	c.leased(e, 1)
-	e.frame.class.queue.Busy(&e.inQueue)
-	e.pool.frames.hold(e.frame)
+	if e.pin == nil {
+		e.frame.class.queue.Busy(&e.inQueue)
+		e.pool.frames.hold(e.frame)
+	}
 }
 
-// unpin undoes pin. With mu.
-func (c *Cache) unpin(e *extent) {
+// unleaseExtent undoes leaseExtent. With mu.
+func (c *Cache) unleaseExtent(e *extent) {
 	if e.leases--; e.leases > 0 {
 		return
 	}
 	c.leased(e, -1)
-	c.idle(e)
+	if e.pin == nil {
+		c.idle(e)
+	}
 }
 
 // leased counts that an extent is leased now, or with -1 is no more. With mu.

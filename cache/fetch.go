@@ -85,6 +85,9 @@ func (c *Cache) admit(p *pool, a ask, limit int, q *queued) (*Lease, error) {
 		return nil, ErrClosed
 	}
 	l := c.lease(p, a)
+	if a.access == pinning {
+		c.gather(l)
+	}
 	l.cover(limit)
 	defer p.frames.planned()
 	if err := l.fits(q); err != nil {
@@ -119,7 +122,7 @@ func (c *Cache) hold(l *Lease) {
 		}
 		e.ahead = false
 		if e.state == resident {
-			c.pin(e)
+			c.leaseExtent(e)
 		} else {
 			e.await(l, i)
 		}
@@ -143,7 +146,7 @@ func (c *Cache) begin(l *Lease) {
 // miss makes the i'th extent of a lease filling. With mu.
 func (c *Cache) miss(l *Lease, i int, s span, cl *class) *extent {
 	c.stats.Misses++
-	e := c.newExtent(l.pool, cl, s)
+	e := c.newExtent(l, cl, s)
 	e.req.File.Version = l.ask.key.Version
 	if l.ask.settled {
 		c.share(e, l.ask.key, l.ask.isWhole(s))

@@ -11,6 +11,7 @@ type frame struct {
 	used     int    // slots in use
 	held     int    // of them, those whose extent is leased, filling or quarantined
 	asked    int    // of the others, those that the lease being planned will hold
+	pins     int    // of the extents, those that are pinned
 	fresh    int    // slots from here on were not used since the frame was cut
 	returned []int  // slots before fresh that are not in use
 	last     uint64 // when it became idle, by the policy's clock

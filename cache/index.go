@@ -76,6 +76,44 @@ func (b *block) search(s span) int {
 	return i
 }
 
+// overlapping returns the extents that have a byte of s. With mu.
+func (f *file) overlapping(bits int, s span) (all []*extent) {
+	first, last := s.from>>bits, (s.to-1)>>bits
+	if last-first >= int64(f.extents.n) {
+		for n := f.extents.first; n != nil; n = n.next {
+			if n.value.span().overlaps(s) {
+				all = append(all, n.value)
+			}
+		}
+		return all
+	}
+	for n := first; n <= last; n++ {
+		b := f.block(n)
+		if b == nil {
+			continue
+		}
+		if b.whole != nil && b.whole.span().overlaps(s) {
+			all = append(all, b.whole)
+		}
+		for _, o := range b.odd {
+			begins := n == first || o.from>>bits == n // or else it was in the block before
+			if begins && o.overlaps(s) {
+				all = append(all, o.e)
+			}
+		}
+	}
+	return all
+}
+
+// overlapping is that of a file, by its key. With mu.
+func (p *pool) overlapping(c *Cache, key FileKey, s span) []*extent {
+	f := p.files[key]
+	if f == nil || s.len() <= 0 {
+		return nil
+	}
+	return f.overlapping(c.extentBits, s)
+}
+
 // coming returns the first filling extent that has a part of s, or nil. S is
 // Config.Extent long at most. With mu.
 func (f *file) coming(a *ask, s span) *extent {

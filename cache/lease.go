@@ -19,6 +19,8 @@ type Segment struct {
 	Hit       bool        // they were in device memory already
 }
 
+func (s *Segment) span() span { return span{s.FileOff, s.FileOff + s.Len} }
+
 // Lease pins segments until it is released. It is not for concurrent use, but
 // may be handed from one goroutine to another.
 type Lease struct {
@@ -86,7 +88,7 @@ func (l *Lease) Release() {
 	l.live = false
 	c.stats.Leases--
 	for _, e := range l.parts {
-		c.unpin(e)
+		c.unleaseExtent(e)
 	}
 	c.recycle(l)
 }
@@ -129,7 +131,7 @@ func (c *Cache) drop(l *Lease) {
 		case e.state == filling:
 			e.desert(l)
 		default:
-			c.unpin(e)
+			c.unleaseExtent(e)
 		}
 	}
 	c.recycle(l)

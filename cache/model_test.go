@@ -89,7 +89,7 @@ func (m *model) look(p *pool, src *fakeSource) {
 		f := &p.frames.all[i]
 		held := 0
 		for n := f.extents.first; n != nil; n = n.next {
-			if n.value.leases > 0 || n.value.state != resident {
+			if n.value.leases > 0 || n.value.pin != nil || n.value.state != resident {
 				held++
 			}
 		}
@@ -196,7 +196,7 @@ func (m *model) part(s span, run bool) int64 {
 func (m *model) fit(fs *frames) {
 	pinned := make(map[*extent]bool)
 	for _, e := range m.out.pins {
-		if e.leases > 0 || pinned[e] {
+		if e.leases > 0 || e.pin != nil || pinned[e] {
 			continue
 		}
 		pinned[e] = true

@@ -15,6 +15,8 @@ type file struct {
 	pool    *pool
 	key     FileKey
 	extents list[extent]
+	pins    int       // of extents that are pinned
+	source  PinSource // retained while there are some
 
 	first block            // number 0
 	more  map[int64]*block // the others that extents touch, by their number
@@ -36,6 +38,7 @@ type pool struct {
 	// These are guarded by Cache.mu.
 	frames frames
 	files  map[FileKey]*file
+	pins   pins
 	leased int64         // bytes, each extent counted once
 	queue  list[queued]  // who waits for room, in order of arrival
 	waits  int64         // that ever were in queue
@@ -191,9 +194,14 @@ func (c *Cache) unshare(e *extent) {
 	}
 }
 
-// forget takes all of a file's extents out of the table, and frees those that
-// nobody holds. With mu.
+// forget ends a file's pins, takes all of its extents out of the table, and frees those
+// that nobody holds. With mu.
 func (c *Cache) forget(f *file) {
+	for n := f.extents.first; n != nil && f.pins > 0; n = n.next {
+		if p := n.value.pin; p != nil {
+			c.endPin(p)
+		}
+	}
 	for e := f.extents.front(); e != nil; e = f.extents.front() {
 		c.unshare(e)
 		c.reap(e)

@@ -73,6 +73,7 @@ func (c *Cache) succeed(e *extent) {
 		return
 	}
 	c.leased(e, 1)
+	e.pool.more() // who wants this and what lies around it can have that in one piece now
 }
 
 // fail takes e from those who wait, and out of the table. With mu.

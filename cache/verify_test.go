@@ -13,6 +13,7 @@ func (g *rig) verify() {
 		if p == nil {
 			continue
 		}
+		g.verifyPins(p)
 		slotBytes += g.verifyClasses(p)
 		shared := 0
 		for i := range p.frames.all {
@@ -52,6 +53,47 @@ func (g *rig) verify() {
 	}
 	if int64(g.filling.n) != usage[filling].Extents {
 		g.t.Errorf("%d extents are listed as filling, %d are", g.filling.n, usage[filling].Extents)
+	}
+}
+
+// verifyPins checks what a pool, its frames and files count of pins.
+func (g *rig) verifyPins(p *pool) {
+	g.t.Helper()
+	var want pins
+	files := make(map[*file]int)
+	for i := range p.frames.all {
+		f, n := &p.frames.all[i], 0
+		for at := f.extents.first; at != nil; at = at.next {
+			e := at.value
+			if e.pin == nil {
+				continue
+			}
+			n++
+			files[e.file]++
+			want.bytes += e.req.Dst.Len
+			want.held += f.class.size
+			if e.pin.e != e || e.state != resident || e.pin.inPool.in != &p.pins.all {
+				g.t.Errorf("the pin of the extent at %d is wrong: %+v", e.req.Off, e.pin)
+			}
+			if timed := !e.pin.until.IsZero(); timed && g.expiring[e.pin.place] != e.pin {
+				g.t.Errorf("the pin of the extent at %d will not end", e.req.Off)
+			}
+		}
+		if n > 0 {
+			want.frames++
+		}
+		if f.pins != n {
+			g.t.Errorf("frame at %d: %d pins, counted %d", f.off, f.pins, n)
+		}
+	}
+	got := p.pins
+	if n := got.all.n; got.bytes != want.bytes || got.held != want.held || got.frames != want.frames || got.files != len(files) || (n > 0) != (want.bytes > 0) {
+		g.t.Errorf("pins: %+v, counted %+v in %d files", got, want, len(files))
+	}
+	for f, n := range files {
+		if f == nil || f.pins != n || f.source == nil {
+			g.t.Errorf("pins of a file: %+v, counted %d", f, n)
+		}
 	}
 }
 

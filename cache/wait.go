@@ -88,8 +88,8 @@ func (p *pool) dequeue(q *queued, came time.Time) {
 	p.more()
 }
 
-// more has the first of those who wait look: there is more room than before, or it
-// is first only now. With Cache.mu.
+// more has the first of those who wait look: there is more room than before, or less is
+// needed, or it is first only now. With Cache.mu.
 func (p *pool) more() {
 	q := p.queue.front()
 	if q == nil {

@@ -1,0 +1,268 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"hbmfs/transport"
+)
+
+// ErrUnsettled: nothing of a source that is not settled is kept, so nothing of it
+// can be pinned.
+var ErrUnsettled = errors.New("the file may change unnoticed")
+
+const (
+	// pinShare is which part of a domain's pool pins may hold: one in so many.
+	pinShare = 2
+	// maxPinStep is how many extents Pin brings at a time, at most; and no more than
+	// one in pinStepShare that a pool holds.
+	maxPinStep, pinStepShare = 64, 8
+)
+
+// PinSource is a source whose file stays open, so that its changes are noticed, for
+// as long as something of it is pinned.
+type PinSource interface {
+	Source
+	// Retain keeps the file open until Release. It is called with the cache locked,
+	// by a Pin of this source only.
+	Retain()
+	// Release undoes Retain. It may be called long after the Pin.
+	Release()
+}
+
+// pin keeps an extent in memory for its domain, leased or not.
+type pin struct {
+	e      *extent
+	until  time.Time // zero: for ever
+	place  int       // in Cache.expiring, unless until is zero
+	inPool node[pin]
+}
+
+// pins are those of a pool. Guarded by Cache.mu.
+type pins struct {
+	all    list[pin]
+	bytes  int64 // of extents
+	held   int64 // of their slots
+	frames int   // that have some of them
+	files  int   // likewise
+}
+
+// Pin brings bytes [off, off+length) of a file into the domain's device memory, as
+// Fetch of an exact range does, and pins the extents that have them: they stay until
+// they are unpinned, the time d has passed (0: never), the file is forgotten or the
+// cache is closed. What is pinned already counts once, for the longer of the two
+// times. The memory of all that a domain has pinned is at most half its pool.
+//
+// It returns how many bytes of the range, from off on, are pinned, and where to go on:
+// 0 once the range is done. If only a part could be pinned, that is no error: the
+// next Pin, from there on, has it. Errors are those of Fetch, [ErrUnsettled],
+// [ErrNoSpace] also where the budget is used up, and [transport.ErrStale] where the
+// file was forgotten meanwhile.
+func (c *Cache) Pin(ctx context.Context, src PinSource, dom transport.Domain, off, length int64, d time.Duration) (pinned, next int64, err error) {
+	if !src.Settled() {
+		return 0, 0, ErrUnsettled
+	}
+	for at := off; ; {
+		n, next, err := c.pinStep(ctx, src, dom, at, length-(at-off), d)
+		pinned += n
+		switch at += n; {
+		case err != nil && pinned > 0:
+			return pinned, at, nil
+		case err != nil || next == 0:
+			return pinned, 0, err
+		}
+	}
+}
+
+// pinStep pins the first few extents of a range.
+func (c *Cache) pinStep(ctx context.Context, src PinSource, dom transport.Domain, off, length int64, d time.Duration) (pinned, next int64, err error) {
+	l, err := c.Fetch(ctx, src, dom, off, length, pinning, c.stepLimit(dom))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer l.Release()
+	if l.pool == nil {
+		return 0, 0, nil
+	}
+	var until time.Time
+	if d > 0 {
+		until = time.Now().Add(d)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, e := range l.parts {
+		if err := c.pinPart(l, e, l.segs[i].span(), src, until); err != nil {
+			return pinned, 0, err
+		}
+		pinned += l.segs[i].Len
+	}
+	return pinned, l.Next(), nil
+}
+
+// stepLimit is how many extents the next step of a Pin brings: not many more than
+// may be pinned.
+func (c *Cache) stepLimit(dom transport.Domain) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d, err := c.Device(dom.Device)
+	if err != nil {
+		return 1 // Fetch returns it
+	}
+	left := d.PinBudget()
+	if p := c.pools[dom]; p != nil {
+		left -= p.pins.held
+	}
+	n := min(maxPinStep, d.Pool>>c.extentBits/pinStepShare, left>>c.extentBits+1)
+	return int(max(1, n))
+}
+
+// pinPart pins an extent for a span of it, or makes the pin last that has the span
+// already. With mu.
+func (c *Cache) pinPart(l *Lease, e *extent, s span, src PinSource, until time.Time) error {
+	if c.closed {
+		return ErrClosed
+	}
+	if err := l.pool.usable(); err != nil {
+		return err
+	}
+	if e.file == nil {
+		return transport.ErrStale
+	}
+	near := e.file.overlapping(c.extentBits, e.span())
+	for _, o := range near {
+		if o.pin != nil && o.span().contains(s) {
+			c.prolong(o.pin, until)
+			return nil
+		}
+	}
+	if err := l.pool.admitPin(e); err != nil {
+		return err
+	}
+	c.addPin(e, src, until)
+	for _, o := range near { // what e has as well, and for as long
+		if o != e && o.pin != nil && e.span().contains(o.span()) && !outlasts(o.pin.until, until) {
+			c.endPin(o.pin)
+		}
+	}
+	return nil
+}
+
+// outlasts reports whether a pin until a lasts longer than one until b.
+func outlasts(a, b time.Time) bool {
+	return !b.IsZero() && (a.IsZero() || a.After(b))
+}
+
+// prolong has a pin last until then, if that is longer. With mu.
+func (c *Cache) prolong(p *pin, until time.Time) {
+	if outlasts(until, p.until) {
+		c.leaveExpiry(p)
+		p.until = until
+		c.enterExpiry(p)
+	}
+}
+
+// addPin pins an extent of the table that is leased. With mu.
+func (c *Cache) addPin(e *extent, src PinSource, until time.Time) {
+	p := &pin{e: e, until: until}
+	p.inPool.value = p
+	e.pin = p
+	c.enterExpiry(p)
+	pool := e.pool
+	p.inPool.moveTo(&pool.pins.all)
+	pool.pins.bytes += e.req.Dst.Len
+	pool.pins.held += e.frame.class.size
+	if e.frame.pins++; e.frame.pins == 1 {
+		pool.pins.frames++
+	}
+	if e.file.pins++; e.file.pins == 1 {
+		pool.pins.files++
+		e.file.source = src
+		src.Retain()
+	}
+}
+
+// endPin undoes addPin. With mu.
+func (c *Cache) endPin(p *pin) {
+	e, pool := p.e, p.e.pool
+	c.leaveExpiry(p)
+	p.inPool.moveTo(nil)
+	pool.pins.bytes -= e.req.Dst.Len
+	pool.pins.held -= e.frame.class.size
+	if e.frame.pins--; e.frame.pins == 0 {
+		pool.pins.frames--
+	}
+	if e.file.pins--; e.file.pins == 0 {
+		pool.pins.files--
+		c.work.Go(e.file.source.Release)
+		e.file.source = nil
+	}
+	e.pin = nil
+	if e.leases == 0 {
+		c.idle(e)
+	}
+}
+
+// Unpin ends the pins of a user, on all devices, that have a byte of [off, off+length)
+// of a file, and returns how many bytes are not pinned any more. They stay in memory
+// until that is needed.
+func (c *Cache) Unpin(uid uint32, key FileKey, off, length int64) (bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p := range c.poolsOf(uid) {
+		for _, e := range p.overlapping(c, key, span{off, off + length}) {
+			if e.pin != nil {
+				bytes += e.req.Dst.Len
+				c.endPin(e.pin)
+			}
+		}
+	}
+	return bytes
+}
+
+// UnpinAll ends all pins of a user.
+func (c *Cache) UnpinAll(uid uint32) (bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p := range c.poolsOf(uid) {
+		bytes += p.pins.bytes
+		c.endPins(p)
+	}
+	return bytes
+}
+
+// endPins ends all pins of a pool. With mu.
+func (c *Cache) endPins(p *pool) {
+	for at := p.pins.all.front(); at != nil; at = p.pins.all.front() {
+		c.endPin(at)
+	}
+}
+
+// Evict drops what a user has in memory, on all devices, of bytes [off, off+length) of
+// a file, and returns how many bytes that were: extents that have a byte of it, and
+// are neither leased, pinned nor under way.
+func (c *Cache) Evict(uid uint32, key FileKey, off, length int64) (bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p := range c.poolsOf(uid) {
+		for _, e := range p.overlapping(c, key, span{off, off + length}) {
+			if e.goes() {
+				bytes += e.req.Dst.Len
+				c.evict(e)
+			}
+		}
+	}
+	return bytes
+}
+
+// poolsOf yields the pools of a user. With mu.
+func (c *Cache) poolsOf(uid uint32) func(yield func(*pool) bool) {
+	return func(yield func(*pool) bool) {
+		for device := range c.cfg.Devices {
+			p := c.pool(transport.Domain{UID: uid, Device: uint32(device)})
+			if p != nil && !yield(p) {
+				return
+			}
+		}
+	}
+}
