@@ -206,7 +206,7 @@ func TestCommandParts(t *testing.T) {
 
 func TestCtlRequest(t *testing.T) {
 	size := uint32(CtlRequestSize)
-	for _, want := range []CtlRequest{{Size: size, Op: CtlRegion, Region: 0x01020304}, {Size: size, Op: CtlStats}} {
+	for _, want := range []CtlRequest{{Size: size, Op: CtlRegion, Region: 0x01020304}, {Size: size, Op: CtlStats}, {Size: size, Op: CtlUnpin}} {
 		out := stale(CtlRequestSize)
 		EncodeCtlRequest(out, &want)
 		if got, err := DecodeCtlRequest(out); err != nil || got != want {
@@ -224,7 +224,8 @@ func TestCtlRequest(t *testing.T) {
 		"zero":         {encoded(CtlRequest{Size: size, Op: CtlRegion, Zero: 1}), ErrZero},
 		"stats region": {encoded(CtlRequest{Size: size, Op: CtlStats, Region: 1}), ErrZero},
 		"op 0":         {encoded(CtlRequest{Size: size}), ErrCommand},
-		"op 3":         {encoded(CtlRequest{Size: size, Op: 3}), ErrCommand},
+		"unpin region": {encoded(CtlRequest{Size: size, Op: CtlUnpin, Region: 1}), ErrZero},
+		"op 4":         {encoded(CtlRequest{Size: size, Op: 4}), ErrCommand},
 	} {
 		if r, err := DecodeCtlRequest(c.in); !errors.Is(err, c.want) || r != (CtlRequest{}) {
 			t.Errorf("%s: %+v, %v, want %v", name, r, err, c.want)

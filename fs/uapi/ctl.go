@@ -10,6 +10,7 @@ import (
 const (
 	CtlRegion = 1 // the descriptor of a region
 	CtlStats  = 2 // the mount's counters, in JSON
+	CtlUnpin  = 3 // end all pins of the user
 )
 
 // CtlMax is the length of the longest message on the socket, in bytes.
@@ -38,7 +39,7 @@ type CtlReply struct {
 	_        structs.HostLayout
 	Size     uint32
 	Error    int32  // errno, 0 for success
-	Length   uint64 // bytes of the region, or of what follows
+	Length   uint64 // bytes of the region, of what follows, or that were pinned
 	FDOffset uint64 // CtlRegion: where in the descriptor the region starts
 	Region   uint32 // CtlRegion: as asked for, and the device it is on
 	Device   uint32
@@ -74,7 +75,7 @@ func checkCtlRequest(r *CtlRequest) error {
 	switch r.Op {
 	case CtlRegion:
 		return nil
-	case CtlStats:
+	case CtlStats, CtlUnpin:
 		return checkZero("region", r.Region)
 	}
 	return fmt.Errorf("%w: op %d", ErrCommand, r.Op)

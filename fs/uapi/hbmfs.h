@@ -236,11 +236,78 @@ struct hbmfs_digest {
 	__u8 sha256[32]; /* out */
 };
 
+/*
+ * PIN: bring a range of the file into device memory, as FETCH with
+ * HBMFS_FETCH_RANDOM does, and keep it there for the user (the caller's uid), not
+ * for the open file: it survives close, and the end of the process. There is no
+ * handle; a FETCH of the range finds it there. It stays until UNPIN or CTL_UNPIN,
+ * for `for_ms` milliseconds (0: for ever), or until the mount ends. The pin is of
+ * the version that is open: once the file changes it ends, and the memory is free.
+ *
+ * Extents are pinned whole, and what is pinned counts as the memory that its
+ * extents take. A user's pins hold half of his pool on a device at most. What is
+ * pinned already counts once, for the longer of the two times.
+ *
+ * If only a part could be pinned, because a signal came or no more may be, that is
+ * no error: `pinned` bytes from `offset` on are, and `cursor` says where to go on;
+ * the next PIN, from there on, has the error. A range past the end of the file is
+ * cut short; wholly past it, `pinned` is 0. `cursor` is 0 once the range is done.
+ *
+ * EAGAIN     a writer may have the file open, or its file system can't tell of
+ *            changes: nothing of it is kept. Open it again when that is over. Or
+ *            the mount is strict, and the target does not answer
+ * EINTR      a signal came; nothing of the range was pinned
+ * ENOSPC     the user's pins hold all that they may, or too much of the pool is
+ *            leased. CTL_STATS tells how much the pins hold
+ * ESTALE     the file changed; what was pinned of it is not any more
+ * E2BIG, EINVAL, EIO, EISDIR, ENODEV, ENOMEM: as FETCH
+ */
+struct hbmfs_pin {
+	__u32 size;
+	__u32 flags; /* in: 0 */
+	__u64 offset;
+	__u64 length;
+	__u64 for_ms;
+	__u32 device;
+	__u32 zero;
+	__u64 pinned; /* out, as is what follows: bytes */
+	__u64 cursor;
+};
+
+/*
+ * UNPIN: end the user's pins of this file that have a byte of the range, on all
+ * devices. All of the file is a length of 2^63 - 1. What was pinned stays in device
+ * memory until that is needed. EISDIR: as FETCH.
+ */
+struct hbmfs_unpin {
+	__u32 size;
+	__u32 flags; /* in: 0 */
+	__u64 offset;
+	__u64 length;
+	__u64 unpinned; /* out: bytes */
+};
+
+/*
+ * EVICT: drop what the user has of the range in device memory, on all devices: the
+ * extents that have a byte of it, but for those that are under way, leased by
+ * anybody of that user, or pinned. EISDIR: as FETCH.
+ */
+struct hbmfs_evict {
+	__u32 size;
+	__u32 flags; /* in: 0 */
+	__u64 offset;
+	__u64 length;
+	__u64 evicted; /* out: bytes */
+};
+
 /* The least `size`. INFO may be asked for without its tables. */
 #define HBMFS_INFO_SIZE_MIN 40
 #define HBMFS_FETCH_SIZE_MIN 80
 #define HBMFS_RELEASE_SIZE_MIN 24
 #define HBMFS_DIGEST_SIZE_MIN 56
+#define HBMFS_PIN_SIZE_MIN 56
+#define HBMFS_UNPIN_SIZE_MIN 32
+#define HBMFS_EVICT_SIZE_MIN 32
 
 #define HBMFS_IOC_INFO _IOWR(HBMFS_IOC_MAGIC, 1, struct hbmfs_info)
 #define HBMFS_IOC_FETCH(n)                                   \
@@ -248,6 +315,9 @@ struct hbmfs_digest {
 	     sizeof(struct hbmfs_fetch) + (n) * sizeof(struct hbmfs_segment))
 #define HBMFS_IOC_RELEASE _IOWR(HBMFS_IOC_MAGIC, 3, struct hbmfs_release)
 #define HBMFS_IOC_DIGEST _IOWR(HBMFS_IOC_MAGIC, 4, struct hbmfs_digest)
+#define HBMFS_IOC_PIN _IOWR(HBMFS_IOC_MAGIC, 5, struct hbmfs_pin)
+#define HBMFS_IOC_UNPIN _IOWR(HBMFS_IOC_MAGIC, 6, struct hbmfs_unpin)
+#define HBMFS_IOC_EVICT _IOWR(HBMFS_IOC_MAGIC, 7, struct hbmfs_evict)
 
 /* _IOC_SIZE has 14 bits. */
 #define HBMFS_MAX_SEGMENTS \
@@ -262,6 +332,7 @@ struct hbmfs_digest {
  * SCM_RIGHTS; a region belongs to one user. A number is never used again, by the
  * next daemon that serves a mount neither, so what is mapped by number stays
  * right. CTL_STATS is followed, in the same message, by `length` bytes of JSON.
+ * CTL_UNPIN ends all pins of the user who asks, also those of files that are gone.
  * A reply with an error is only the structure. The structures do not grow.
  *
  * EACCES     the region is another user's
@@ -281,6 +352,7 @@ struct hbmfs_digest {
 
 #define HBMFS_CTL_REGION 1
 #define HBMFS_CTL_STATS 2
+#define HBMFS_CTL_UNPIN 3
 
 struct hbmfs_ctl_request {
 	__u32 size;
@@ -292,7 +364,7 @@ struct hbmfs_ctl_request {
 struct hbmfs_ctl_reply {
 	__u32 size;
 	__s32 error;     /* errno, 0 for success */
-	__u64 length;    /* CTL_REGION: the region's size in bytes */
+	__u64 length;    /* CTL_REGION: the region's size; CTL_UNPIN: bytes that were pinned */
 	__u64 fd_offset; /* CTL_REGION: where in the descriptor it starts */
 	__u32 region;    /* CTL_REGION: as asked for, and the device it is on */
 	__u32 device;

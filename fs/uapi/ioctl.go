@@ -11,6 +11,9 @@ const (
 	NrFetch   = 2
 	NrRelease = 3
 	NrDigest  = 4
+	NrPin     = 5
+	NrUnpin   = 6
+	NrEvict   = 7
 )
 
 // Sizes of the structures, in bytes.
