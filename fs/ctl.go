@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"hbmfs/fs/beside"
 	"hbmfs/fs/mountwatch"
 	"hbmfs/transport/limits"
 
@@ -25,7 +26,7 @@ import (
 // something of that name there: a container may see one of those only.
 const (
 	ctlDirName  = ".hbmfs"
-	ctlSockName = "ctl"
+	ctlSockName = beside.Socket
 )
 
 // acceptPause is how long to leave clients waiting when no more can be taken,
@@ -125,8 +126,8 @@ type ctlServer struct {
 	t        *tree
 	log      *slog.Logger
 	listener *net.UnixListener
-	clone    *os.File   // detached clone of the mount; nil if the socket is not in it
-	beside   *besideDir // of the socket; nil if it is in the mount
+	clone    *os.File    // detached clone of the mount; nil if the socket is not in it
+	beside   *beside.Dir // of the socket; nil if it is in the mount
 	watch    *mountwatch.Watch
 	wg       sync.WaitGroup
 	ending   sync.Once

@@ -12,6 +12,8 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"hbmfs/fs/beside"
 )
 
 // bindInside has another process bind in the mount. A listener's reference to its
@@ -34,14 +36,14 @@ func (s *ctlServer) bindInside(mountpoint string) error {
 // read-only later, which root can. So the mount of another user has either the
 // socket or the flag.
 func (s *ctlServer) bindBeside() error {
-	if err := RemoveLeftover(s.watch.Device, uint32(os.Geteuid())); err != nil {
+	if err := beside.RemoveLeftover(s.watch.Device, uint32(os.Geteuid())); err != nil {
 		s.log.Warn("remove what a killed daemon left", "error", err)
 	}
 	mode := os.FileMode(0o700)
 	if s.t.cfg.AllowOther {
 		mode = 0o711
 	}
-	dir, err := makeBeside(s.watch.Device, mode)
+	dir, err := beside.Make(s.watch.Device, mode)
 	if err != nil {
 		return err
 	}
@@ -49,7 +51,7 @@ func (s *ctlServer) bindBeside() error {
 	if err := s.bindIn(dir.File); err != nil {
 		return err
 	}
-	path := filepath.Join(dir.path, ctlSockName)
+	path := filepath.Join(dir.Path, ctlSockName)
 	s.t.ctlDir.leadTo(path)
 	// As the one in a mount: who may get what is decided by SO_PEERCRED.
 	return os.Chmod(path, 0o666)
@@ -72,7 +74,7 @@ func (s *ctlServer) dropPlace() (err error) {
 		err = s.clone.Close()
 	}
 	if s.beside != nil {
-		err = errors.Join(err, s.beside.remove())
+		err = errors.Join(err, s.beside.Remove())
 	}
 	return err
 }

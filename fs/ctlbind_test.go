@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"hbmfs/fs/beside"
 	"hbmfs/fs/mountwatch"
 )
 
@@ -21,7 +22,7 @@ func TestCtlCloseWaits(t *testing.T) {
 	if s.watch, err = mountwatch.New("/proc"); err != nil {
 		t.Fatal(err)
 	}
-	if s.beside, err = makeBeside(s.watch.Device, 0o700); err != nil {
+	if s.beside, err = beside.Make(s.watch.Device, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.bindIn(s.beside.File); err != nil {
@@ -32,7 +33,7 @@ func TestCtlCloseWaits(t *testing.T) {
 	for range cap(closed) {
 		go func() {
 			s.close()
-			_, err := os.Lstat(filepath.Join(s.beside.path, ctlSockName))
+			_, err := os.Lstat(filepath.Join(s.beside.Path, ctlSockName))
 			closed <- err
 		}()
 	}

@@ -14,6 +14,7 @@ import (
 	"hbmfs/cmd/hbmfs/internal/mounts"
 	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/fs"
+	"hbmfs/fs/beside"
 	"hbmfs/fs/client"
 )
 
@@ -73,7 +74,7 @@ func runUmount(ctx context.Context, arg string, stderr io.Writer) error {
 	err = detachPatiently(ctx, place)
 	switch {
 	case err == nil && !daemon.Found() && !missed: // a user's, which may have been killed
-		return fs.RemoveLeftover(entry.Dev, entry.Owner)
+		return beside.RemoveLeftover(entry.Dev, entry.Owner)
 	case err == nil && missed && !daemon.IsMountedElsewhere():
 		fmt.Fprintf(stderr, "hbmfs: unmounted; its daemon may be finishing, and was not found to wait for: %s\n", shownText(daemon.WhyNot.Error()))
 		return nil

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/fs"
+	"hbmfs/fs/beside"
 )
 
 // Free takes the mount at place away from a daemon that does not answer, with what
@@ -20,7 +21,7 @@ func Free(place string, entry Entry) error {
 	if err := takeAway(place, entry); err != nil {
 		return err
 	}
-	return fs.RemoveLeftover(entry.Dev, entry.Owner)
+	return beside.RemoveLeftover(entry.Dev, entry.Owner)
 }
 
 // exitWait is how long a daemon that is told to end may take.

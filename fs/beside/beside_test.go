@@ -1,4 +1,4 @@
-package fs
+package beside
 
 import (
 	"errors"
@@ -13,14 +13,14 @@ func TestRemoveLeftover(t *testing.T) {
 	const dev = "0:44"
 	tmp, uid := t.TempDir(), uint32(os.Geteuid())
 	t.Setenv("TMPDIR", tmp)
-	live, err := makeBeside(dev, 0o711)
+	live, err := Make(dev, 0o711)
 	if err != nil {
 		t.Fatal(err)
 	}
-	prefix := filepath.Join(tmp, besidePrefix(dev, int(uid)))
-	left, full, link, other := prefix+"left", prefix+"full", prefix+"link", filepath.Join(tmp, besidePrefix("0:4", int(uid))+"left")
+	mine := filepath.Join(tmp, prefix(dev, int(uid)))
+	left, full, link, other := mine+"left", mine+"full", mine+"link", filepath.Join(tmp, prefix("0:4", int(uid))+"left")
 	for _, dir := range []string{left, full, other} {
-		if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, ctlSockName), nil, 0o600)); err != nil {
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, Socket), nil, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -34,16 +34,16 @@ func TestRemoveLeftover(t *testing.T) {
 		t.Error("no error for a directory that has more in it")
 	}
 	for path, stays := range map[string]bool{
-		live.path: true, left: false, filepath.Join(full, "mine"): true, link: true, filepath.Join(other, ctlSockName): true,
+		live.Path: true, left: false, filepath.Join(full, "mine"): true, link: true, filepath.Join(other, Socket): true,
 	} {
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) == stays {
 			t.Errorf("%s: %v; should stay: %t", path, err, stays)
 		}
 	}
-	if err := live.remove(); err != nil {
+	if err := live.Remove(); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Lstat(live.path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(live.Path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after remove: %v", err)
 	}
 }

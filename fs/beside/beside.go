@@ -1,4 +1,7 @@
-package fs
+// Package beside keeps the directory of a control socket that can't lie in its mount:
+// it makes it, and removes it, also what a daemon that was killed left of it. It knows
+// nothing of the socket but its name. It holds no lock.
+package beside
 
 import (
 	"errors"
@@ -12,40 +15,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// besideDir is a directory in [os.TempDir] for the control socket of a mount that
+// Socket is the name of the control socket in its directory.
+const Socket = "ctl"
+
+// Dir is a directory in [os.TempDir] for the control socket of a mount that
 // can't have it inside. It is locked, so that systemd-tmpfiles does not take it for
 // old, and others can tell it from what a killed daemon left.
-type besideDir struct {
+type Dir struct {
 	*os.File
-	path string // absolute
+	Path string // absolute
 }
 
-// besidePrefix is what the names of such directories of the mount dev (MAJOR:MINOR)
+// prefix is what the names of such directories of the mount dev (MAJOR:MINOR)
 // of user uid begin with. They end at random, or others could take them.
-func besidePrefix(dev string, uid int) string { return fmt.Sprintf("hbmfs-%d-%s-", uid, dev) }
+func prefix(dev string, uid int) string { return fmt.Sprintf("hbmfs-%d-%s-", uid, dev) }
 
-// makeBeside makes the directory with these permissions.
-func makeBeside(dev string, mode os.FileMode) (*besideDir, error) {
-	path, err := os.MkdirTemp("", besidePrefix(dev, os.Geteuid()))
+// Make makes the directory with these permissions.
+func Make(dev string, mode os.FileMode) (*Dir, error) {
+	path, err := os.MkdirTemp("", prefix(dev, os.Geteuid()))
 	if err != nil {
 		return nil, fmt.Errorf("%w; set TMPDIR to a directory that can be written", err)
 	}
-	d := &besideDir{path: path}
-	if d.path, err = filepath.Abs(path); err == nil {
-		d.File, err = os.OpenFile(d.path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	d := &Dir{Path: path}
+	if d.Path, err = filepath.Abs(path); err == nil {
+		d.File, err = os.OpenFile(d.Path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	}
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(path))
 	}
 	if err := errors.Join(unix.Flock(int(d.Fd()), unix.LOCK_SH|unix.LOCK_NB), d.Chmod(mode)); err != nil {
-		return nil, errors.Join(fmt.Errorf("directory %s: %w", d.path, err), d.remove())
+		return nil, errors.Join(fmt.Errorf("directory %s: %w", d.Path, err), d.Remove())
 	}
 	return d, nil
 }
 
-// remove removes the directory and what it holds, and closes it.
-func (d *besideDir) remove() error {
-	return errors.Join(os.RemoveAll(d.path), d.Close())
+// Remove removes the directory and what it holds, and closes it.
+func (d *Dir) Remove() error {
+	return errors.Join(os.RemoveAll(d.Path), d.Close())
 }
 
 // leftoverWait is how long a daemon that was killed may take to be gone.
@@ -64,7 +70,7 @@ func RemoveLeftover(dev string, uid uint32) error {
 		return err
 	}
 	names = slices.DeleteFunc(names, func(name string) bool {
-		return !strings.HasPrefix(name, besidePrefix(dev, int(uid)))
+		return !strings.HasPrefix(name, prefix(dev, int(uid)))
 	})
 	for _, name := range names {
 		err = errors.Join(err, removeLeft(base, name, uid))
@@ -84,8 +90,8 @@ func removeLeft(base *os.File, name string, uid uint32) error {
 	if err := unix.Fstat(fd, &st); err != nil || st.Uid != uid || !lockLeft(fd) {
 		return err
 	}
-	if err := unix.Unlinkat(fd, ctlSockName, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("remove %s: %w", filepath.Join(base.Name(), name, ctlSockName), err)
+	if err := unix.Unlinkat(fd, Socket, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove %s: %w", filepath.Join(base.Name(), name, Socket), err)
 	}
 	if err := unix.Unlinkat(int(base.Fd()), name, unix.AT_REMOVEDIR); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("remove %s: %w", filepath.Join(base.Name(), name), err)
