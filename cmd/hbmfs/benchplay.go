@@ -9,6 +9,7 @@ import (
 
 	"hbmfs/cmd/hbmfs/internal/loader"
 	"hbmfs/cmd/hbmfs/internal/newfile"
+	"hbmfs/cmd/hbmfs/internal/progress"
 	"hbmfs/fs/client"
 )
 
@@ -38,8 +39,8 @@ func (o *benchOptions) play(ctx context.Context, places []string, stdout, stderr
 		fmt.Fprintf(stdout, "%s\n%s\n", s.Summary(), loader.RowHeader)
 	}
 	begin := func(way string, epoch int) (func(int64), func()) {
-		bar := newProgress(os.Stderr, fmt.Sprintf("%s %d", way, epoch), s.Set.SampleBytes())
-		return bar.add, bar.finish
+		bar := progress.New(os.Stderr, fmt.Sprintf("%s %d", way, epoch), s.Set.SampleBytes())
+		return bar.Add, bar.Finish
 	}
 	if err := s.Run(ctx, begin, func(e loader.Epoch) error { return o.print(stdout, e) }); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"hbmfs/cmd/hbmfs/internal/loader"
+	"hbmfs/cmd/hbmfs/internal/progress"
 	"hbmfs/cmd/hbmfs/internal/supervise"
 )
 
@@ -59,16 +60,16 @@ func (o *benchOptions) serveAndPlay(ctx context.Context, stderr io.Writer, play 
 func (o *benchOptions) setDir() string { return filepath.Join(o.makeIn, o.workload) }
 
 func (o *benchOptions) makeSet(ctx context.Context, stderr io.Writer) error {
-	var bar progress
-	defer func() { bar.finish() }()
+	var bar progress.Bar
+	defer func() { bar.Finish() }()
 	_, err := loader.Make(ctx, o.makeIn, o.shape().Scaled(o.scale), loader.Making{
 		Started: func(files int, size int64) {
 			if files > 0 {
 				fmt.Fprintf(stderr, "hbmfs: making %d files of %s, %s in all, in %s\n", files, o.workload, loader.Amount(size), shown(o.setDir()))
 			}
-			bar = newProgress(os.Stderr, "making "+o.workload, size)
+			bar = progress.New(os.Stderr, "making "+o.workload, size)
 		},
-		Wrote: func(n int64) { bar.add(n) },
+		Wrote: func(n int64) { bar.Add(n) },
 	})
 	if errors.Is(err, loader.ErrNoRoom) {
 		err = fmt.Errorf("%w; give a smaller --scale, or another directory", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"hbmfs/cmd/hbmfs/internal/progress"
 	"hbmfs/cmd/hbmfs/internal/size"
 	"hbmfs/cmd/hbmfs/internal/stream"
 	"hbmfs/cmd/hbmfs/internal/supervise"
@@ -140,12 +141,12 @@ func readFile(ctx context.Context, mounts *mountSet, name string, o readOptions,
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	var bar progress
-	defer func() { bar.finish() }()
+	var bar progress.Bar
+	defer func() { bar.Finish() }()
 	total, err := stream.Fetch(ctx, f, stream.Options{
 		Span: stream.Span{Off: int64(o.span.off), Len: int64(o.span.length)}, Verify: o.verify, Loan: o.loan,
-		Started:  func(size int64) { bar = newProgress(os.Stderr, name, size) },
-		Progress: func(n int64) { bar.add(n) },
+		Started:  func(size int64) { bar = progress.New(os.Stderr, name, size) },
+		Progress: func(n int64) { bar.Add(n) },
 	})
 	if total.Took > 0 { // it was begun
 		result.report(total)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"hbmfs/cmd/hbmfs/internal/progress"
 	"hbmfs/cmd/hbmfs/internal/size"
 	"hbmfs/cmd/hbmfs/internal/supervise"
 	"hbmfs/cmd/hbmfs/internal/warm"
@@ -98,12 +99,12 @@ func runWarm(ctx context.Context, o warmOptions, paths []string, stdin io.Reader
 		return err
 	}
 	defer m.Close()
-	var bar progress
-	defer func() { bar.finish() }()
+	var bar progress.Bar
+	defer func() { bar.Finish() }()
 	c := warm.Config{
 		Mount: m, Counters: func() (warm.Counters, error) { return warmCounters(m) },
-		Started: func(size int64) { bar = newProgress(os.Stderr, "warm", size) },
-		Came:    func(n int64) { bar.add(n) },
+		Started: func(size int64) { bar = progress.New(os.Stderr, "warm", size) },
+		Came:    func(n int64) { bar.Add(n) },
 		Failed:  func(err error) { complain(stderr, err) },
 	}
 	result, err := o.warm(ctx, c, paths, stdin)
@@ -113,7 +114,7 @@ func runWarm(ctx context.Context, o warmOptions, paths []string, stdin io.Reader
 	if ctx.Err() != nil && (err != nil || result.Stopped || o.order == "-") {
 		return context.Cause(ctx)
 	}
-	bar.finish()
+	bar.Finish()
 	err = errors.Join(explainEIO(err, paths[0]), failedFiles(result))
 	if err != nil && result.Segments == 0 && !o.json {
 		return err
