@@ -66,6 +66,8 @@ func (s *ctlServer) answer(uid uint32, in []byte) (reply []byte, fd int) {
 		return ctlError(errnoOf(err)), -1
 	case req.Op == uapi.CtlRegion:
 		return s.region(uid, req.Region)
+	case req.Op == uapi.CtlUnpin:
+		return encodeCtlReply(&uapi.CtlReply{Length: uint64(s.t.cfg.Cache.UnpinAll(uid))}, nil), -1
 	}
 	return s.stats(), -1
 }

@@ -32,6 +32,7 @@ var errnos = []struct {
 	{cache.ErrNoDevice, syscall.ENODEV},
 	{cache.ErrNoSpace, syscall.ENOSPC},
 	{limits.ErrLimit, syscall.EDQUOT},
+	{cache.ErrUnsettled, syscall.EAGAIN},
 	{syscall.EMFILE, syscall.ENFILE}, // the limit is the daemon's, not the caller's
 	{transport.ErrLoanBudget, syscall.ENOSPC},
 	// These wrap errnos of the network or the target, which are not the caller's.

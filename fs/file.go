@@ -121,6 +121,7 @@ type source struct {
 	file    File
 	key     cache.FileKey
 	settled bool
+	users   atomic.Int32 // of file: the handle, and pins
 }
 
 func (s *source) Key() cache.FileKey               { return s.key }
@@ -135,6 +136,7 @@ func (n *fileNode) key() cache.FileKey {
 func newHandle(user string, n *fileNode, f File) *handle {
 	settled, _ := f.Settled()
 	h := &handle{n: n, reads: n.t.bounds.reads.Join(user, 0), pins: make(map[uint64]pinned), src: source{file: f, settled: settled, key: n.key()}}
+	h.src.Retain()
 	h.ahead.Init(n.t.ahead, user, f, settled)
 	h.end.Store(-1)
 	n.t.open.add(h) // before changed may be called: it speaks for the version then
@@ -201,7 +203,7 @@ func (h *handle) Release(context.Context) syscall.Errno {
 	h.releaseAll()
 	h.n.t.open.remove(h)
 	h.ahead.Close()
-	h.src.file.Close()
+	h.src.Release()
 	h.reads.Leave()
 	return 0
 }

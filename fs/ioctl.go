@@ -28,6 +28,8 @@ func (h *handle) Ioctl(ctx context.Context, cmd uint32, _ uint64, in, out []byte
 		err = h.n.t.ioctlInfo(cmd, in, out)
 	case uapi.NrDigest:
 		err = h.ioctlDigest(ctx, cmd, in, out)
+	case uapi.NrPin, uapi.NrUnpin, uapi.NrEvict:
+		err = h.ioctlPins(ctx, cmd, in, out)
 	default:
 		err = uapi.ErrCommand
 	}
@@ -42,7 +44,7 @@ func (t *tree) ioctlDir(cmd uint32, in, out []byte) (int32, syscall.Errno) {
 	switch uapi.IocNr(cmd) {
 	case uapi.NrInfo:
 		err = t.ioctlInfo(cmd, in, out)
-	case uapi.NrFetch, uapi.NrRelease, uapi.NrDigest:
+	case uapi.NrFetch, uapi.NrRelease, uapi.NrDigest, uapi.NrPin, uapi.NrUnpin, uapi.NrEvict:
 		err = syscall.EISDIR
 	default:
 		err = uapi.ErrCommand

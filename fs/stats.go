@@ -25,6 +25,7 @@ type Stats struct {
 	Extent        int64             `json:"extent_bytes"`
 	Transports    []TransportStats  `json:"transports"`
 	Cache         cache.Stats       `json:"cache"`
+	Pins          cache.Pins        `json:"pins"`
 	Users         []cache.UserStats `json:"users"`
 	Target        remote.Stats      `json:"target"`
 	Loans         LoanStats         `json:"loans"`
@@ -41,8 +42,9 @@ type Stats struct {
 // DeviceStats says what a device of the mount is.
 type DeviceStats struct {
 	Name string `json:"name"`
-	CPU  bool   `json:"cpu"`        // the CPU can address its memory
-	Pool int64  `json:"pool_bytes"` // for each user
+	CPU  bool   `json:"cpu"`              // the CPU can address its memory
+	Pool int64  `json:"pool_bytes"`       // for each user
+	Pins int64  `json:"pin_budget_bytes"` // of it, that his pins may hold
 }
 
 // LoanStats counts loans.
@@ -120,7 +122,7 @@ func (t *tree) stats() Stats {
 		Version: c.Version, Source: c.Source, PID: os.Getpid(), UptimeSeconds: time.Since(t.started).Seconds(),
 		Devices: t.devices(), Extent: c.Extent,
 		Transports: t.transports(),
-		Cache:      c.Cache.Stats(), Users: c.Cache.Users(), Target: t.target.Stats(),
+		Cache:      c.Cache.Stats(), Pins: c.Cache.Pins(), Users: c.Cache.Users(), Target: t.target.Stats(),
 		Loans:      t.count.lending(),
 		PlainReads: t.count.plainReads.Load(), PlainBytes: t.count.plainBytes.Load(),
 		AheadBytes: brought, AheadUsed: used,
@@ -131,7 +133,7 @@ func (t *tree) stats() Stats {
 func (t *tree) devices() []DeviceStats {
 	var all []DeviceStats
 	for _, d := range t.cfg.Cache.Devices() {
-		all = append(all, DeviceStats{Name: d.Provider.Name(), CPU: d.Provider.CPU(), Pool: d.Pool})
+		all = append(all, DeviceStats{Name: d.Provider.Name(), CPU: d.Provider.CPU(), Pool: d.Pool, Pins: d.PinBudget()})
 	}
 	return all
 }

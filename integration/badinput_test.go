@@ -87,7 +87,8 @@ func badCommands() []badCall {
 	arg := fetchArg(uapi.Fetch{Length: extent}, 1)
 	all := []badCall{
 		{"number 0", sized(0, 8), arg, unix.ENOTTY},
-		{"number 5", sized(5, 8), arg, unix.ENOTTY},
+		{"number 77", sized(77, 8), arg, unix.ENOTTY},
+		{"PIN of 8 bytes", sized(uapi.NrPin, 8), arg, unix.EINVAL},
 		{"number 255", sized(255, 16383), make([]byte, 1<<14), unix.ENOTTY},
 		{"another magic", uapi.IocFetch(1) &^ 0xff00, arg, unix.ENOTTY},
 		{"a terminal's", unix.TCGETS, make([]byte, 256), unix.ENOTTY},

@@ -318,6 +318,7 @@ func garbage() map[string][]byte {
 		"op 0":                 ctlMessage(uapi.CtlRequest{Size: size}),
 		"unknown op":           ctlMessage(uapi.CtlRequest{Size: size, Op: 77}),
 		"padding":              ctlMessage(uapi.CtlRequest{Size: size, Op: stats, Zero: 1}),
+		"unpin of a region":    ctlMessage(uapi.CtlRequest{Size: size, Op: uapi.CtlUnpin, Region: 1}),
 		"stats of a region":    ctlMessage(uapi.CtlRequest{Size: size, Op: stats, Region: 1}),
 		"region 0":             ctlMessage(uapi.CtlRequest{Size: size, Op: region}),
 		"a region that is not": ctlMessage(uapi.CtlRequest{Size: size, Op: region, Region: 2}),

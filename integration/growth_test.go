@@ -38,6 +38,9 @@ func growths() (all []badCall) {
 		{"INFO", uapi.NrInfo, uapi.MinInfoSize, uapi.InfoSize, nil},
 		{"RELEASE", uapi.NrRelease, uapi.MinReleaseSize, uapi.ReleaseSize, nil},
 		{"DIGEST", uapi.NrDigest, uapi.MinDigestSize, uapi.DigestSize, nil},
+		{"PIN", uapi.NrPin, uapi.MinPinSize, uapi.PinSize, nil},
+		{"UNPIN", uapi.NrUnpin, uapi.MinUnpinSize, uapi.UnpinSize, nil},
+		{"EVICT", uapi.NrEvict, uapi.MinEvictSize, uapi.EvictSize, nil},
 		{"FETCH", uapi.NrFetch, uapi.MinFetchSize, uapi.FetchSize, fetchArg(uapi.Fetch{Length: extent}, 0)},
 	} {
 		room := 0

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"hbmfs/cmd/hbmfs/internal/pin"
 	"hbmfs/transport/rdma"
 )
 
@@ -53,6 +54,7 @@ func newRootCommand() *cobra.Command {
 		newBenchCommand(),
 		newDoctorCommand(),
 	)
+	root.AddCommand(pin.Commands(pinShell())...)
 	return root
 }
 

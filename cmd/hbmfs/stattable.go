@@ -37,6 +37,7 @@ func printStats(out io.Writer, s fs.Stats) error {
 	for _, u := range s.Users {
 		t.line(fmt.Sprintf("uid %d device %d", u.UID, u.Device), "%s of %s leased; waits for room: %d, %.1f s in all, %d now", size.Human(u.LeasedBytes), size.Human(u.RegionBytes), u.Waits, u.WaitSeconds, u.Waiting)
 	}
+	t.pins(s.Pins)
 	t.target(s.Target)
 	if l := s.Loans; l.Granted > 0 || l.NotLent > 0 {
 		t.line("loans", "%d, %s; %d held, %s; %d asked for and not lent", l.Granted, size.Human(l.Bytes), l.Held, size.Human(l.HeldBytes), l.NotLent)
@@ -91,6 +92,14 @@ func (t statTable) cache(c cache.Stats) {
 		t.line("reserved", "%d regions, %s", c.Reserved, size.Human(c.ReservedBytes))
 	}
 	t.line("transfers", "%d failed, %d overdue", c.Errors, c.Overdue)
+}
+
+func (t statTable) pins(p cache.Pins) {
+	t.line("pins", "%d extents of %d files, %s, which take %s", p.Extents, p.Files, size.Human(p.Bytes), size.Human(p.Held))
+	for _, u := range p.Users {
+		t.line(fmt.Sprintf("pins of uid %d", u.UID), "%d extents of %d files, %s, which take %s of the %s that they may have on device %d",
+			u.Extents, u.Files, size.Human(u.Bytes), size.Human(u.Held), size.Human(u.Budget), u.Device)
+	}
 }
 
 func ratio(a, b int64) float64 {

@@ -247,8 +247,11 @@ func (a answer) check(req uapi.CtlRequest) error {
 	default:
 		return errno
 	}
-	if req.Op == uapi.CtlRegion {
+	switch req.Op {
+	case uapi.CtlRegion:
 		return a.checkRegion(req.Region)
+	case uapi.CtlUnpin:
+		return a.checkUnpin()
 	}
 	if len(a.fds) != 0 || a.reply.Length != uint64(len(a.body)) {
 		return fmt.Errorf("%w: a reply of %d descriptors and %d bytes, which says %d",

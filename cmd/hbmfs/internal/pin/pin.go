@@ -1,0 +1,169 @@
+// Package pin is the commands that keep files of a mount in device memory for their
+// user, and drop them from it: pin, unpin and evict.
+//
+// It walks paths and asks the mount file by file; what is pinned, and for whom, only
+// the mount knows.
+//
+// Locking: workers share what has come of a run under run.mu, which is not held over a
+// call.
+package pin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"hbmfs/cmd/hbmfs/internal/progress"
+	"hbmfs/cmd/hbmfs/internal/size"
+	"hbmfs/cmd/hbmfs/internal/warm"
+	"hbmfs/fs/client"
+)
+
+// workers is how many files are asked for at once.
+const workers = 8
+
+// whole is the length of all of a file.
+const whole = warm.Whole
+
+// result is what became of the files. Bytes are of files, and not what they take in
+// the pool.
+type result struct {
+	Files   int64   `json:"files"`
+	Failed  int64   `json:"failed"`
+	Bytes   int64   `json:"bytes"`
+	Total   int64   `json:"total_bytes"` // of all files that were found
+	Seconds float64 `json:"seconds"`
+	Budget  *budget `json:"budget,omitempty"`
+}
+
+// run is one command's.
+type run struct {
+	Shell
+	mount  *client.Mount
+	stderr io.Writer
+	bar    progress.Bar
+	act    func(context.Context, *client.File) (int64, error)
+
+	mu     sync.Mutex
+	result result // guarded by mu
+}
+
+// files has act done to all files at and below paths. An error that others of them
+// would meet too ends it.
+func (r *run) files(ctx context.Context, paths []string, admit func(total int64) error) error {
+	began := time.Now()
+	defer func() { r.result.Seconds = time.Since(began).Seconds() }()
+	files, total, err := warm.Walk(ctx, paths, r.failed)
+	if err != nil {
+		return err
+	}
+	r.result.Total = total
+	if err := admit(total); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(workers)
+	for _, f := range files {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error { return r.file(ctx, f.Path) })
+	}
+	return group.Wait()
+}
+
+func (r *run) file(ctx context.Context, path string) error {
+	n, err := r.open(ctx, path)
+	r.bar.Add(n)
+	r.mu.Lock()
+	r.result.Bytes += n
+	if err == nil {
+		r.result.Files++
+	}
+	r.mu.Unlock()
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	for _, own := range []error{fs.ErrNotExist, fs.ErrPermission, syscall.ESTALE, syscall.EISDIR, syscall.EAGAIN, client.ErrNotRegular} {
+		if errors.Is(err, own) {
+			r.failed(err)
+			return nil
+		}
+	}
+	return err
+}
+
+func (r *run) open(ctx context.Context, path string) (n int64, err error) {
+	f, err := r.mount.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return r.act(ctx, f)
+}
+
+// failed tells of a file that does not stop the others.
+func (r *run) failed(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Failed++
+	r.Complain(r.stderr, err)
+}
+
+// openMount opens the mount that all paths must be of, through the first of them that
+// may be read.
+func (s Shell) openMount(paths []string) (m *client.Mount, err error) {
+	var first syscall.Stat_t
+	for i, path := range paths {
+		if err := s.Answers(path); err != nil {
+			return nil, err
+		}
+		var st syscall.Stat_t
+		if err := syscall.Stat(path, &st); err != nil {
+			return nil, &os.PathError{Op: "stat", Path: path, Err: err}
+		}
+		if i == 0 {
+			first = st
+		}
+		if st.Dev != first.Dev {
+			return nil, s.Usagef("%s and %s are not of one mount: name each mount's by themselves", s.Shown(paths[0]), s.Shown(path))
+		}
+	}
+	for _, path := range paths {
+		m, next := client.OpenMount(path)
+		if next == nil {
+			return m, nil
+		}
+		if err == nil {
+			err = next
+		}
+		if !errors.Is(next, fs.ErrPermission) {
+			break
+		}
+	}
+	return nil, err
+}
+
+// text is r in words: what was done, such as "pinned".
+func (r *result) text(done string) string {
+	count := fmt.Sprintf("%d files", r.Files)
+	if r.Files == 1 {
+		count = "1 file"
+	}
+	return fmt.Sprintf("%s %s, %s", done, count, size.Human(r.Bytes))
+}
+
+func (r *result) err() error {
+	if r.Failed == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d files failed", r.Failed, r.Failed+r.Files)
+}

@@ -1,0 +1,92 @@
+// Package pins answers the ioctls by which a user keeps parts of an open file in device
+// memory, and drops what he does not want there. It owns what they mean; what is pinned
+// is in package cache. It holds no lock.
+package pins
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"hbmfs/cache"
+	"hbmfs/fs/uapi"
+	"hbmfs/transport"
+)
+
+// File is an open file, and the user who asks.
+type File struct {
+	Cache  *cache.Cache
+	Source cache.PinSource
+	UID    uint32
+	// Confirm returns nil if what is in device memory by now was the file's at some
+	// moment since the call arrived.
+	Confirm func(context.Context) error
+}
+
+// Ioctl answers PIN, UNPIN or EVICT: in is the argument, out the answer. The error wraps
+// [cache.ErrUnsettled], [cache.ErrNoSpace], or what uapi, Cache.Pin or Confirm returns.
+func (f *File) Ioctl(ctx context.Context, cmd uint32, in, out []byte) error {
+	switch uapi.IocNr(cmd) {
+	case uapi.NrPin:
+		return f.pin(ctx, cmd, in, out)
+	case uapi.NrUnpin:
+		return f.unpin(cmd, in, out)
+	case uapi.NrEvict:
+		return f.evict(cmd, in, out)
+	}
+	return uapi.ErrCommand
+}
+
+// longest is how long a pin with an end lasts at most.
+const longest = 100 * 365 * 24 * time.Hour
+
+// lasts is for how long, 0 for ever.
+func lasts(ms uint64) time.Duration {
+	return time.Duration(min(ms, uint64(longest/time.Millisecond))) * time.Millisecond
+}
+
+func (f *File) pin(ctx context.Context, cmd uint32, in, out []byte) error {
+	p, err := uapi.DecodePin(cmd, in)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Cache.Device(p.Device); err != nil {
+		return err
+	}
+	dom := transport.Domain{UID: f.UID, Device: p.Device}
+	pinned, next, err := f.Cache.Pin(ctx, f.Source, dom, int64(p.Offset), int64(p.Length), lasts(p.ForMs))
+	if err != nil {
+		return err
+	}
+	// The file may have changed before its pins were there to be ended by that.
+	err = f.Confirm(ctx)
+	if errors.Is(err, transport.ErrStale) {
+		f.Cache.Forget(f.Source.Key())
+	}
+	if err != nil {
+		return err
+	}
+	p.Pinned, p.Cursor = uint64(pinned), uint64(next)
+	uapi.EncodePin(out, &p)
+	return nil
+}
+
+func (f *File) unpin(cmd uint32, in, out []byte) error {
+	u, err := uapi.DecodeUnpin(cmd, in)
+	if err != nil {
+		return err
+	}
+	u.Unpinned = uint64(f.Cache.Unpin(f.UID, f.Source.Key(), int64(u.Offset), int64(u.Length)))
+	uapi.EncodeUnpin(out, &u)
+	return nil
+}
+
+func (f *File) evict(cmd uint32, in, out []byte) error {
+	e, err := uapi.DecodeEvict(cmd, in)
+	if err != nil {
+		return err
+	}
+	e.Evicted = uint64(f.Cache.Evict(f.UID, f.Source.Key(), int64(e.Offset), int64(e.Length)))
+	uapi.EncodeEvict(out, &e)
+	return nil
+}
