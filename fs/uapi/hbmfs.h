@@ -214,14 +214,105 @@ struct hbmfs_segment { /* has no size, and so stays as it is */
 };
 
 /*
- * RELEASE: a handle of this open file, or 0 for all of them. EISDIR: as FETCH.
- * ENOENT: no such handle.
+ * RELEASE: a handle of this open file or directory, or 0 for all of them. ENOENT: no
+ * such handle. EISDIR: a directory where no BATCH is possible.
  */
 struct hbmfs_release {
 	__u32 size;
 	__u32 flags; /* in: 0 */
 	__u64 handle;
 	__u64 released; /* out: how many */
+};
+
+/*
+ * BATCH: as many FETCHes as there is room for, in one call. On a file, ranges of
+ * it; on a directory, ranges of files beneath it, by name. The structure is
+ * followed by `entry_count` entries, by room for `segment_room` segments, as of
+ * FETCH, and by the bytes of the names: HBMFS_IOC_BATCH(bytes) has the sum of
+ * them all, at most HBMFS_BATCH_MAX. An entry's name is the `name_length` bytes
+ * from `name` on, without a NUL. Entries may share them.
+ *
+ * The entries are fetched at once, and each has its own result: `error` is what
+ * FETCH, or open(2) of its name, would have failed with, and keeps no other from
+ * being fetched. `handle` pins what all of them fetched; it belongs to the open
+ * file or directory that the call was made on, as FETCH's does, and is 0 if
+ * nothing was fetched. An entry has `segment_count` of the segments, from number
+ * `segment` on. Where its range needs more than are left, `cursor` says where to
+ * go on; that is its own `offset`, with `fetched` 0, where none was. The flags
+ * HBMFS_FETCH_RANDOM and _SEQUENTIAL are of all entries; without one, each range
+ * is kept as it is. Nothing is lent.
+ *
+ * On a directory, what an entry fetches is the file that its name leads to at some
+ * moment within the call, in the version that it then has. A name is one or more
+ * components, of 255 bytes at most, with one '/' between each two, 4095 bytes at
+ * most in all. Who calls must be allowed to search each directory from the one
+ * that the call is made on, and to read the file: by its file system's user and
+ * group numbers, its supplementary groups and the mode bits, as open(2) decides;
+ * modes and owners of directories may be a second old, as they are to open(2).
+ * CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH count in the initial user name space
+ * only. A symbolic link is followed if it leads downwards only. EACCES is also the
+ * answer to what open(2) might allow: a link that is absolute or has ".." in it, or
+ * one of another user in a directory that all may write and is sticky; a caller
+ * in a PID name space that is not below the daemon's, or a daemon in a user name
+ * space of its own. So where it matters, open(2) the file then.
+ *
+ * What the kernel does beside that at an open(2) is passed by: security modules
+ * (SELinux, AppArmor, Landlock), fanotify, audit, and what is mounted on a name
+ * below. POSIX ACLs are no part of a mount, for open(2) neither.
+ *
+ * Errors of the call; a handle named in `release` is released first, as FETCH has
+ * it:
+ *
+ * E2BIG      a member is set that this mount does not know
+ * EINTR      a signal came; nothing is pinned
+ * EINVAL     flags; counts that don't add up to the command's size; a name that
+ *            is not in the bytes of the names; no room for a segment
+ * ENODEV     no such device
+ * ENOENT     no such handle to release
+ * EOPNOTSUPP the directory is above all datasets, or .hbmfs
+ * ESTALE     the directory is another one by now: open it again
+ *
+ * Errors of an entry, beside FETCH's EAGAIN, EIO, ENODEV, ENOMEM, ENOSPC, EREMOTEIO
+ * and ESTALE (here: it changed again and again):
+ *
+ * EACCES       may not be searched, or read, or it is not decidable: see above
+ * EINVAL       offset + length over 2^63 - 1; a name with a NUL, an empty
+ *              component or "."; on a file: a name
+ * EISDIR       it is a directory
+ * ELOOP        more than 40 symbolic links
+ * ENAMETOOLONG a component, or the name
+ * ENFILE       the target has no descriptors left for it
+ * ENOENT       there is no such file, or the name is empty
+ * ENOTDIR      a component that is not the last is no directory
+ * ENXIO        it is a FIFO, a socket or a device
+ */
+struct hbmfs_batch {
+	__u32 size;
+	__u32 flags; /* in: HBMFS_FETCH_RANDOM or _SEQUENTIAL; out: 0 */
+	__u32 entry_count;
+	__u32 segment_room;
+	__u32 name_bytes; /* 0 on a file */
+	__u32 device;
+	__u64 release; /* handle, or 0 */
+	__u64 handle;  /* out, as are all that follow */
+	__u32 segment_count;
+	__u32 failed; /* how many entries have an error */
+};
+
+struct hbmfs_batch_entry { /* has no size, and so stays as it is */
+	__u64 offset;
+	__u64 length;
+	__u64 fetched; /* out, as are the next two */
+	__u64 cursor;
+	__u64 file_size;
+	__u16 name;
+	__u16 name_length; /* 0 on a file */
+	__u16 flags;       /* in: 0; out: HBMFS_FETCH_UNSETTLED */
+	__u16 error;       /* out, as are all that follow: errno, or 0 */
+	__u16 segment;
+	__u16 segment_count;
+	__u16 path;
+	__u16 why;
 };
 
 /*
@@ -308,6 +399,7 @@ struct hbmfs_evict {
 #define HBMFS_PIN_SIZE_MIN 56
 #define HBMFS_UNPIN_SIZE_MIN 32
 #define HBMFS_EVICT_SIZE_MIN 32
+#define HBMFS_BATCH_SIZE_MIN 48
 
 #define HBMFS_IOC_INFO _IOWR(HBMFS_IOC_MAGIC, 1, struct hbmfs_info)
 #define HBMFS_IOC_FETCH(n)                                   \
@@ -319,7 +411,10 @@ struct hbmfs_evict {
 #define HBMFS_IOC_UNPIN _IOWR(HBMFS_IOC_MAGIC, 6, struct hbmfs_unpin)
 #define HBMFS_IOC_EVICT _IOWR(HBMFS_IOC_MAGIC, 7, struct hbmfs_evict)
 
+#define HBMFS_IOC_BATCH(bytes) _IOC(_IOC_READ | _IOC_WRITE, HBMFS_IOC_MAGIC, 8, bytes)
+
 /* _IOC_SIZE has 14 bits. */
+#define HBMFS_BATCH_MAX 16383
 #define HBMFS_MAX_SEGMENTS \
 	((16383 - sizeof(struct hbmfs_fetch)) / sizeof(struct hbmfs_segment))
 

@@ -21,6 +21,8 @@ var structures = map[string]any{
 	"hbmfs_pin":         Pin{},
 	"hbmfs_unpin":       Unpin{},
 	"hbmfs_evict":       Evict{},
+	"hbmfs_batch":       Batch{},
+	"hbmfs_batch_entry": BatchEntry{},
 	"hbmfs_ctl_request": CtlRequest{},
 	"hbmfs_ctl_reply":   CtlReply{},
 }
@@ -75,6 +77,12 @@ var constants = map[string]any{
 	"HBMFS_IOC_PIN":                IocPin,
 	"HBMFS_IOC_UNPIN":              IocUnpin,
 	"HBMFS_IOC_EVICT":              IocEvict,
+	"HBMFS_BATCH_SIZE_MIN":         MinBatchSize,
+	"HBMFS_BATCH_MAX":              BatchMax,
+	"HBMFS_IOC_BATCH(1)":           IocBatch(1),
+	"HBMFS_IOC_BATCH(136)":         IocBatch(BatchLen(1, 1, 0)),
+	"HBMFS_IOC_BATCH(16383)":       IocBatch(BatchMax),
+	"_IOC_NR(HBMFS_IOC_BATCH(1))":  NrBatch,
 	"_IOC_NR(HBMFS_IOC_INFO)":      NrInfo,
 	"_IOC_NR(HBMFS_IOC_FETCH(1))":  NrFetch,
 	"_IOC_NR(HBMFS_IOC_RELEASE)":   NrRelease,
@@ -104,7 +112,7 @@ func TestTablesNameAllOfTheHeader(t *testing.T) {
 			t.Errorf("struct %s has no Go type here", m[1])
 		}
 	}
-	for _, m := range regexp.MustCompile(`(?m)^#define (\w+)(\(n\))?[ \t]+\S`).FindAllStringSubmatch(header, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^#define (\w+)(\((?:n|bytes)\))?[ \t]+\S`).FindAllStringSubmatch(header, -1) {
 		name := m[1]
 		if m[2] != "" {
 			name += "(1)"
