@@ -10,14 +10,15 @@ import (
 	"hbmfs/transport/logging"
 )
 
-// bounds are what the users of a mount may have of it. Digests and plain reads
-// wait their turn, user by user; clients of the control socket are refused; what
+// bounds are what the users of a mount may have of it. Digests, plain reads and
+// entries of batches wait their turn, user by user; clients of the control socket are refused; what
 // there is no room for is not read ahead.
 type bounds struct {
 	ctl     *limits.Limit
 	digests *limits.Limit // under way
 	reads   *limits.Limit // likewise
 	ahead   *limits.Limit // bytes
+	batches *limits.Limit // entries under way
 }
 
 func newBounds(log *logging.Limiter) bounds {
@@ -29,6 +30,7 @@ func newBounds(log *logging.Limiter) bounds {
 		digests: limit("digests", 32, 0, "ask for fewer at a time"),
 		reads:   limit("plain reads", 512, 0, "read less at a time"),
 		ahead:   limit("bytes read ahead", 64<<20, 16<<20, "read fewer files at a time"),
+		batches: limit("entries of batches", 4096, 0, "ask for fewer at a time"),
 	}
 }
 

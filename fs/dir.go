@@ -11,6 +11,8 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"hbmfs/fs/handles"
+	"hbmfs/fs/uapi"
 	"hbmfs/remote/namespace"
 	"hbmfs/transport"
 )
@@ -104,19 +106,33 @@ func (n *dirNode) OpendirHandle(context.Context, uint32) (fusefs.FileHandle, uin
 	return &dirHandle{n: n}, 0, 0
 }
 
-// Ioctl answers INFO; the others want a file.
-func (n *dirNode) Ioctl(_ context.Context, _ fusefs.FileHandle, cmd uint32, _ uint64, in, out []byte) (int32, syscall.Errno) {
-	return n.t.ioctlDir(cmd, in, out)
+// Ioctl answers INFO and BATCH, and RELEASE of what that pinned; the others want a file.
+func (n *dirNode) Ioctl(ctx context.Context, f fusefs.FileHandle, cmd uint32, _ uint64, in, out []byte) (int32, syscall.Errno) {
+	h, ok := f.(*dirHandle)
+	var err error
+	switch nr := uapi.IocNr(cmd); {
+	case ok && nr == uapi.NrBatch:
+		err = h.ioctlBatch(ctx, cmd, in, out)
+	case ok && nr == uapi.NrRelease:
+		err = ioctlRelease(&h.pins, cmd, in, out)
+	default:
+		return n.t.ioctlDir(cmd, in, out)
+	}
+	if err != nil {
+		return 0, n.t.errno("ioctl", n.at(), err)
+	}
+	return 0, 0
 }
 
 // dirHandle is an open directory: its whole listing, as of the first readdir or
-// the last rewind. go-fuse calls it from one goroutine at a time.
+// the last rewind. go-fuse calls it from one goroutine at a time, but for ioctls.
 type dirHandle struct {
 	n       *dirNode
 	loaded  bool
 	entries []namespace.Entry
 	age     time.Duration // of entries, when they came
 	next    int           // 0 and 1 are "." and ".."
+	pins    handles.Table
 }
 
 // Readdirent returns the next entry, or nil at the end.
@@ -188,5 +204,8 @@ func (h *dirHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut)
 	return nil, syscall.ENOENT
 }
 
-// Releasedir drops the listing.
-func (h *dirHandle) Releasedir(context.Context, uint32) { h.entries = nil }
+// Releasedir drops the listing, and what batches pinned.
+func (h *dirHandle) Releasedir(context.Context, uint32) {
+	h.entries = nil
+	h.pins.ReleaseAll()
+}

@@ -116,7 +116,7 @@ func (n *fileNode) open(ctx context.Context) (File, error) {
 		f, _ = n.t.reopen(n.ds.Name, n.at(), n.attr.Version)
 	}
 	if f != nil {
-		if found && n.isNow(ctx, f) {
+		if found && n.t.isNow(ctx, f) {
 			return f, nil
 		}
 		f.Close()
@@ -128,9 +128,9 @@ func (n *fileNode) open(ctx context.Context) (File, error) {
 
 // isNow reports whether a file that nobody has asked for just now, but whose name may be
 // believed, is still the version at the target.
-func (n *fileNode) isNow(ctx context.Context, f File) bool {
-	if n.t.vouchedFor() && n.t.target.TermLeft() <= 0 {
-		return f.Vouch(ctx, n.t.target.Now()) == nil
+func (t *tree) isNow(ctx context.Context, f File) bool {
+	if t.vouchedFor() && t.target.TermLeft() <= 0 {
+		return f.Vouch(ctx, t.target.Now()) == nil
 	}
 	return !f.Stale()
 }

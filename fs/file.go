@@ -11,6 +11,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"hbmfs/cache"
+	"hbmfs/fs/handles"
 	"hbmfs/fs/readahead"
 	"hbmfs/remote"
 	"hbmfs/remote/namespace"
@@ -110,10 +111,8 @@ type handle struct {
 	reads *limits.Share
 	ahead readahead.Stream
 	// end is where the latest FETCH ended, -1 before the first.
-	end atomic.Int64
-
-	mu   sync.Mutex
-	pins map[uint64]pinned // guarded by mu; by handle, which no other open file shares
+	end  atomic.Int64
+	pins handles.Table // by handles that no other open file shares
 }
 
 // source is a remote file as the cache wants it.
@@ -135,7 +134,7 @@ func (n *fileNode) key() cache.FileKey {
 
 func newHandle(user string, n *fileNode, f File) *handle {
 	settled, _ := f.Settled()
-	h := &handle{n: n, reads: n.t.bounds.reads.Join(user, 0), pins: make(map[uint64]pinned), src: source{file: f, settled: settled, key: n.key()}}
+	h := &handle{n: n, reads: n.t.bounds.reads.Join(user, 0), src: source{file: f, settled: settled, key: n.key()}}
 	h.src.Retain()
 	h.ahead.Init(n.t.ahead, user, f, settled)
 	h.end.Store(-1)
@@ -200,7 +199,7 @@ func (h *handle) readEnd(ctx context.Context) (fuse.ReadResult, syscall.Errno) {
 // Release runs when the last descriptor of the open file is closed, also by
 // death.
 func (h *handle) Release(context.Context) syscall.Errno {
-	h.releaseAll()
+	h.pins.ReleaseAll()
 	h.n.t.open.remove(h)
 	h.ahead.Close()
 	h.src.Release()

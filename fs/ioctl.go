@@ -10,6 +10,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"hbmfs/cache"
+	"hbmfs/fs/batch"
+	"hbmfs/fs/handles"
 	"hbmfs/fs/uapi"
 	"hbmfs/remote"
 	"hbmfs/transport"
@@ -22,8 +24,10 @@ func (h *handle) Ioctl(ctx context.Context, cmd uint32, _ uint64, in, out []byte
 	switch uapi.IocNr(cmd) {
 	case uapi.NrFetch:
 		err = h.ioctlFetch(ctx, cmd, in, out)
+	case uapi.NrBatch:
+		err = h.ioctlBatch(ctx, cmd, in, out)
 	case uapi.NrRelease:
-		err = h.ioctlRelease(cmd, in, out)
+		err = ioctlRelease(&h.pins, cmd, in, out)
 	case uapi.NrInfo:
 		err = h.n.t.ioctlInfo(cmd, in, out)
 	case uapi.NrDigest:
@@ -46,6 +50,8 @@ func (t *tree) ioctlDir(cmd uint32, in, out []byte) (int32, syscall.Errno) {
 		err = t.ioctlInfo(cmd, in, out)
 	case uapi.NrFetch, uapi.NrRelease, uapi.NrDigest, uapi.NrPin, uapi.NrUnpin, uapi.NrEvict:
 		err = syscall.EISDIR
+	case uapi.NrBatch:
+		err = syscall.EOPNOTSUPP
 	default:
 		err = uapi.ErrCommand
 	}
@@ -60,7 +66,7 @@ func (h *handle) ioctlFetch(ctx context.Context, cmd uint32, in, out []byte) err
 	if err != nil {
 		return err
 	}
-	if f.Release != 0 && !h.release(f.Release) {
+	if f.Release != 0 && !h.pins.Release(f.Release) {
 		return syscall.ENOENT
 	}
 	if _, err := h.n.t.cfg.Cache.Device(f.Device); err != nil {
@@ -86,7 +92,7 @@ func (h *handle) ioctlFetch(ctx context.Context, cmd uint32, in, out []byte) err
 		f.Why = uint32(uapi.WhyTargetAway)
 	}
 	encodeFetch(out, &f, p)
-	h.keep(f.Handle, p)
+	h.pins.Keep(f.Handle, p)
 	return nil
 }
 
@@ -180,19 +186,6 @@ func (h *handle) access(f *uapi.Fetch) cache.Access {
 	return cache.Exact
 }
 
-// keep enters what was pinned into the handle's table; from then on another
-// thread may release it. What covers nothing has no handle and is released at
-// once.
-func (h *handle) keep(id uint64, p pinned) {
-	if id == 0 {
-		p.Release()
-		return
-	}
-	h.mu.Lock()
-	h.pins[id] = p
-	h.mu.Unlock()
-}
-
 func encodeFetch(out []byte, f *uapi.Fetch, p pinned) {
 	segments := p.Segments()
 	f.SegmentCount = uint32(len(segments))
@@ -200,54 +193,25 @@ func encodeFetch(out []byte, f *uapi.Fetch, p pinned) {
 	f.Cursor = uint64(p.Next())
 	uapi.EncodeFetch(out, f)
 	for i, s := range segments {
-		var flags uint16
-		if s.Hit {
-			flags = uapi.SegmentHit
-		}
-		uapi.EncodeSegment(out, f, i, uapi.Segment{
-			RegionOffset: uint64(s.RegionOff), FileOffset: uint64(s.FileOff), Length: uint64(s.Len),
-			Region: s.Region, Path: uint16(s.Path), Flags: flags,
-		})
+		uapi.EncodeSegment(out, f, i, batch.Segment(s))
 	}
 }
 
-func (h *handle) ioctlRelease(cmd uint32, in, out []byte) error {
+func ioctlRelease(held *handles.Table, cmd uint32, in, out []byte) error {
 	r, err := uapi.DecodeRelease(cmd, in)
 	if err != nil {
 		return err
 	}
 	switch {
 	case r.Handle == 0:
-		r.Released = h.releaseAll()
-	case h.release(r.Handle):
+		r.Released = uint64(held.ReleaseAll())
+	case held.Release(r.Handle):
 		r.Released = 1
 	default:
 		return syscall.ENOENT
 	}
 	uapi.EncodeRelease(out, &r)
 	return nil
-}
-
-func (h *handle) release(id uint64) bool {
-	h.mu.Lock()
-	p, ok := h.pins[id]
-	delete(h.pins, id)
-	h.mu.Unlock()
-	if ok {
-		p.Release()
-	}
-	return ok
-}
-
-func (h *handle) releaseAll() uint64 {
-	h.mu.Lock()
-	pins := h.pins
-	h.pins = make(map[uint64]pinned)
-	h.mu.Unlock()
-	for _, p := range pins {
-		p.Release()
-	}
-	return uint64(len(pins))
 }
 
 func (h *handle) ioctlDigest(ctx context.Context, cmd uint32, in, out []byte) error {

@@ -9,20 +9,6 @@ import (
 	"hbmfs/transport"
 )
 
-// pinned is what a handle stands for: segments of one version of a file that stay
-// as they are until Release, which comes once. It is a [*cache.Lease] or a [*loan].
-type pinned interface {
-	Segments() []cache.Segment
-	// Covered is the number of bytes in all segments, and Next the offset to go
-	// on from, 0 if the range is done.
-	Covered() int64
-	Next() int64
-	// Path and Why are the least direct segment's.
-	Path() uapi.Path
-	Why() uapi.Reason
-	Release()
-}
-
 // loan is what a transport lends: payload where the NIC put it.
 type loan struct {
 	transport.Loan

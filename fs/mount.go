@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/cache"
+	"hbmfs/fs/mountwatch"
 )
 
 // Type is what mount tables call an hbmfs mount: "fuse.hbmfs".
@@ -132,7 +133,7 @@ func (s *Server) start() error {
 	if err := closeOnExec(); err != nil {
 		return err
 	}
-	if err := setReadAhead(s.mountpoint, readAhead); err != nil {
+	if err := mountwatch.SetReadAhead(s.mountpoint, readAhead); err != nil {
 		s.cfg.Log.Warn("buffered reads keep the kernel's default read-ahead and will be slower over a network",
 			"error", err, "remedy", "mount as root, or set read_ahead_kb of the mount's bdi")
 	}

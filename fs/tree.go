@@ -11,6 +11,7 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 
 	"hbmfs/cache"
+	"hbmfs/fs/byname"
 	"hbmfs/fs/lookups"
 	"hbmfs/fs/readahead"
 	"hbmfs/remote/namespace"
@@ -32,6 +33,7 @@ type tree struct {
 	open    openFiles
 	found   lookups.Table[cache.FileKey, File]
 	beliefs lookups.Beliefs
+	dirs    *byname.Dirs
 	bounds  bounds
 	ahead   *readahead.Budget
 
@@ -56,6 +58,7 @@ func newTree(target names, open opener, reopen reopener, cfg Config) (*tree, fus
 	t := &tree{target: target, openAt: open, reopen: reopen, cfg: cfg, log: logging.NewLimiter(cfg.Log), started: time.Now(), root: fusefs.StableAttr{Ino: 1}, devs: make(map[devKey]uint64)}
 	t.bounds = newBounds(t.log)
 	t.ahead = readahead.NewBudget(t.bounds.ahead, target.Now)
+	t.dirs = byname.NewDirs(t.nameTimeout())
 	t.ctlDir = newCtlDir(t)
 	all := t.datasets()
 	if cfg.Dataset == "" {

@@ -45,6 +45,27 @@ var remedies = map[syscall.Errno]string{
 	syscall.ESTALE:       "the file changed since it was opened; open it again",
 }
 
+// entryRemedies are those of an entry of a batch, where they are others.
+var entryRemedies = map[syscall.Errno]string{
+	syscall.EACCES:       "its directories may not be searched, or the file may not be read, or that can't be decided here: open it by its path",
+	syscall.EINVAL:       "the range is negative or too long, or the name has an empty component or \".\", or it is of an open file",
+	syscall.EISDIR:       "it is a directory",
+	syscall.ELOOP:        "too many symbolic links",
+	syscall.ENAMETOOLONG: "a component may have 255 bytes, and the name 4095",
+	syscall.ENOENT:       "there is no such file",
+	syscall.ENOTDIR:      "one of its components is no directory",
+	syscall.ENXIO:        "only regular files have ranges",
+	syscall.ESTALE:       "the file changes again and again; try later",
+}
+
+// explainEntry is explain of an entry's errno.
+func explainEntry(errno syscall.Errno) error {
+	if remedy, ok := entryRemedies[errno]; ok {
+		return fmt.Errorf("%w: %s", errno, remedy)
+	}
+	return explain(errno)
+}
+
 // explain adds its remedy to an errno that a mount answered.
 func explain(errno syscall.Errno) error {
 	if remedy, ok := remedies[errno]; ok {

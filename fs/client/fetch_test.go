@@ -214,6 +214,9 @@ func TestRemedies(t *testing.T) {
 	for errno := range remedies {
 		named[unix.ErrnoName(errno)] = true
 	}
+	for errno := range entryRemedies {
+		named[unix.ErrnoName(errno)] = true
+	}
 	if len(listed) < len(remedies) {
 		t.Errorf("%d errnos are listed, %d have a remedy", len(listed), len(remedies))
 	}

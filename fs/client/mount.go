@@ -135,7 +135,9 @@ func (m *Mount) Info() (Info, error) {
 // Open opens a regular file of the mount for fetching. path is as for
 // [os.Open]; the error wraps [ErrNotHBMFS] if it does not lie in this mount, and
 // [ErrNotRegular] if it is a directory or a special file.
-func (m *Mount) Open(path string) (*File, error) {
+func (m *Mount) Open(path string) (*File, error) { return m.openKind(path, regularFile) }
+
+func (m *Mount) openKind(path string, want kind) (*File, error) {
 	f, st, err := openFileOf(path)
 	if err != nil {
 		return nil, fmt.Errorf("hbmfs: %w", err)
@@ -144,9 +146,9 @@ func (m *Mount) Open(path string) (*File, error) {
 		f.Close()
 		return nil, fmt.Errorf("hbmfs: open %s: %w: it is not in the mount on %s", path, ErrNotHBMFS, m.root)
 	}
-	if kind := kindOfMode(st.Mode); kind != regularFile {
+	if is := kindOfMode(st.Mode); is != want {
 		f.Close()
-		return nil, fmt.Errorf("hbmfs: open %s: %w: it is a %s", path, ErrNotRegular, kind)
+		return nil, errNotOf(path, want, is)
 	}
 	return &File{path: path, sys: f, mount: m}, nil
 }

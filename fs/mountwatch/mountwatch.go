@@ -1,4 +1,5 @@
-// Package mountwatch notices that a mount is gone, by whomever it was taken away. It
+// Package mountwatch knows a mount by its device: it notices that it is gone, by whomever
+// it was taken away, and sets what the kernel has for it. It
 // never asks the mount's daemon, which may be this process.
 package mountwatch
 

@@ -12,6 +12,9 @@ const NrBatch = 8
 // BatchMax is how long a BATCH may be in all, in bytes.
 const BatchMax = iocSizeMax
 
+// BatchMore is a flag of an entry's answer: there was no room for all of its segments.
+const BatchMore = 0x10
+
 // Sizes of BATCH's structures, in bytes. MinBatchSize is as the others are.
 const (
 	BatchSize      = int(unsafe.Sizeof(Batch{}))
@@ -41,11 +44,11 @@ type BatchEntry struct {
 	Offset       uint64
 	Length       uint64
 	Fetched      uint64 // out, as are the next two; bytes that its segments cover
-	Cursor       uint64 // where to go on, 0 once the range is done
+	Cursor       uint64 // where to go on, with BatchMore
 	FileSize     uint64
 	Name         uint16 // in: where in the bytes of the names its own begins
 	NameLength   uint16 // in: in bytes; 0 on a file
-	Flags        uint16 // in: 0; out, as are all that follow: FetchUnsettled
+	Flags        uint16 // in: 0; out, as are all that follow: FetchUnsettled, BatchMore
 	Error        uint16 // errno, 0 for success
 	Segment      uint16 // its first
 	SegmentCount uint16

@@ -286,6 +286,8 @@ struct hbmfs_release {
  * ENOTDIR      a component that is not the last is no directory
  * ENXIO        it is a FIFO, a socket or a device
  */
+#define HBMFS_BATCH_MORE 0x10 /* flags of an entry, out: go on at its cursor */
+
 struct hbmfs_batch {
 	__u32 size;
 	__u32 flags; /* in: HBMFS_FETCH_RANDOM or _SEQUENTIAL; out: 0 */
@@ -307,7 +309,7 @@ struct hbmfs_batch_entry { /* has no size, and so stays as it is */
 	__u64 file_size;
 	__u16 name;
 	__u16 name_length; /* 0 on a file */
-	__u16 flags;       /* in: 0; out: HBMFS_FETCH_UNSETTLED */
+	__u16 flags;       /* in: 0; out: HBMFS_FETCH_UNSETTLED, HBMFS_BATCH_MORE */
 	__u16 error;       /* out, as are all that follow: errno, or 0 */
 	__u16 segment;
 	__u16 segment_count;

@@ -78,6 +78,7 @@ var constants = map[string]any{
 	"HBMFS_IOC_UNPIN":              IocUnpin,
 	"HBMFS_IOC_EVICT":              IocEvict,
 	"HBMFS_BATCH_SIZE_MIN":         MinBatchSize,
+	"HBMFS_BATCH_MORE":             BatchMore,
 	"HBMFS_BATCH_MAX":              BatchMax,
 	"HBMFS_IOC_BATCH(1)":           IocBatch(1),
 	"HBMFS_IOC_BATCH(136)":         IocBatch(BatchLen(1, 1, 0)),

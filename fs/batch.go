@@ -1,0 +1,155 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"hbmfs/fs/batch"
+	"hbmfs/fs/byname"
+	"hbmfs/fs/creds"
+	"hbmfs/fs/handles"
+	"hbmfs/fs/uapi"
+	"hbmfs/transport"
+)
+
+// pinned is what a handle stands for: segments of one version of a file that stay as
+// they are until Release. It is a [*cache.Lease] or a [*loan].
+type pinned = batch.Pinned
+
+// openAttempts is how often a file of a batch is opened that changes meanwhile.
+const openAttempts = 3
+
+// ioctlBatch fetches ranges of the open file.
+func (h *handle) ioctlBatch(ctx context.Context, cmd uint32, in, out []byte) error {
+	return h.n.t.ioctlBatch(ctx, &h.pins, cmd, in, out, func(r *uapi.BatchRequest) (batch.Getter, error) {
+		return &ranges{h: h, req: r}, nil
+	})
+}
+
+// ioctlBatch fetches files beneath the directory, by name.
+func (h *dirHandle) ioctlBatch(ctx context.Context, cmd uint32, in, out []byte) error {
+	return h.n.t.ioctlBatch(ctx, &h.pins, cmd, in, out, func(r *uapi.BatchRequest) (batch.Getter, error) {
+		return h.n.namesFor(ctx, r)
+	})
+}
+
+func (t *tree) ioctlBatch(ctx context.Context, held *handles.Table, cmd uint32, in, out []byte, getter func(*uapi.BatchRequest) (batch.Getter, error)) error {
+	r, err := uapi.DecodeBatch(cmd, in)
+	if err != nil {
+		return err
+	}
+	if r.Release != 0 && !held.Release(r.Release) {
+		return syscall.ENOENT
+	}
+	if _, err := t.cfg.Cache.Device(r.Device); err != nil {
+		return err
+	}
+	g, err := getter(&r)
+	if err != nil {
+		return err
+	}
+	turn := t.bounds.batches.Join(userOf(ctx), 0)
+	defer turn.Leave()
+	run, err := batch.Do(ctx, &r, g, turn, t.cfg.Extent, func(name []byte, err error) syscall.Errno {
+		return t.errno("batch", string(name), err)
+	})
+	if err != nil {
+		return err
+	}
+	var handle uint64
+	if run.Pins() {
+		handle = t.handles.Add(1)
+	}
+	run.Encode(out, handle)
+	held.Keep(handle, run)
+	return nil
+}
+
+// fetchEntry is fetch of an entry of a batch.
+func (h *handle) fetchEntry(ctx context.Context, r *uapi.BatchRequest, e *uapi.BatchEntry, room batch.Room) (batch.Got, error) {
+	f := uapi.Fetch{Offset: e.Offset, Length: e.Length, Device: r.Device, Flags: r.Flags}
+	if f.Flags == 0 {
+		f.Flags = uapi.FetchRandom
+	}
+	size := h.src.Size()
+	n := min(int64(e.Offset+e.Length), size) - min(int64(e.Offset), size)
+	p, away, err := h.fetch(ctx, &f, room.Limit(n))
+	return batch.Got{Pinned: p, Size: size, Unsettled: !h.src.settled, Away: away}, err
+}
+
+// ranges are the entries of a batch on an open file.
+type ranges struct {
+	h   *handle
+	req *uapi.BatchRequest
+}
+
+func (g *ranges) Get(ctx context.Context, e *uapi.BatchEntry, name []byte, room batch.Room) (batch.Got, error) {
+	if len(name) > 0 {
+		return batch.Got{}, batch.ErrNamed
+	}
+	return g.h.fetchEntry(ctx, g.req, e, room)
+}
+
+// named are the entries of a batch on a directory.
+type named struct {
+	byname.Opener[File]
+	n   *dirNode
+	req *uapi.BatchRequest
+}
+
+// namesFor opens files beneath the directory for who makes the request.
+func (n *dirNode) namesFor(ctx context.Context, r *uapi.BatchRequest) (*named, error) {
+	caller, ok := fuse.FromContext(ctx)
+	if !ok {
+		return nil, syscall.EIO
+	}
+	who, err := creds.OfBlocked(caller.Pid, caller.Uid, caller.Gid)
+	if err != nil {
+		return nil, err
+	}
+	g := &named{n: n, req: r, Opener: byname.Opener[File]{Tree: n.t.paths(n.ds), Dirs: n.t.dirs, Base: n.at(), Who: who}}
+	a, err := g.StatBase(ctx)
+	if errors.Is(err, syscall.ENOENT) || err == nil && n != n.ds.top && n.t.ino(n.ds, a) != n.StableAttr().Ino {
+		return nil, transport.ErrStale // another directory has taken its name
+	}
+	return g, err
+}
+
+// Get opens a file, fetches, and closes it: what is pinned needs it no more.
+func (g *named) Get(ctx context.Context, e *uapi.BatchEntry, name []byte, room batch.Room) (got batch.Got, err error) {
+	for range openAttempts {
+		var f File
+		if f, err = g.Open(ctx, string(name)); err != nil {
+			return got, err
+		}
+		got, err = g.fetch(ctx, f, e, room)
+		f.Close()
+		if !errors.Is(err, transport.ErrStale) {
+			break
+		}
+	}
+	return got, err
+}
+
+func (g *named) fetch(ctx context.Context, f File, e *uapi.BatchEntry, room batch.Room) (batch.Got, error) {
+	a := f.Attr()
+	n := &fileNode{node: node{t: g.n.t, ds: g.n.ds}, attr: a, ino: g.n.t.ino(g.n.ds, &a)}
+	h := &handle{n: n, src: source{file: f, key: n.key()}}
+	h.src.settled, _ = f.Settled()
+	f.OnStale(func() { n.t.cfg.Cache.Forget(n.key()) })
+	return h.fetchEntry(ctx, g.req, e, room)
+}
+
+func (t *tree) paths(d *dataset) *byname.Paths[File] {
+	p := &byname.Paths[File]{Target: t.target, Dataset: d.Name, OpenAt: t.openAt, Reopen: t.reopen}
+	if d.top.IsRoot() {
+		p.Hidden = ctlDirName
+	}
+	if t.vouchedFor() {
+		p.IsNow = t.isNow
+	}
+	return p
+}

@@ -1,0 +1,34 @@
+package batch
+
+import "sync"
+
+// room is the room for segments that is not kept for one entry.
+type room struct {
+	extent int64 // bytes that a segment holds at most, mostly
+
+	mu   sync.Mutex
+	left int // in segments
+}
+
+// entryRoom is what one entry has.
+type entryRoom struct {
+	*room
+	taken int // beside the one that is kept for it
+}
+
+// Limit takes what so many bytes may need: an extent each, and one more, since a range
+// seldom begins where an extent does.
+func (r *entryRoom) Limit(n int64) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.taken = int(min(n/r.extent+1, int64(r.left)))
+	r.left -= r.taken
+	return 1 + r.taken
+}
+
+// giveBack is told how many segments were used.
+func (r *entryRoom) giveBack(used int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left += min(r.taken, 1+r.taken-used)
+}

@@ -1,0 +1,56 @@
+// Package handles is what an open file, or directory, holds for the program that has it
+// open, by the handles that the program was told.
+//
+// Locking: a Table's mutex guards it, and is not held while anything is released.
+package handles
+
+import "sync"
+
+// Held is held until Release, which comes once.
+type Held interface{ Release() }
+
+// Table has what is held by handle. Handle 0 is none. The zero value is empty. Its
+// methods may be called concurrently.
+type Table struct {
+	mu sync.Mutex
+	by map[uint64]Held
+}
+
+// Keep enters p, which another thread may release from then on. With handle 0 it is
+// released at once.
+func (t *Table) Keep(handle uint64, p Held) {
+	if handle == 0 {
+		p.Release()
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.by == nil {
+		t.by = make(map[uint64]Held)
+	}
+	t.by[handle] = p
+}
+
+// Release reports whether there was that handle.
+func (t *Table) Release(handle uint64) bool {
+	t.mu.Lock()
+	p, ok := t.by[handle]
+	delete(t.by, handle)
+	t.mu.Unlock()
+	if ok {
+		p.Release()
+	}
+	return ok
+}
+
+// ReleaseAll returns how many there were.
+func (t *Table) ReleaseAll() int {
+	t.mu.Lock()
+	all := t.by
+	t.by = nil
+	t.mu.Unlock()
+	for _, p := range all {
+		p.Release()
+	}
+	return len(all)
+}
