@@ -18,6 +18,7 @@ type Way struct {
 // Ways are all that there are, in the order in which they take turns.
 var Ways = []Way{
 	{Name: "ioctl", device: true, begin: beginFetching, About: "opens the file, FETCHes the sample into device memory, and takes the handle"},
+	{Name: "batch", device: true, begin: beginBatching, About: "asks for the samples of a batch by name, by BATCH on their directory, and takes the handle"},
 	{Name: "read", begin: beginReading, About: "opens the file, and preads the sample into a buffer of host memory"},
 }
 

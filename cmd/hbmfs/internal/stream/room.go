@@ -14,8 +14,8 @@ import (
 // Of a pool that others have filled, each gets room when another releases. Who wants a
 // loan asks again.
 const (
-	roomWait  = 10 * time.Second
-	roomRetry = 10 * time.Millisecond
+	RoomWait  = 10 * time.Second
+	RoomRetry = 10 * time.Millisecond
 )
 
 // FetchWhenRoom is [client.File.FetchInto] that waits a while for room in the pool,
@@ -23,20 +23,20 @@ const (
 func FetchWhenRoom(ctx context.Context, f *client.File, into *client.Lease, off, n int64, opts client.FetchOptions) error {
 	for began := time.Now(); ; opts.Release = 0 { // it is released by the first
 		err := fetchWithin(ctx, f, into, off, n, opts)
-		if !errors.Is(err, unix.ENOSPC) || time.Since(began) > roomWait {
+		if !errors.Is(err, unix.ENOSPC) || time.Since(began) > RoomWait {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(roomRetry):
+		case <-time.After(RoomRetry):
 		}
 	}
 }
 
 // fetchWithin has the mount wait, if that is not of a version that can't.
 func fetchWithin(ctx context.Context, f *client.File, into *client.Lease, off, n int64, opts client.FetchOptions) error {
-	opts.Wait = roomWait
+	opts.Wait = RoomWait
 	err := f.FetchInto(ctx, into, off, n, opts)
 	if errors.Is(err, unix.E2BIG) {
 		opts.Wait = 0
