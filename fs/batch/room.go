@@ -16,12 +16,12 @@ type entryRoom struct {
 	taken int // beside the one that is kept for it
 }
 
-// Limit takes what so many bytes may need: an extent each, and one more, since a range
-// seldom begins where an extent does.
+// Limit takes what so many bytes may need: an extent each, and two more, since a range
+// seldom begins where an extent does, and others may have fetched a part of it.
 func (r *entryRoom) Limit(n int64) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.taken = int(min(n/r.extent+1, int64(r.left)))
+	r.taken = int(min(n/r.extent+2, int64(r.left)))
 	r.left -= r.taken
 	return 1 + r.taken
 }
