@@ -71,26 +71,27 @@ func TestBenchLoader(t *testing.T) {
 	args := append([]string{"--make", dir, "--via", "all", "--epochs", fmt.Sprint(epochs), "--svg", svg}, littleSet...)
 	for i := range 2 { // the second time, the data set is there
 		all, stderr, code := benchLoader(t, tmp, args...)
-		if told := strings.Contains(stderr, "making 8 files of retinanet"); code != 0 || told != (i == 0) || stderr != "" && !told || len(all) != 2*epochs+1 {
+		if told := strings.Contains(stderr, "making 8 files of retinanet"); code != 0 || told != (i == 0) || stderr != "" && !told || len(all) != 3*epochs+1 {
 			t.Fatalf("exit code %d, %d objects: %s", code, len(all), stderr)
 		}
-		for i, e := range all[:2*epochs] {
-			via, epoch := []string{"ioctl", "read"}[i%2], 1+i/2
+		for i, e := range all[:3*epochs] {
+			via, epoch := []string{"ioctl", "batch", "read"}[i%3], 1+i/3
+			device := via != "read"
 			if e.Via != via || e.Epoch != epoch || e.Samples != 8 || e.Bytes != 8*322_957 || *e.AU <= 0 || *e.AU > 1 || e.SamplesPerSecond <= 0 {
 				t.Errorf("object %d: %+v", i, e)
 			}
-			if (e.HitRatio != nil) != (via == "ioctl") || (e.Path == "host") != (via == "ioctl") {
+			if (e.HitRatio != nil) != device || (e.Path == "host") != device {
 				t.Errorf("only FETCH knows of hits, and paths: %+v", e)
 			}
-			if cold := epoch == 1; via == "ioctl" && (*e.HitRatio == 0) != cold || via == "ioctl" && *e.HitRatio != 0 && *e.HitRatio != 1 {
+			if cold := epoch == 1; device && (*e.HitRatio == 0) != cold || device && *e.HitRatio != 0 && *e.HitRatio != 1 {
 				t.Errorf("epoch %d: hit ratio %v", epoch, *e.HitRatio)
 			}
-			if via == "ioctl" && *e.Amplification != float64(2-epoch) || *e.Amplification > 1.5 {
+			if device && *e.Amplification != float64(2-epoch) || *e.Amplification > 1.5 {
 				t.Errorf("via %s, epoch %d: amplification %v", via, epoch, *e.Amplification)
 			}
 		}
-		sum := all[2*epochs]
-		if sum.Workload != "retinanet" || sum.Files != 8 || !sum.Checked || len(sum.Summary) != 2 || sum.Summary[0].Samples != 8*epochs || *sum.Summary[0].HitRatio != 0.5 {
+		sum := all[3*epochs]
+		if sum.Workload != "retinanet" || sum.Files != 8 || !sum.Checked || len(sum.Summary) != 3 || sum.Summary[0].Samples != 8*epochs || *sum.Summary[0].HitRatio != 0.5 {
 			t.Errorf("the summary: %+v", sum)
 		}
 		if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
@@ -119,18 +120,18 @@ func TestBenchLoaderOfMount(t *testing.T) {
 	}
 	m := startMount(t, addr+"/set")
 	all, stderr, code := play(m.dir, "all")
-	if code != 0 || len(all) != 3 || !all[2].Checked || all[0].Path != how["tcp"].path.String() {
+	if code != 0 || len(all) != 4 || !all[3].Checked || all[0].Path != how["tcp"].path.String() {
 		t.Errorf("exit code %d: %+v, %s", code, all, stderr)
 	}
 	all, stderr, code = play(m.path("retinanet/0000"), "all") // where the mark is out of sight
-	if code != 0 || len(all) != 3 || all[2].Checked || all[2].Files != 8 {
+	if code != 0 || len(all) != 4 || all[3].Checked || all[3].Files != 8 {
 		t.Errorf("exit code %d: %+v, %s", code, all, stderr)
 	}
 	f := mustOpen(t, filepath.Join(dir, "retinanet/0000/0000005"), os.O_RDWR)
 	_, err := f.WriteAt([]byte("wrong"), 0)
 	must(t, err)
 	must(t, f.Close())
-	for _, via := range []string{"ioctl", "read"} {
+	for _, via := range []string{"ioctl", "batch", "read"} {
 		if all, stderr, code := play(m.dir, via); code != 3 || len(all) != 0 || !strings.Contains(stderr, "0000005") {
 			t.Errorf("a wrong word, via %s: exit code %d: %+v, %s", via, code, all, stderr)
 		}
