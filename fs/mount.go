@@ -13,8 +13,11 @@
 // be killed. Nothing here resolves a path below the mount point; what needs one,
 // the control socket's bind, another process does (binder.go).
 //
-// Locking: a handle's mutex guards its table of leases and loans, and is not
-// held over a fetch. Nodes are immutable but for their path, which is an atomic.
+// Files of a batch on a directory are no open files of the kernel's: package byname
+// makes the checks that it would, and they are closed once their bytes are there.
+//
+// Locking: what a handle pins is in a pins.Table, whose lock is not held over a fetch.
+// Nodes are immutable but for their path, which is an atomic.
 package fs
 
 import (

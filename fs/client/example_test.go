@@ -143,3 +143,38 @@ func ExampleMount_Info() {
 		}
 	}
 }
+
+// A batch of a loader: many small files come with one call, which releases the batch
+// before. What may not be opened by name alone is opened by its path.
+func ExampleDir_FetchFiles() {
+	m, err := client.OpenMount("/mnt/train")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer m.Close()
+	d, err := m.OpenDir("/mnt/train")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer d.Close() // releases the last batch
+
+	var batch client.Batch
+	wants := []client.Want{{Name: "a/0001", Length: 1 << 20}, {Name: "a/0002", Length: 1 << 20}}
+	for len(wants) > 0 {
+		err := d.FetchFiles(context.Background(), &batch, wants, client.BatchOptions{Release: batch.Handle})
+		if err != nil {
+			log.Fatal(err)
+		}
+		for i, r := range batch.Results {
+			if errors.Is(r.Err, syscall.EACCES) {
+				fmt.Printf("%s: Mount.Open tells whether it may be read\n", wants[i].Name)
+			} else if r.Err != nil {
+				log.Fatal(r.Err)
+			}
+			for _, s := range r.Segments {
+				fmt.Printf("%s: region %d, %d bytes at %d\n", wants[i].Name, s.Region, s.Length, s.RegionOffset)
+			}
+		}
+		wants = wants[len(batch.Results):] // as many as a call has room for
+	}
+}

@@ -264,6 +264,7 @@ struct hbmfs_release {
  * it:
  *
  * E2BIG      a member is set that this mount does not know
+ * EACCES     on a directory: it can't be told who calls; see above
  * EINTR      a signal came; nothing is pinned
  * EINVAL     flags; counts that don't add up to the command's size; a name that
  *            is not in the bytes of the names; no room for a segment
