@@ -72,7 +72,7 @@ func (c *Cache) plan(ctx context.Context, wait time.Duration, dom transport.Doma
 			return nil, err
 		}
 	}
-	l, err := c.admit(p, a, limit, nil)
+	l, err := c.admit(p, &a, limit, nil)
 	if wait > 0 && mayWait(err) {
 		return c.awaitRoom(ctx, wait, p, a, limit)
 	}
@@ -80,22 +80,25 @@ func (c *Cache) plan(ctx context.Context, wait time.Duration, dom transport.Doma
 }
 
 // admit is plan in a pool, for one who waits in its queue, or for who does not. With mu.
-func (c *Cache) admit(p *pool, a ask, limit int, q *queued) (*Lease, error) {
+func (c *Cache) admit(p *pool, a *ask, limit int, q *queued) (*Lease, error) {
 	if c.closed {
 		return nil, ErrClosed
 	}
-	l := c.lease(p, a)
+	l := c.lease(p, *a)
 	if a.access == pinning {
 		c.gather(l)
 	}
 	l.cover(limit)
-	defer p.frames.planned()
-	if err := l.fits(q); err != nil {
-		c.recycle(l)
-		return nil, err
+	if len(l.spans) > 0 {
+		if err := l.fits(q); err != nil {
+			p.frames.planned()
+			c.recycle(l)
+			return nil, err
+		}
 	}
 	c.hold(l)
 	c.begin(l)
+	p.frames.planned()
 	if l.pending == 0 {
 		c.grant(l)
 	}

@@ -2,13 +2,13 @@ package cache
 
 import "fmt"
 
-// fits returns nil if there is room for the extents that are not there, and nobody
-// but q waits for room first: what another would take of it could be what keeps the
-// first one waiting. Else the error wraps [ErrNoSpace]. With mu.
+// fits returns nil if there is room for the extents that are not there, of which there
+// are some, and nobody but q waits for room first: what another would take of it could
+// be what keeps the first one waiting. Else the error wraps [ErrNoSpace]. With mu.
 func (l *Lease) fits(q *queued) error {
 	missing, p := l.survey(), l.pool
 	first := p.queue.front()
-	if missing <= 0 && (first == q || first == nil || len(l.spans) == 0) {
+	if missing <= 0 && (first == q || first == nil) {
 		return nil
 	}
 	what := fmt.Sprintf("%d bytes at %d", l.ask.end-l.ask.off, l.ask.off)

@@ -43,7 +43,7 @@ func (c *Cache) awaitRoom(ctx context.Context, wait time.Duration, p *pool, a as
 		if err != nil {
 			return nil, err
 		}
-		l, err := c.admit(p, a, limit, q)
+		l, err := c.admit(p, &a, limit, q)
 		switch {
 		case !mayWait(err):
 			return l, err

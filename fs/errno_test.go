@@ -10,6 +10,7 @@ import (
 	"hbmfs/cache"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
+	"hbmfs/transport/limits"
 )
 
 // TestErrno: what hbmfs.h promises for each kind of failure, also when it is
@@ -39,6 +40,7 @@ func TestErrno(t *testing.T) {
 		{cache.ErrNoDevice, syscall.ENODEV},
 		{cache.ErrNoSpace, syscall.ENOSPC},
 		{cache.ErrOverdue, syscall.EIO},
+		{&limits.Error{What: "fetches that wait for room"}, syscall.EDQUOT},
 		{syscall.ENOENT, syscall.ENOENT},
 		{syscall.EMFILE, syscall.ENFILE},
 		{syscall.EACCES, syscall.EACCES},
