@@ -1,4 +1,4 @@
-package pins
+package handles
 
 import (
 	"sync"
