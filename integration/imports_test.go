@@ -80,7 +80,7 @@ var direction = map[string][]string{
 	"fs/lookups":                           {},
 	"fs/mountwatch":                        {},
 	"fs/readahead":                         {"remote", "transport", "transport/limits"},
-	"fs/pins":                              {"cache"},
+	"fs/pins":                              {"cache", "transport"},
 	"fs":                                   {"fs/batch", "fs/beside", "fs/byname", "fs/creds", "fs/handles", "fs/lookups", "fs/mountwatch", "fs/pins", "fs/readahead", "cache/...", "remote", "remote/namespace", "transport", "transport/logging", "transport/limits"},
 	"cmd/hbmfs/internal/mounts":            {"fs", "fs/beside", "transport/printable"},
 	"cmd/hbmfs/internal/logfile":           {"transport/printable"},
