@@ -16,7 +16,7 @@ func (l *Lease) fits(q *queued) error {
 	case missing > 0 && l.tooLarge():
 		return fmt.Errorf("%s: %w: ask for less or enlarge the pool of %d frames of %d bytes", what, errTooLarge, len(p.frames.all), p.frames.size)
 	case missing > 0:
-		return fmt.Errorf("%s: %w: %d frames of %d bytes more are needed; release leases or enlarge the pool", what, ErrNoSpace, missing, p.frames.size)
+		return fmt.Errorf("%s: %w: %d frames of %d bytes more are needed; release leases, unpin files or enlarge the pool", what, ErrNoSpace, missing, p.frames.size)
 	}
 	return fmt.Errorf("%s: %w: what is not is for the %d that wait for room; wait too, or release leases", what, ErrNoSpace, p.queue.n)
 }

@@ -38,7 +38,7 @@ var remedies = map[syscall.Errno]string{
 	syscall.ENODEV:       "the mount has no such device, or lost it; Info lists them",
 	syscall.ENOENT:       "this open file has no such handle",
 	syscall.ENOMEM:       "there is no memory for this user's pool; the mount's log says why",
-	syscall.ENOSPC:       "too much is pinned or lent for the range to fit, or others wait for the room; release a handle, ask for less, or wait",
+	syscall.ENOSPC:       "too much is pinned or lent for the range to fit, or others wait for the room; release a handle, unpin files, ask for less, or wait",
 	syscall.ENOTCONN:     "the mount's daemon is gone; mount again and open the file again",
 	syscall.ENOTTY:       "the file is not of an hbmfs mount that knows this call",
 	syscall.EREMOTEIO:    "the bytes took a fallback, and the mount requires a direct path; Info says what is not usable",
