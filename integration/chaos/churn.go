@@ -27,10 +27,12 @@ const (
 	// killEvery is how often a client is killed that does not do that itself.
 	killEvery = 20 * time.Millisecond
 	// rssShare and rssMore are by how much the memory of a daemon may be more than in the
-	// first half of the rounds: a request under way takes 132 KiB, and how many there are
-	// at a time is chance.
-	rssShare = 0.2
-	rssMore  = 16 << 20
+	// first half of the rounds. If those were few, that may not have had all clients ask at
+	// once: a request under way takes 132 KiB, and as much until it is collected.
+	rssShare   = 0.2
+	rssMore    = 16 << 20
+	rssRequest = 2 * 132 << 10
+	fewRounds  = 10
 )
 
 // troupe is clients that come and go on a stage.
@@ -41,6 +43,7 @@ type troupe struct {
 	over    atomic.Bool
 	started atomic.Int64
 	died    atomic.Int64
+	rounds  int
 	first   usage // after the first round; the memory is the most in the first half
 }
 
@@ -84,11 +87,10 @@ func (s *stage) churnFor(ctx context.Context, o options) error {
 	if s.reader, err = copyForAll(s.logs); err != nil {
 		return err
 	}
-	t := &troupe{stage: s, board: b, clients: o.clients}
-	rounds := max(2, int(o.churn/churnRound))
-	for i := range rounds {
-		t.perform(ctx, o.churn/time.Duration(rounds), o.seed+uint64(i))
-		if err := t.look(i, rounds, w); err != nil || ctx.Err() != nil {
+	t := &troupe{stage: s, board: b, clients: o.clients, rounds: max(2, int(o.churn/churnRound))}
+	for i := range t.rounds {
+		t.perform(ctx, o.churn/time.Duration(t.rounds), o.seed+uint64(i))
+		if err := t.look(i, w); err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -186,7 +188,7 @@ func (t *troupe) startClient(slot int, seed uint64) (*process.Process, error) {
 }
 
 // look waits until all that clients held is released, and tells what is there then.
-func (t *troupe) look(round, rounds int, w *writer) error {
+func (t *troupe) look(round int, w *writer) error {
 	did := t.did()
 	if err := w.touchAll(); err != nil {
 		return err
@@ -198,7 +200,7 @@ func (t *troupe) look(round, rounds int, w *writer) error {
 	if round == 0 {
 		t.first = is
 	}
-	if round < rounds/2 {
+	if round < t.rounds/2 {
 		t.first.mount.rss = max(t.first.mount.rss, is.mount.rss)
 		t.first.target.rss = max(t.first.target.rss, is.target.rss)
 	}
@@ -229,7 +231,11 @@ func (t *troupe) compare(who string, is, first footprint) {
 	if most := first.sockets + moreSockets; is.sockets > most {
 		t.wrong("%s has %d sockets, and had %d", who, is.sockets, first.sockets)
 	}
-	if float64(is.rss) > (1+rssShare)*float64(first.rss)+rssMore {
+	more := float64(rssMore)
+	if t.rounds < fewRounds {
+		more = float64(t.clients) * rssRequest
+	}
+	if float64(is.rss) > (1+rssShare)*float64(first.rss)+more {
 		t.wrong("%s has %d MiB resident, and had %d", who, is.rss>>20, first.rss>>20)
 	}
 }
