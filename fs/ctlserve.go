@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/cache/device"
+	"hbmfs/fs/errnos"
 	"hbmfs/fs/uapi"
 )
 
@@ -63,7 +64,7 @@ func (s *ctlServer) answer(uid uint32, in []byte) (reply []byte, fd int) {
 	switch {
 	case err != nil:
 		s.t.log.Warn("bad request on the control socket", strconv.Itoa(int(uid)), "uid", uid, "error", err)
-		return ctlError(errnoOf(err)), -1
+		return ctlError(errnos.Of(err)), -1
 	case req.Op == uapi.CtlRegion:
 		return s.region(uid, req.Region)
 	case req.Op == uapi.CtlUnpin:
@@ -101,7 +102,7 @@ func (s *ctlServer) region(uid, id uint32) (reply []byte, fd int) {
 		fd, err = unix.FcntlInt(uintptr(r.FD()), unix.F_DUPFD_CLOEXEC, 0)
 	})
 	if err != nil {
-		return ctlError(errnoOf(err)), -1
+		return ctlError(errnos.Of(err)), -1
 	}
 	return encodeCtlReply(&head, nil), fd
 }

@@ -266,13 +266,13 @@ func TestBatchNeverOld(t *testing.T) {
 	var b client.Batch
 	for version := 1; version <= versions; version++ {
 		for i := range files {
-			switch at := filepath.Join(r.src, wants[i].Name); {
-			case (i+version)%3 == 0:
-				writeTagged(t, at+".new", i, version, size)
-				must(t, os.Rename(at+".new", at))
-			default:
+			at := filepath.Join(r.src, wants[i].Name)
+			if (i+version)%3 > 0 {
 				writeTagged(t, at, i, version, size)
+				continue
 			}
+			writeTagged(t, at+".new", i, version, size)
+			must(t, os.Rename(at+".new", at))
 		}
 		must(t, d.FetchFiles(t.Context(), &b, wants, client.BatchOptions{Release: b.Handle}))
 		for i := range b.Results {

@@ -313,7 +313,7 @@ func (d *keepDriver) openAgain(i int) {
 	kept, reopened := d.kept[i], d.r.Stats().Reopens
 	f, err := d.r.Open(d.t.Context(), "d", name(i), &a.Version)
 	wasKept := kept != nil && kept.state.id == d.names[i].id
-	if again := d.r.Stats().Reopens > reopened; again != wasKept && !(wasKept && d.maybe(kept)) {
+	if again := d.r.Stats().Reopens > reopened; again != wasKept && (!wasKept || !d.maybe(kept)) {
 		d.t.Fatalf("%s was opened again: %v, want %v", name(i), again, wasKept)
 	} else if again {
 		delete(d.kept, i)

@@ -60,7 +60,7 @@ func (g *fakeGetter) Get(_ context.Context, e *uapi.BatchEntry, _ []byte, room R
 }
 
 // do runs a batch of ranges, and returns its answer.
-func do(t *testing.T, ctx context.Context, g Getter, room int, ranges ...[2]uint64) (*Run, uapi.BatchReply, error) {
+func do(ctx context.Context, t *testing.T, g Getter, room int, ranges ...[2]uint64) (*Run, uapi.BatchReply, error) {
 	t.Helper()
 	in := make([]byte, uapi.BatchLen(len(ranges), room, 0))
 	head := uapi.Batch{Size: uint32(uapi.BatchSize), EntryCount: uint32(len(ranges)), SegmentRoom: uint32(room)}
@@ -93,7 +93,7 @@ func do(t *testing.T, ctx context.Context, g Getter, room int, ranges ...[2]uint
 
 func TestPartialSuccess(t *testing.T) {
 	g := &fakeGetter{fail: syscall.EACCES}
-	run, reply, err := do(t, t.Context(), g, 20, [2]uint64{0, 100}, [2]uint64{1, 100}, [2]uint64{2, 3 * extent}, [2]uint64{4, 0}, [2]uint64{1 << 63, 1})
+	run, reply, err := do(t.Context(), t, g, 20, [2]uint64{0, 100}, [2]uint64{1, 100}, [2]uint64{2, 3 * extent}, [2]uint64{4, 0}, [2]uint64{1 << 63, 1})
 	if err != nil || reply.Failed != 2 || reply.SegmentCount != 4 || reply.Handle != 5 {
 		t.Fatalf("%+v, %v", reply.Batch, err)
 	}
@@ -125,7 +125,7 @@ func TestRoom(t *testing.T) {
 	for _, room := range []int{1, 2, 3, 4, 7, 30} {
 		g := new(fakeGetter)
 		ranges := [][2]uint64{{0, 5 * extent}, {8, 100}, {16, 2 * extent}, {32, 100}}
-		run, reply, err := do(t, t.Context(), g, room, ranges...)
+		run, reply, err := do(t.Context(), t, g, room, ranges...)
 		if err != nil || int(reply.SegmentCount) > room || int(g.got.Load()) != min(room, len(ranges)) {
 			t.Fatalf("room for %d: %+v, %d fetched, %v", room, reply.Batch, g.got.Load(), err)
 		}
@@ -147,7 +147,7 @@ func TestRoom(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	g := &fakeGetter{then: cancel}
-	if _, _, err := do(t, ctx, g, 4, [2]uint64{0, 100}, [2]uint64{8, 100}); !errors.Is(err, context.Canceled) {
+	if _, _, err := do(ctx, t, g, 4, [2]uint64{0, 100}, [2]uint64{8, 100}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 	if n := g.held.Load(); n != 0 {

@@ -1,4 +1,4 @@
-package fs
+package errnos
 
 import (
 	"context"
@@ -13,9 +13,9 @@ import (
 	"hbmfs/transport/limits"
 )
 
-// TestErrno: what hbmfs.h promises for each kind of failure, also when it is
+// TestOf: what hbmfs.h promises for each kind of failure, also when it is
 // wrapped, and EIO for what nobody expected.
-func TestErrno(t *testing.T) {
+func TestOf(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want syscall.Errno
@@ -46,7 +46,7 @@ func TestErrno(t *testing.T) {
 		{syscall.EACCES, syscall.EACCES},
 		{errors.New("unexpected"), syscall.EIO},
 	} {
-		if got := errnoOf(fmt.Errorf("reading f: %w", c.err)); got != c.want {
+		if got := Of(fmt.Errorf("reading f: %w", c.err)); got != c.want {
 			t.Errorf("%v: %v, want %v", c.err, got, c.want)
 		}
 	}
