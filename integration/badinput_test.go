@@ -294,8 +294,8 @@ func TestFailedFetchReleases(t *testing.T) {
 	}
 }
 
-// TestIoctlOnDirectory: INFO works on every directory of the mount; the others
-// want a file.
+// TestIoctlOnDirectory: INFO works on every directory of the mount; what is about a
+// file's bytes wants a file.
 func TestIoctlOnDirectory(t *testing.T) {
 	src := t.TempDir()
 	must(t, os.Mkdir(filepath.Join(src, "sub"), 0o755))
@@ -311,7 +311,7 @@ func TestIoctlOnDirectory(t *testing.T) {
 		} else if i, err := uapi.DecodeInfoReply(info); err != nil || i.ExtentSize != 1<<20 || i.TransportCount == 0 {
 			t.Errorf("INFO on %s: %+v, %v", dir, i, err)
 		}
-		for _, cmd := range []uint32{uapi.IocFetch(1), uapi.IocRelease, uapi.IocDigest} {
+		for _, cmd := range []uint32{uapi.IocFetch(1), uapi.IocDigest, uapi.IocPin, uapi.IocUnpin, uapi.IocEvict} {
 			if err := ioctlBytes(f, cmd, make([]byte, uapi.IocSize(cmd))); err != unix.EISDIR {
 				t.Errorf("command %#x on %s: %v, want EISDIR", cmd, dir, err)
 			}

@@ -207,7 +207,7 @@ func TestStat(t *testing.T) {
 		c.Resident.Extents != 3 || c.Bytes[how["tcp"].path] != 3*extent || s.Target.Link.Connections != 3 || len(s.Target.Links) != 1 || s.Target.Links["tcp"] != s.Target.Link || s.PlainBytes != 3*extent {
 		t.Errorf("%+v", s)
 	}
-	if s.Source != addr+"/data" || s.PID != m.Process.Pid || s.Extent != extent || len(s.Devices) != 1 || s.Devices[0] != (fs.DeviceStats{Name: "memfd", CPU: true, Pool: 8 * extent}) {
+	if s.Source != addr+"/data" || s.PID != m.Process.Pid || s.Extent != extent || len(s.Devices) != 1 || s.Devices[0] != (fs.DeviceStats{Name: "memfd", CPU: true, Pool: 8 * extent, Pins: 4 * extent}) {
 		t.Errorf("%+v", s)
 	}
 	for _, tr := range s.Transports {

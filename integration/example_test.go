@@ -78,11 +78,17 @@ func TestGoExamples(t *testing.T) {
 	content := make([]byte, size)
 	copy(content[4096:], "x")
 	must(t, os.WriteFile(filepath.Join(src, "shard-000"), content, 0o600))
+	must(t, os.Mkdir(filepath.Join(src, "a"), 0o700))
+	for _, name := range []string{"a/0001", "a/0002"} {
+		must(t, os.WriteFile(filepath.Join(src, name), content[:1<<20], 0o600))
+	}
 	_, addr := startTarget(t, "127.0.0.1:0", "train="+src)
 	m := startMount(t, addr+"/train", "--transport", "tcp")
 	out, err := exec.Command("go", "run", exampleProgram(t, m.dir)).CombinedOutput()
 	want := `Example: 4194304 bytes at 0 in device memory, staged
 1048576 bytes at 4194304 in device memory, staged
+ExampleDir_FetchFiles: a/0001: 1048576 bytes, segments 1, staged
+a/0002: 1048576 bytes, segments 1, staged
 ExampleFile_Digest: the same bytes: true
 ExampleFile_Fetch: file offset 4096: 65536 bytes, the first is 'x'
 ExampleFile_Fetch_loan: not lent, and came by staged: asked for by --transport

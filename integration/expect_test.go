@@ -43,7 +43,7 @@ func TestFilesFetchedWhole(t *testing.T) {
 	}
 	after := r.stats()
 	const n = files - 2
-	if asked := after.Target.RoundTrips - before.Target.RoundTrips; asked > n+n/10 {
+	if asked := after.Target.RoundTrips - before.Target.RoundTrips; asked > n+n/5 { // a busy host lets terms run out
 		t.Errorf("%d messages for %d files", asked, n)
 	}
 	if bytes := after.Target.Link.Bytes - before.Target.Link.Bytes; bytes > n*size*11/10 {

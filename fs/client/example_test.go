@@ -171,9 +171,7 @@ func ExampleDir_FetchFiles() {
 			} else if r.Err != nil {
 				log.Fatal(r.Err)
 			}
-			for _, s := range r.Segments {
-				fmt.Printf("%s: region %d, %d bytes at %d\n", wants[i].Name, s.Region, s.Length, s.RegionOffset)
-			}
+			fmt.Printf("%s: %d bytes, segments %d, %v\n", wants[i].Name, r.Fetched, len(r.Segments), r.Path)
 		}
 		wants = wants[len(batch.Results):] // as many as a call has room for
 	}
