@@ -119,7 +119,7 @@ func (d *driver) run(ops []byte) {
 		d.release(0)
 	}
 	d.verify()
-	if s := d.Stats(); d.Pins().Extents != 0 || s.Leases != 0 || s.PinnedBytes != 0 || s.Filling.Extents+s.Quarantined.Extents != 0 {
+	if s := d.Stats(); d.Pins().Extents != 0 || s.Leases != 0 || s.LeasedBytes != 0 || s.Filling.Extents+s.Quarantined.Extents != 0 {
 		d.t.Errorf("when all is over: %+v", s)
 	}
 }

@@ -144,7 +144,7 @@ func (c *Cache) unleaseExtent(e *extent) {
 
 // leased counts that an extent is leased now, or with -1 is no more. With mu.
 func (c *Cache) leased(e *extent, n int64) {
-	c.stats.PinnedBytes += n * e.req.Dst.Len
+	c.stats.LeasedBytes += n * e.req.Dst.Len
 	e.pool.leased += n * e.req.Dst.Len
 }
 

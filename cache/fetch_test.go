@@ -69,7 +69,7 @@ func TestRanges(t *testing.T) {
 			}
 			l.Release()
 		}
-		if s := g.Stats(); s.Hits != r.segments || s.Misses != r.segments || s.Leases != 0 || s.PinnedBytes != 0 {
+		if s := g.Stats(); s.Hits != r.segments || s.Misses != r.segments || s.Leases != 0 || s.LeasedBytes != 0 {
 			t.Errorf("[%d, +%d): %+v", r.off, r.n, s)
 		}
 		g.verify()

@@ -48,7 +48,7 @@ func prefetch(t *testing.T) {
 		t.Error("what was there because it was prefetched is a hit")
 	}
 	l.Release()
-	if s := g.Stats(); s.Leases != 0 || s.PinnedBytes != 0 || s.Filling.Extents != 0 {
+	if s := g.Stats(); s.Leases != 0 || s.LeasedBytes != 0 || s.Filling.Extents != 0 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -27,7 +27,7 @@ type Stats struct {
 
 	SlotBytes   int64 `json:"slot_bytes"`   // of what is resident, filling and quarantined, with what slots leave unused
 	Leases      int64 `json:"leases"`       // held now
-	PinnedBytes int64 `json:"pinned_bytes"` // leased now, each extent counted once
+	LeasedBytes int64 `json:"leased_bytes"` // leased now, each extent counted once
 	Resident    Usage `json:"resident"`
 	Filling     Usage `json:"filling"`
 	Quarantined Usage `json:"quarantined"`

@@ -92,7 +92,7 @@ func TestStress(t *testing.T) {
 	}
 	fetchers.Wait()
 	g.verify()
-	if s := g.Stats(); s.Leases != 0 || s.PinnedBytes != 0 || s.Hits == 0 || s.Errors == 0 {
+	if s := g.Stats(); s.Leases != 0 || s.LeasedBytes != 0 || s.Hits == 0 || s.Errors == 0 {
 		t.Errorf("%+v", s)
 	}
 	for _, u := range g.Users() {

@@ -47,13 +47,13 @@ func singleFlight(t *testing.T) {
 		}
 	}
 	g.verify()
-	if s := g.Stats(); s.Misses != 2 || s.Joined != 2*(fetchers-1) || s.Leases != fetchers || s.PinnedBytes != 2*testExtent {
+	if s := g.Stats(); s.Misses != 2 || s.Joined != 2*(fetchers-1) || s.Leases != fetchers || s.LeasedBytes != 2*testExtent {
 		t.Errorf("%+v", s)
 	}
 	for _, l := range leases {
 		l.Release()
 	}
-	if s := g.Stats(); s.Leases != 0 || s.PinnedBytes != 0 || s.Resident.Extents != 2 {
+	if s := g.Stats(); s.Leases != 0 || s.LeasedBytes != 0 || s.Resident.Extents != 2 {
 		t.Errorf("after release: %+v", s)
 	}
 }
@@ -97,7 +97,7 @@ func partialFailure(t *testing.T) {
 	if o := <-out; !errors.Is(o.err, errBroken) {
 		t.Fatal(o.err)
 	}
-	if s := g.Stats(); s.PinnedBytes != 0 || s.Leases != 0 {
+	if s := g.Stats(); s.LeasedBytes != 0 || s.Leases != 0 {
 		t.Errorf("%+v", s)
 	}
 	src.succeed(reqs[2])
@@ -124,7 +124,7 @@ func cancel(t *testing.T) {
 	if o := <-out; !errors.Is(o.err, context.Canceled) || o.lease != nil || time.Since(before) != 0 {
 		t.Fatalf("%v, %v after %v", o.lease, o.err, time.Since(before))
 	}
-	if s := g.Stats(); s.PinnedBytes != 0 || s.Leases != 0 || s.Filling.Extents != 2 {
+	if s := g.Stats(); s.LeasedBytes != 0 || s.Leases != 0 || s.Filling.Extents != 2 {
 		t.Errorf("%+v", s)
 	}
 	g.verify()

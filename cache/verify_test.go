@@ -8,7 +8,7 @@ func (g *rig) verify() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var usage [states]Usage
-	var pinned, slotBytes int64
+	var leased, slotBytes int64
 	for _, p := range g.regions {
 		if p == nil {
 			continue
@@ -23,7 +23,7 @@ func (g *rig) verify() {
 				e := n.value
 				usage[e.state].add(1, e.req.Dst.Len)
 				if e.leases > 0 {
-					pinned += e.req.Dst.Len
+					leased += e.req.Dst.Len
 				}
 				if e.file != nil {
 					shared++
@@ -48,8 +48,8 @@ func (g *rig) verify() {
 	if slotBytes != g.stats.SlotBytes {
 		g.t.Errorf("slots of %d bytes are in use, stats say %d", slotBytes, g.stats.SlotBytes)
 	}
-	if usage != g.usage || pinned != g.stats.PinnedBytes {
-		g.t.Errorf("counted %v and %d pinned bytes, stats say %v and %d", usage, pinned, g.usage, g.stats.PinnedBytes)
+	if usage != g.usage || leased != g.stats.LeasedBytes {
+		g.t.Errorf("counted %v and %d leased bytes, stats say %v and %d", usage, leased, g.usage, g.stats.LeasedBytes)
 	}
 	if int64(g.filling.n) != usage[filling].Extents {
 		g.t.Errorf("%d extents are listed as filling, %d are", g.filling.n, usage[filling].Extents)

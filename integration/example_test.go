@@ -61,7 +61,7 @@ func TestExample(t *testing.T) {
 					for i, size := range sizes {
 						checkExample(t, m, program, i, size)
 					}
-					if s := m.stats().Cache; s.Errors != 0 || s.PinnedBytes > 0 && s.Leases == 0 {
+					if s := m.stats().Cache; s.Errors != 0 || s.LeasedBytes > 0 && s.Leases == 0 {
 						t.Errorf("%s, pool %s: %+v", via, pool, s)
 					}
 					m.awaitLeases(0)

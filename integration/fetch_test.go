@@ -93,7 +93,7 @@ func TestFetchRanges(t *testing.T) {
 				})
 			}
 			s := m.stats().Cache
-			if s.Leases != 0 || s.PinnedBytes != 0 || s.Errors != 0 {
+			if s.Leases != 0 || s.LeasedBytes != 0 || s.Errors != 0 {
 				t.Errorf("%s: after every release: %+v", via, s)
 			}
 		}
@@ -267,8 +267,8 @@ func TestLeasesPin(t *testing.T) {
 				}
 			}
 			m.awaitLeases(2)
-			if s := m.stats().Cache; s.Evictions == 0 || s.PinnedBytes != 2*extent+500 {
-				t.Errorf("%d evictions, %d bytes pinned", s.Evictions, s.PinnedBytes)
+			if s := m.stats().Cache; s.Evictions == 0 || s.LeasedBytes != 2*extent+500 {
+				t.Errorf("%d evictions, %d bytes leased", s.Evictions, s.LeasedBytes)
 			}
 			if r := pin(t, f, 100, 2*extent, client.FetchOptions{}); !r.Segments[0].Hit || r.Segments[0].RegionOffset != held[0].Segments[0].RegionOffset {
 				t.Errorf("what is leased was fetched again: %+v", r.Segments)
@@ -499,7 +499,7 @@ func TestLeasesEndWithTheirFile(t *testing.T) {
 			for i := range int64(3) {
 				pin(t, f, i*extent, extent, client.FetchOptions{})
 			}
-			if s := m.stats().Cache; s.Leases != 3 || s.PinnedBytes != 3*extent {
+			if s := m.stats().Cache; s.Leases != 3 || s.LeasedBytes != 3*extent {
 				t.Errorf("three fetches: %+v", s)
 			}
 			must(t, f.Close())
@@ -508,7 +508,7 @@ func TestLeasesEndWithTheirFile(t *testing.T) {
 		t.Run(via+"/kill", func(t *testing.T) {
 			p := start(t, child(t, "hold", 0, m.path("1")))
 			p.line("holding")
-			if s := m.stats().Cache; s.Leases != 2 || s.PinnedBytes != 3*extent {
+			if s := m.stats().Cache; s.Leases != 2 || s.LeasedBytes != 3*extent {
 				t.Errorf("a process that holds two: %+v", s)
 			}
 			p.kill(unix.SIGKILL)

@@ -155,7 +155,7 @@ func (g *waitRig) clean() {
 	g.t.Helper()
 	g.holder.kill(unix.SIGKILL)
 	g.awaitLeases(0)
-	if s, u := g.stats().Cache, g.user(); u.Waiting != 0 || u.LeasedBytes != 0 || s.PinnedBytes != 0 {
+	if s, u := g.stats().Cache, g.user(); u.Waiting != 0 || u.LeasedBytes != 0 || s.LeasedBytes != 0 {
 		g.t.Errorf("when all is over: %+v, %+v", u, s)
 	}
 	checkTagged(g.t, fetchAll(g.t, g.path("2"), 8*extent, 4*extent), 2, 1, 8*extent)

@@ -82,7 +82,7 @@ func (t statTable) cache(c cache.Stats) {
 	if c.Asked > 0 {
 		t.line("fetched in all", "%s for %s that were asked for (%.2f times)", size.Human(fetched), size.Human(c.Asked), ratio(fetched, c.Asked))
 	}
-	t.line("leases", "%d, of %s", c.Leases, size.Human(c.PinnedBytes))
+	t.line("leases", "%d, of %s", c.Leases, size.Human(c.LeasedBytes))
 	t.line("resident", "%d extents, %s", c.Resident.Extents, size.Human(c.Resident.Bytes))
 	t.line("filling", "%d extents, %s", c.Filling.Extents, size.Human(c.Filling.Bytes))
 	t.line("quarantined", "%d extents, %s", c.Quarantined.Extents, size.Human(c.Quarantined.Bytes))

@@ -57,7 +57,7 @@ type mountStats struct {
 		Misses      int64 `json:"misses"`
 		Expected    int64 `json:"expected"`
 		Leases      int64 `json:"leases"`
-		PinnedBytes int64 `json:"pinned_bytes"`
+		LeasedBytes int64 `json:"leased_bytes"`
 	} `json:"cache"`
 	Target struct {
 		Opens   int64 `json:"opens"`
@@ -87,9 +87,9 @@ const releaseLimit = 10 * time.Second
 func (s *stage) did() string {
 	for began := time.Now(); ; time.Sleep(poll) {
 		is, err := statsOf(s.mnt)
-		held := is.Cache.Leases != 0 || is.Cache.PinnedBytes != 0
+		held := is.Cache.Leases != 0 || is.Cache.LeasedBytes != 0
 		if late := time.Since(began) > releaseLimit; late && held {
-			s.wrong("%d leases of %d bytes are left, though all programs have ended", is.Cache.Leases, is.Cache.PinnedBytes)
+			s.wrong("%d leases of %d bytes are left, though all programs have ended", is.Cache.Leases, is.Cache.LeasedBytes)
 		} else if err == nil && held || err != nil && !late {
 			continue
 		}
