@@ -3,6 +3,7 @@ package cache
 import (
 	"fmt"
 	"math"
+	"time"
 )
 
 // Access says what of a file a Fetch keeps in device memory.
@@ -28,7 +29,8 @@ type ask struct {
 	size     int64
 	off, end int64
 	next     int64
-	bits     int // log2 of Config.Extent
+	bits     int       // log2 of Config.Extent
+	until    time.Time // it may wait for room; zero: not at all
 }
 
 func (c *Cache) newAsk(src Source, off, length int64, limit int) (ask, error) {
@@ -55,6 +57,11 @@ func (a *ask) whole(number int64) span {
 func (a *ask) isWhole(s span) bool {
 	number, _ := a.block(s)
 	return s == a.whole(number)
+}
+
+// near reports whether a block has a byte of the range, and one of s.
+func (a *ask) near(s span) bool {
+	return a.off>>a.bits <= (s.to-1)>>a.bits && s.from>>a.bits <= (a.end-1)>>a.bits
 }
 
 // piece is the part of the range, from a byte on, that one extent is to have.

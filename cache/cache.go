@@ -40,10 +40,16 @@
 //
 // Where a range does not fit because of what is leased or under transfer, a Fetch may
 // wait. Those who do are served in order of arrival, pool by pool: whenever there is
-// more room than before, the first of them looks whether it fits. While anybody waits,
-// nobody else has anything brought that needs room: one who may wait comes behind, and
-// who doesn't fails with [ErrNoSpace], since the room he took might be leased for long,
-// and for ever with many like him. What is there or under way already is had by all.
+// more room than before, the first of them looks whether it fits. For the first five
+// seconds for which one is the first, nobody else has anything brought that needs room:
+// one who may wait comes behind, and who doesn't fails with [ErrNoSpace], since the room
+// he took might be leased for long, and for ever with many like him. After that, what
+// fits has room, so that one who waits in vain keeps nobody else out for long; he keeps
+// his place, and has room as soon as there is enough for him, before all others. What is
+// there or under way already is had by all, and at once by those who wait behind others.
+// What is pinned for longer than a Fetch may wait is not waited for: what does not fit
+// beside it fails at once.
+//
 // Who waits holds nothing for it: no room, no extent, no lock. So two who wait can't
 // hold each other up by what they wait for; what they hold by earlier leases can, until
 // the time of the first is over.

@@ -13,7 +13,16 @@ type ranged struct {
 	limit  int
 }
 
-func (d *driver) expect(r ranged) wanted { return d.model(r.src, r.off, r.n, r.access, r.limit) }
+func (d *driver) expect(r ranged, until time.Time) wanted {
+	return d.model(r.src, r.off, r.n, r.access, r.limit, until)
+}
+
+// shared reports whether others have what room there is, though some wait.
+func (d *driver) shared() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.queue) == 0 || d.queue[0].q.shares
+}
 
 // line is a place in the queue of a pool.
 type line struct {
@@ -42,6 +51,7 @@ func (d *driver) lineUp(r ranged, wait time.Duration) *line {
 // there is room for him.
 func (d *driver) advance() {
 	served := -1
+	shared := d.wasShared || d.shared()
 	all := slices.Clone(d.queue)
 	d.queue = d.queue[:0]
 	for i, l := range all {
@@ -52,18 +62,40 @@ func (d *driver) advance() {
 			served = i
 		}
 	}
+	if !shared {
+		d.overtaken(all, served)
+	}
 	for _, l := range d.queue {
-		if at := slices.Index(all, l); at < served && all[served].pool == l.pool {
-			d.t.Fatalf("[%d, +%d) was served, and came after [%d, +%d)", all[served].off, all[served].n, l.off, l.n)
-		}
 		if !time.Now().Before(l.until) || l.pool.isRevoked() {
 			d.t.Fatalf("[%d, +%d) still waits", l.off, l.n)
 		}
 	}
-	if len(d.queue) > 0 {
-		first := d.queue[0]
-		if want := d.expect(first.ranged); want.fits || want.never {
-			d.t.Fatalf("[%d, +%d) of %d waits: fits %v, could never %v", first.off, first.n, first.src.size, want.fits, want.never)
+	shared = d.shared()
+	for i, l := range d.queue {
+		want := d.expect(l.ranged, l.until)
+		looks := i == 0 || shared
+		if looks && (want.fits || want.never) || len(want.fills) == 0 {
+			d.t.Fatalf("[%d, +%d) of %d waits as number %d: fits %v, could never %v, brings %v", l.off, l.n, l.src.size, i, want.fits, want.never, want.fills)
+		}
+	}
+}
+
+// overtaken checks that of those up to the last served one, who was served before one
+// who came first had nothing brought.
+func (d *driver) overtaken(all []*line, last int) {
+	first := slices.IndexFunc(all, d.waits)
+	if first < 0 || first > last {
+		return
+	}
+	inTurn := all[:first]
+	early := slices.DeleteFunc(slices.Clone(all[first:last+1]), d.waits)
+	for _, t := range d.pending[d.known:] {
+		wants := func(l *line) bool {
+			a := ask{off: l.off, end: min(l.off+l.n, l.src.size), bits: d.extentBits}
+			return l.src == t.src && a.near(span{t.req.Off, t.req.Off + t.req.Dst.Len})
+		}
+		if slices.ContainsFunc(early, wants) && !slices.ContainsFunc(inTurn, wants) {
+			d.t.Fatalf("[%d, +%d) was brought for one who was not first", t.req.Off, t.req.Dst.Len)
 		}
 	}
 }

@@ -23,8 +23,8 @@ func (c *Cache) Fetch(ctx context.Context, src Source, dom transport.Domain, off
 }
 
 // FetchWithin is [Cache.Fetch] that waits for room in the domain's pool, up to wait,
-// where that would fail with [ErrNoSpace]: see the package comment. What could never
-// fit fails at once, and so does one more than may wait: the error then wraps
+// where that would fail with [ErrNoSpace]: see the package comment. What could not
+// fit if all was released but what is pinned for longer than that fails at once, and so does one more than may wait: the error then wraps
 // [limits.ErrLimit].
 func (c *Cache) FetchWithin(ctx context.Context, wait time.Duration, src Source, dom transport.Domain, off, length int64, access Access, limit int) (*Lease, error) {
 	a, err := c.newAsk(src, off, length, limit)
@@ -38,7 +38,10 @@ func (c *Cache) FetchWithin(ctx context.Context, wait time.Duration, src Source,
 		return c.empty(a)
 	}
 	a.access = access
-	l, err := c.plan(ctx, wait, dom, a, limit)
+	if wait > 0 {
+		a.until = time.Now().Add(wait)
+	}
+	l, err := c.plan(ctx, dom, a, limit)
 	if err != nil || l.live {
 		return l, err
 	}
@@ -59,7 +62,7 @@ func (c *Cache) empty(a ask) (*Lease, error) {
 
 // plan makes a lease of what is asked for. It is handed out at once if all of it
 // is resident; otherwise transfers are to be started and waited for.
-func (c *Cache) plan(ctx context.Context, wait time.Duration, dom transport.Domain, a ask, limit int) (*Lease, error) {
+func (c *Cache) plan(ctx context.Context, dom transport.Domain, a ask, limit int) (*Lease, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.pool(dom)
@@ -73,8 +76,8 @@ func (c *Cache) plan(ctx context.Context, wait time.Duration, dom transport.Doma
 		}
 	}
 	l, err := c.admit(p, &a, limit, nil)
-	if wait > 0 && mayWait(err) {
-		return c.awaitRoom(ctx, wait, p, a, limit)
+	if !a.until.IsZero() && mayWait(err) {
+		return c.awaitRoom(ctx, p, a, limit)
 	}
 	return l, err
 }
@@ -143,6 +146,9 @@ func (c *Cache) begin(l *Lease) {
 		}
 		s := &l.segs[i]
 		s.Region, s.RegionOff = p.id, e.req.Dst.Off+s.FileOff-e.req.Off
+	}
+	for _, r := range l.reqs {
+		p.touched(r.Tag.(*extent)) // which is had by all
 	}
 }
 

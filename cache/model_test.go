@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
@@ -28,7 +29,7 @@ type wanted struct {
 	joins []*extent // that it finds under way
 	next  int64
 	fits  bool
-	never bool // not if all else was let go either
+	never bool // not if all else was let go either, but what is pinned for longer
 }
 
 type wantedSegment struct {
@@ -46,6 +47,7 @@ type model struct {
 	out    wanted
 	frames []modelFrame
 	free   int // frames
+	pins   []*extent
 }
 
 type modelFrame struct {
@@ -53,7 +55,7 @@ type modelFrame struct {
 	held  int
 }
 
-func (g *rig) model(src *fakeSource, off, n int64, access Access, limit int) wanted {
+func (g *rig) model(src *fakeSource, off, n int64, access Access, limit int, until time.Time) wanted {
 	m := model{size: src.size, limit: limit}
 	m.a = ask{off: off, end: max(off, min(off+n, src.size)), access: access}
 	g.mu.Lock()
@@ -66,7 +68,7 @@ func (g *rig) model(src *fakeSource, off, n int64, access Access, limit int) wan
 	}
 	m.cover(src.unsettled)
 	m.fit(&fs)
-	m.fitAlone(&fs)
+	m.fitAlone(&fs, until)
 	return m.out
 }
 
@@ -91,6 +93,9 @@ func (m *model) look(p *pool, src *fakeSource) {
 		for n := f.extents.first; n != nil; n = n.next {
 			if n.value.leases > 0 || n.value.pin != nil || n.value.state != resident {
 				held++
+			}
+			if n.value.pin != nil {
+				m.pins = append(m.pins, n.value)
 			}
 		}
 		m.frames = append(m.frames, modelFrame{f.class, held})
@@ -209,12 +214,16 @@ func (m *model) fit(fs *frames) {
 	m.out.fits = m.lacking(fs, m.frames, m.free) == 0
 }
 
-// fitAlone counts the frames as if nothing was held but what the Fetch finds.
-func (m *model) fitAlone(fs *frames) {
+// fitAlone counts the frames as if nothing was held but what the Fetch finds, and what
+// is pinned for longer than until.
+func (m *model) fitAlone(fs *frames, until time.Time) {
 	all := make([]modelFrame, len(m.frames))
 	free := max(len(all), m.free)
 	seen := make(map[*extent]bool)
-	for _, e := range slices.Concat(m.out.pins, m.out.joins) {
+	lasting := slices.DeleteFunc(m.pins, func(e *extent) bool {
+		return until.IsZero() || !e.pin.until.IsZero() && !e.pin.until.After(until)
+	})
+	for _, e := range slices.Concat(m.out.pins, m.out.joins, lasting) {
 		if seen[e] {
 			continue
 		}

@@ -159,6 +159,7 @@ func (c *Cache) prolong(p *pin, until time.Time) {
 		c.leaveExpiry(p)
 		p.until = until
 		c.enterExpiry(p)
+		p.e.pool.more()
 	}
 }
 
@@ -167,6 +168,7 @@ func (c *Cache) addPin(e *extent, src PinSource, until time.Time) {
 	p := &pin{e: e, until: until}
 	p.inPool.value = p
 	e.pin = p
+	e.pool.more() // who waits for room may do so in vain now
 	c.enterExpiry(p)
 	pool := e.pool
 	p.inPool.moveTo(&pool.pins.all)

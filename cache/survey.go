@@ -3,47 +3,74 @@ package cache
 import "fmt"
 
 // fits returns nil if there is room for the extents that are not there, of which there
-// are some, and nobody but q waits for room first: what another would take of it could
-// be what keeps the first one waiting. Else the error wraps [ErrNoSpace]. With mu.
+// are some, and it is not kept for another than q. Else the error wraps [ErrNoSpace].
+// With mu.
 func (l *Lease) fits(q *queued) error {
+	kept := l.cache.keeps(l.pool, q)
 	missing, p := l.survey(), l.pool
-	first := p.queue.front()
-	if missing <= 0 && (first == q || first == nil) {
+	if missing <= 0 && !kept {
 		return nil
 	}
 	what := fmt.Sprintf("%d bytes at %d", l.ask.end-l.ask.off, l.ask.off)
 	switch {
 	case missing > 0 && l.tooLarge():
-		return fmt.Errorf("%s: %w: ask for less or enlarge the pool of %d frames of %d bytes", what, errTooLarge, len(p.frames.all), p.frames.size)
+		unpin := ""
+		if p.pins.held > 0 {
+			unpin = fmt.Sprintf(", unpin some of the %d bytes that pins of uid %d hold", p.pins.held, p.dom.UID)
+		}
+		return fmt.Errorf("%s: %w: ask for less%s or enlarge the pool of %d frames of %d bytes", what, errTooLarge, unpin, len(p.frames.all), p.frames.size)
 	case missing > 0:
 		return fmt.Errorf("%s: %w: %d frames of %d bytes more are needed; release leases, unpin files or enlarge the pool", what, ErrNoSpace, missing, p.frames.size)
 	}
 	return fmt.Errorf("%s: %w: what is not is for the %d that wait for room; wait too, or release leases", what, ErrNoSpace, p.queue.n)
 }
 
-// tooLarge reports whether what was surveyed, and did not fit, would not fit either
-// if nothing but its own extents was held. With mu.
+// tooLarge reports whether what was surveyed, and did not fit, would not fit either if
+// nothing but its own extents was held, and what is pinned for longer than it may wait.
+// With mu.
 func (l *Lease) tooLarge() bool {
-	fs := &l.pool.frames
-	free, room, kept := len(fs.all), make(map[*class]int), make(map[any]bool)
+	p := l.pool
+	held, own := make(map[*frame]int), make(map[*extent]bool)
+	for i := 0; len(held) < p.pins.frames; i++ {
+		if f := &p.frames.all[i]; f.pins > 0 {
+			held[f] = f.pins
+		}
+	}
 	for _, e := range l.parts {
-		if e == nil || kept[e] {
+		if e == nil || own[e] {
 			continue
 		}
-		kept[e] = true
-		if f := e.frame; !kept[f] {
-			kept[f] = true
-			free--
-			room[f.class] += f.class.slots
+		own[e] = true
+		if e.pin == nil {
+			held[e.frame]++
 		}
-		room[e.frame.class]--
+	}
+	if p.frames.fitBeside(held) {
+		return false
+	}
+	for n := p.pins.all.first; n != nil; n = n.next {
+		if e := n.value.e; !own[e] && !outlasts(n.value.until, l.ask.until) {
+			if held[e.frame]--; held[e.frame] == 0 {
+				delete(held, e.frame)
+			}
+		}
+	}
+	return !p.frames.fitBeside(held)
+}
+
+// fitBeside reports whether what the lease being planned needs would fit if only that
+// many slots of frames were held.
+func (fs *frames) fitBeside(held map[*frame]int) bool {
+	free, room := len(fs.all)-len(held), make(map[*class]int)
+	for f, n := range held {
+		room[f.class] += f.class.slots - n
 	}
 	for _, cl := range fs.asked {
 		if lacking := cl.need - room[cl]; lacking > 0 {
 			free -= (lacking + cl.slots - 1) / cl.slots
 		}
 	}
-	return free < 0
+	return free >= 0
 }
 
 // survey returns how many frames are missing for the extents that are not there,

@@ -73,12 +73,13 @@ func (c *Cache) succeed(e *extent) {
 		return
 	}
 	c.leased(e, 1)
-	e.pool.more() // who wants this and what lies around it can have that in one piece now
+	e.pool.touched(e) // who wants what lies around it as well can have that in one piece now
 }
 
 // fail takes e from those who wait, and out of the table. With mu.
 func (c *Cache) fail(e *extent, err error) {
 	e.inFilling.moveTo(nil)
+	e.pool.touched(e)
 	c.unshare(e)
 	for _, w := range e.waiters {
 		w.lease.parts[w.part] = nil

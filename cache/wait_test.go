@@ -300,3 +300,117 @@ func TestWaitersAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestWaitBesidePins: what is pinned for longer than a Fetch may wait is not waited for,
+// which is said; what is unpinned before may be.
+func TestWaitBesidePins(t *testing.T) {
+	for name, c := range map[string]struct {
+		pinned time.Duration // 0: never ends
+		before bool          // that a Fetch waits
+		waits  bool
+	}{
+		"for ever":       {0, true, false},
+		"for too long":   {testWait + 1, true, false},
+		"not for long":   {testWait / 2, true, true},
+		"while it waits": {0, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newRig(t, 8)
+				pins, src := pinnable(1, 4*testExtent), autoSource(2, 100*testExtent)
+				lease := g.get(src, 50*testExtent, testExtent)
+				pin := func() { g.pin(pins, 0, pins.size, c.pinned) }
+				g.touch(pins.fakeSource, 0, pins.size)
+				if c.before {
+					pin()
+				}
+				n := int64(7 * testExtent)
+				if !c.before {
+					n += testExtent
+				}
+				out := g.wait(t.Context(), src, alice, 0, n)
+				if !c.before {
+					g.waiting(out)
+					pin()
+				}
+				g.touch(src, 50*testExtent, 1) // a hit
+				if c.waits {
+					g.waiting(out)
+					time.Sleep(c.pinned)
+					g.served(out, src).Release()
+				} else if o := g.over(out); !errors.Is(o.err, errTooLarge) || !strings.Contains(o.err.Error(), "65536 bytes that pins of uid 1000 hold") {
+					t.Errorf("%v", o.err)
+				}
+				g.touch(src, 90*testExtent, 1)
+				lease.Release()
+			})
+		})
+	}
+}
+
+// TestWaitHeadStart: for a while all room is kept for the first that waits. Then others
+// have what fits, in order of arrival, and the first does as soon as it fits.
+func TestWaitHeadStart(t *testing.T) {
+	bubble(t, 4, func(t *testing.T, g *rig, src *fakeSource, held []*Lease) {
+		first := g.wait(t.Context(), src, alice, 10*testExtent, 3*testExtent)
+		large := g.wait(t.Context(), src, alice, 20*testExtent, 2*testExtent)
+		small := g.wait(t.Context(), src, alice, 30*testExtent, testExtent)
+		held[0].Release()
+		time.Sleep(headStart - 1)
+		synctest.Wait()
+		g.waiting(small)
+		if _, err := g.run(t.Context(), src, alice, 40*testExtent, 1, 1); !errors.Is(err, ErrNoSpace) {
+			t.Errorf("one that does not wait: %v", err)
+		}
+		time.Sleep(1)
+		got := g.served(small, src)
+		g.waiting(first)
+		g.waiting(large)
+		got.Release()
+		other := g.get(src, 40*testExtent, 1) // at once: the first has not seen yet that it does not fit
+		other.Release()
+		held[1].Release()
+		l := g.served(large, src)
+		g.waiting(first)
+		l.Release()
+		held[2].Release()
+		if _, err := g.run(t.Context(), src, alice, 50*testExtent, 1, 1); !errors.Is(err, ErrNoSpace) {
+			t.Errorf("there is room for the first: %v", err)
+		}
+		g.served(first, src).Release()
+		held[3].Release()
+	})
+}
+
+// TestWaitHasWhatIsThere: who waits behind others has what they bring, as soon as that is
+// under way, and nothing that has to be brought for it.
+func TestWaitHasWhatIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, 2)
+		src, slow := autoSource(1, 10*testExtent), newSource(2, 100*testExtent)
+		one, two := g.get(src, 0, testExtent), g.get(src, testExtent, testExtent)
+		first := g.wait(t.Context(), slow, alice, 10*testExtent, testExtent)
+		large := g.wait(t.Context(), slow, alice, 20*testExtent, 2*testExtent)
+		same := g.wait(t.Context(), slow, alice, 10*testExtent+100, 1000)
+		more := g.wait(t.Context(), slow, alice, 10*testExtent, 2*testExtent)
+		other := g.wait(t.Context(), src, alice, 9*testExtent, 1)
+		one.Release()
+		synctest.Wait()
+		if u := g.users(t, alice); u.Waiting != 3 {
+			t.Errorf("%+v", u)
+		}
+		slow.complete()
+		l := []*Lease{g.served(first, slow), g.served(same, slow)}
+		for _, out := range []<-chan outcome{large, more, other} {
+			g.waiting(out)
+		}
+		slow.auto = true
+		two.Release()
+		l[0].Release()
+		g.waiting(large)
+		l[1].Release()
+		g.served(large, slow).Release()
+		g.served(more, slow).Release()
+		g.served(other, src).Release()
+	})
+}

@@ -197,27 +197,13 @@ func TestWaitForRoom(t *testing.T) {
 // does not wait takes no room from them.
 func TestWaitersAreServedInOrder(t *testing.T) {
 	g := startWaitRig(t, waitSource(t))
-	large, _ := g.wait(0, 2, "1m", 1)
-	small, _ := g.wait(4, 1, "1m", 2)
+	first, _ := g.wait(0, 1, "1m", 1)
+	second, _ := g.wait(4, 1, "1m", 2)
 	last, done := g.wait(6, 1, "1m", 3)
-	f := openFile(t, g.path("2"))
-	g.releaseOne()
-	eventually(t, "an extent is released", func() error {
-		if u := g.user(); u.LeasedBytes != 3*extent {
-			return fmt.Errorf("%+v", u)
-		}
-		return nil
-	})
-	if _, err := f.Fetch(t.Context(), 12*extent, 1, client.FetchOptions{}); !errors.Is(err, unix.ENOSPC) {
-		t.Errorf("one that does not wait: %v, want ENOSPC", err)
-	}
-	if u := g.user(); u.Waiting != 3 {
-		t.Errorf("one extent is free: %+v", u)
-	}
-	if text, code := command(t, "stat", g.dir); code != 0 || !regexp.MustCompile(`uid \d+ device 0 +192.0 KiB of 256.0 KiB leased; waits for room: 3, 0.0 s in all, 3 now`).MatchString(text) {
+	if text, code := command(t, "stat", g.dir); code != 0 || !regexp.MustCompile(`uid \d+ device 0 +256.0 KiB of 256.0 KiB leased; waits for room: 3, 0.0 s in all, 3 now`).MatchString(text) {
 		t.Errorf("stat: exit code %d, %s", code, text)
 	}
-	for i, p := range []*process{large, small, last} {
+	for i, p := range []*process{first, second, last} {
 		g.releaseOne()
 		p.line("got ")
 		if u := g.user(); u.Waiting != 2-i {
@@ -225,10 +211,61 @@ func TestWaitersAreServedInOrder(t *testing.T) {
 		}
 	}
 	must(t, done.Close())
-	large.kill(unix.SIGKILL)
-	small.kill(unix.SIGKILL)
+	first.kill(unix.SIGKILL)
+	second.kill(unix.SIGKILL)
 	<-last.done
 	g.clean()
+}
+
+// TestWaitInVainSharesRoom: one that waits for what is not released has all room to itself
+// for a few seconds only; then others have what fits, and it keeps its place.
+func TestWaitInVainSharesRoom(t *testing.T) {
+	g := startWaitRig(t, waitSource(t))
+	f := openFile(t, g.path("2"))
+	began := time.Now()
+	large, done := g.wait(0, 2, "1m", 1)
+	g.releaseOne()
+	eventually(t, "an extent is released", func() error {
+		if u := g.user(); u.LeasedBytes != 3*extent {
+			return fmt.Errorf("%+v", u)
+		}
+		return nil
+	})
+	_, err := f.Fetch(t.Context(), 12*extent, 1, client.FetchOptions{})
+	if alone := time.Since(began) < 5*time.Second; alone && !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("one that does not wait: %v, want ENOSPC", err)
+	}
+	eventually(t, "another has what is free", func() error {
+		_, err := f.Fetch(t.Context(), 12*extent, 1, client.FetchOptions{})
+		return err
+	})
+	_, err = f.ReleaseAll()
+	must(t, err)
+	if u := g.user(); u.Waiting != 1 {
+		t.Errorf("%+v", u)
+	}
+	g.releaseOne()
+	large.line("got " + strconv.Itoa(2*extent))
+	must(t, done.Close())
+	<-large.done
+	g.clean()
+}
+
+// TestWaitBesidePins: what does not fit beside pins that last is not waited for.
+func TestWaitBesidePins(t *testing.T) {
+	g := &waitRig{mount: startMount(t, waitSource(t), small(8)...), t: t}
+	f := openFile(t, g.path("2"))
+	if _, err := f.Pin(t.Context(), 0, 4*extent, client.PinOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 10*time.Second, "a FETCH that can't fit beside pins", func() {
+		if _, err := f.Fetch(t.Context(), 4*extent, 5*extent, client.FetchOptions{Wait: time.Minute}); !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("%v, want ENOSPC", err)
+		}
+	})
+	if u := g.user(); u.Waits != 0 {
+		t.Errorf("%+v", u)
+	}
 }
 
 // TestWaitEnds: a wait ends with its time, with a signal, and with the process, and

@@ -140,11 +140,13 @@ struct hbmfs_info {
  * pinned or under way, waits for it, `wait_ms` at most. Those of a user who wait for
  * a device are served in order of arrival: meanwhile what is in device memory, or on
  * its way there, is had by all, and any other FETCH without the flag is ENOSPC, though
- * there be room for it. A signal ends the wait with EINTR, and so the place in the
+ * there be room for it. All room is kept so for one that is the first of those who
+ * wait for five seconds; then others have what fits, and the first keeps its place,
+ * and is served before all others once there is enough for it. A signal ends the wait with EINTR, and so the place in the
  * order; close(2) does not, as it ends no call under way. Nothing is held while
  * waiting, but for earlier handles: who waits for room that only he, or another who
- * waits, could make waits in vain. A range that could not fit if all was released is
- * ENOSPC at once. Nobody waits for room for loans: too much lent is ENOSPC at once;
+ * waits, could make waits in vain. A range that could not fit if all was released but
+ * what PIN keeps for longer than `wait_ms` is ENOSPC at once. Nobody waits for room for loans: too much lent is ENOSPC at once;
  * a wish for a loan that can't be granted is a fetch, which waits.
  *
  * What is in device memory is the file's as of a moment within the call: if it
@@ -160,7 +162,8 @@ struct hbmfs_info {
  *
  * E2BIG      a member is set that this mount does not know
  * EAGAIN     the mount is strict, and the answer would be unsettled
- * EDQUOT     256 FETCHes of this user wait for room already
+ * EDQUOT     256 FETCHes of this user wait for room already, or as many as are left
+ *            for others of the 1024 that may wait: 128, if three others have 256 each
  * EINTR      a signal came; nothing is pinned
  * EINVAL     flags, size, segment_count, offset + length over 2^63 - 1; wait_ms
  *            without HBMFS_FETCH_WAIT, or over HBMFS_WAIT_MS_MAX; zero
@@ -240,7 +243,8 @@ struct hbmfs_release {
  * `segment` on. Where its range needs more than are left, `cursor` says where to
  * go on; that is its own `offset`, with `fetched` 0, where none was. The flags
  * HBMFS_FETCH_RANDOM and _SEQUENTIAL are of all entries; without one, each range
- * is kept as it is. Nothing is lent.
+ * is kept as it is. Nothing is lent. An entry for which there is no room is ENOSPC
+ * at once.
  *
  * On a directory, what an entry fetches is the file that its name leads to at some
  * moment within the call, in the version that it then has. A name is one or more
