@@ -52,6 +52,7 @@ type File interface {
 	SeekData(ctx context.Context, off int64) (int64, error)
 	SeekHole(ctx context.Context, off int64) (int64, error)
 	Close()
+	Discard()
 }
 
 // opener opens files of any target.

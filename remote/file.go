@@ -31,7 +31,7 @@ type File struct {
 
 	session atomic.Pointer[session] // that it is open in, or about to be
 	isOpen  bool                    // guarded by fileTable.mu
-	orphan  atomic.Bool             // no name leads to it any more: it is not kept
+	orphan  atomic.Bool             // it is not kept: no name leads to it any more, or it was discarded
 
 	spans  atomic.Pointer[namespace.Spans] // that were asked for last, of a file with holes
 	refs   atomic.Int64                    // Open's, which a kept one has too, and one for each request under way
@@ -228,6 +228,12 @@ func (f *File) Close() {
 	if f.closed.CompareAndSwap(false, true) && !f.t.keep(f) {
 		f.release()
 	}
+}
+
+// Discard is Close of a file that is not to be kept.
+func (f *File) Discard() {
+	f.orphan.Store(true)
+	f.Close()
 }
 
 // acquire takes a reference, unless the last one is gone already.

@@ -22,9 +22,8 @@ func (t *Target) Keeps(dataset, path string) (v transport.Version, ok bool) {
 	return v, ok
 }
 
-// Reopen returns a file that was closed here and has stayed open at the target, in this
-// version, or false. Nothing is asked: that the name still leads to the version is for
-// the caller to know.
+// Reopen returns a file that was closed here and stays open at the target in this version,
+// or false. It asks nothing: the caller knows that the name still leads to the version.
 func (t *Target) Reopen(dataset, path string, v transport.Version) (*File, bool) {
 	f, ok := t.kept.Find(openedAs{dataset, path})
 	switch {
@@ -59,10 +58,8 @@ func (t *Target) openKept(ctx context.Context, dataset, path string, v transport
 // keep has f stay open at the target though no program has it open any more. It reports
 // false if f is to be closed there. Only a change that is told of can end that.
 func (t *Target) keep(f *File) bool {
-	if cur, _ := t.sessions.current(); cur == nil || f.session.Load() != cur {
-		return false // it would have to be opened again
-	}
-	if !f.settled || f.Stale() || f.orphan.Load() {
+	cur, _ := t.sessions.current() // in another it would have to be opened again
+	if cur == nil || f.session.Load() != cur || !f.settled || f.Stale() || f.orphan.Load() {
 		return false
 	}
 	f.OnStale(func() { t.letGo(f) })

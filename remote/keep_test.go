@@ -54,6 +54,18 @@ func reopen(t *testing.T, r *remote.Target, number int, v transport.Version) *re
 	return f
 }
 
+// TestDiscard: what is discarded is not kept, though it was before.
+func TestDiscard(t *testing.T) {
+	_, r := mount(t, 1)
+	f := open(t, r, 1)
+	f.Close()
+	again := reopen(t, r, 1, f.Version())
+	again.Discard()
+	if _, ok := r.Reopen("d", name(1), f.Version()); ok || r.Stats().Kept != 0 {
+		t.Error("it is kept")
+	}
+}
+
 // TestKeptEnds: what is kept is let go where the file changes, where its name leads
 // elsewhere, and with the session.
 func TestKeptEnds(t *testing.T) {

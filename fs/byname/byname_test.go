@@ -3,6 +3,7 @@ package byname
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -28,6 +29,8 @@ type fakeTree struct {
 	stats atomic.Int64
 	opens atomic.Int64 // files that are open
 	full  int          // opens of any version fail so often
+	// Files that came to be open, were taken as they were kept, and were discarded.
+	opened, reopened, discarded int
 }
 
 type fakeFile struct {
@@ -37,6 +40,22 @@ type fakeFile struct {
 
 func (f *fakeFile) Attr() namespace.Attr { return f.a }
 func (f *fakeFile) Close()               { f.t.opens.Add(-1) }
+
+func (f *fakeFile) Discard() {
+	f.t.discarded++
+	f.Close()
+}
+
+// reopen takes a file out of those that are kept.
+func (t *fakeTree) reopen(_, path string, v transport.Version) (*fakeFile, bool) {
+	if kept, ok := t.keeps[path]; !ok || kept != v {
+		return nil, false
+	}
+	delete(t.keeps, path)
+	t.opens.Add(1)
+	t.reopened++
+	return &fakeFile{t, namespace.Attr{Mode: file | 0o444, Version: v}}, true
+}
 
 func (t *fakeTree) Keeps(_, path string) (transport.Version, bool) {
 	v, ok := t.keeps[path]
@@ -67,12 +86,13 @@ func (t *fakeTree) open(_ context.Context, _, path string, want *transport.Versi
 		return nil, transport.ErrStale
 	}
 	t.opens.Add(1)
+	t.opened++
 	return &fakeFile{t, a}, nil
 }
 
 func (t *fakeTree) opener(base string) *Opener[*fakeFile] {
 	return &Opener[*fakeFile]{
-		Tree: &Paths[*fakeFile]{Target: t, Dataset: "d", Hidden: ".mine", OpenAt: t.open},
+		Tree: &Paths[*fakeFile]{Target: t, Dataset: "d", Hidden: ".mine", OpenAt: t.open, Reopen: t.reopen},
 		Dirs: NewDirs(time.Second), Base: base, Who: creds.Creds{UID: 7, GID: 8, Groups: []uint32{9}},
 	}
 }
@@ -131,31 +151,88 @@ func TestOpenBeneath(t *testing.T) {
 	}
 }
 
-// TestOpenKept: a version that is open at the target is taken if it is the one there now.
+// TestOpenKept: a version that is open at the target is taken if it is the one that the
+// target says is there now, and where names are vouched for, said so long ago at most.
 func TestOpenKept(t *testing.T) {
-	tree := newFakeTree()
-	tree.keeps = map[string]transport.Version{"f": {}, "a/f": {1}}
-	o := tree.opener("")
-	for _, name := range []string{"f", "a/f"} {
-		if f, err := o.Open(t.Context(), name); err != nil || f.a.Version != tree.at[name].Version {
-			t.Errorf("%s: %+v, %v", name, f, err)
+	synctest.Test(t, func(t *testing.T) {
+		for _, vouched := range []bool{false, true} {
+			testOpenKept(t, vouched)
 		}
+	})
+}
+
+func testOpenKept(t *testing.T, vouched bool) {
+	tree := newFakeTree()
+	o := tree.opener("")
+	if vouched {
+		o.Tree.IsNow = func(context.Context, *fakeFile) bool { return true }
 	}
-	o.Tree.Reopen = func(_, path string, v transport.Version) (*fakeFile, bool) {
-		return &fakeFile{tree, namespace.Attr{Mode: file | 0o444, Version: v, Size: 77}}, true
+	open := func(wantStats int64, wantOpened, wantReopened int) {
+		t.Helper()
+		tree.keeps = map[string]transport.Version{"a/f": {1}}
+		tree.stats.Store(0)
+		tree.opened, tree.reopened = 0, 0
+		f, err := o.Open(t.Context(), "a/f")
+		if err != nil || tree.opened != wantOpened || tree.reopened != wantReopened || tree.stats.Load() != wantStats {
+			t.Fatalf("vouched %t: %v, %d opened, %d reopened, %d stats", vouched, err, tree.opened, tree.reopened, tree.stats.Load())
+		}
+		f.Close()
 	}
-	isNow := true
-	o.Tree.IsNow = func(context.Context, *fakeFile) bool { return isNow }
-	if f, err := o.Open(t.Context(), "a/f"); err != nil || f.a.Size != 77 {
-		t.Errorf("who vouches for names is asked: %+v, %v", f, err)
+	is := func(v transport.Version) { tree.at["a/f"] = namespace.Attr{Mode: file | 0o444, Version: v} }
+	is(transport.Version{1})
+	open(3, 0, 1) // "", "a" and the file
+	if vouched {
+		open(0, 0, 1)
+	} else {
+		open(1, 0, 1)
 	}
-	isNow = false
-	if f, err := o.Open(t.Context(), "a/f"); err != nil || f.a.Size == 77 {
-		t.Errorf("what changed is taken: %+v, %v", f, err)
+	is(transport.Version{2})
+	if vouched {
+		open(0, 0, 1) // as open(2) may
+	} else {
+		open(1, 1, 0)
 	}
+	time.Sleep(time.Second)
+	open(3, 1, 0)
+	is(transport.Version{1})
+	time.Sleep(time.Second)
+	open(3, 0, 1)
+	if vouched {
+		o.Tree.IsNow = func(context.Context, *fakeFile) bool { return false }
+		open(0, 1, 1) // what changed is not taken
+	}
+	if n := tree.opens.Load(); n != 0 {
+		t.Errorf("%d files are open still", n)
+	}
+}
+
+// TestOpenFull: who opens a version may wait for room.
+func TestOpenFull(t *testing.T) {
+	tree := newFakeTree()
 	tree.full = 1
-	if _, err := o.Open(t.Context(), "down"); err != nil {
-		t.Errorf("who opens a version may wait for room: %v", err)
+	if _, err := tree.opener("").Open(t.Context(), "down"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRefused: a file that the caller may not read is not kept open for him at the
+// target, and what is open there for others stays so.
+func TestRefused(t *testing.T) {
+	tree := newFakeTree()
+	o := tree.opener("")
+	for range 2 { // first opened, then as it is kept
+		if _, err := o.Open(t.Context(), "a/secret"); !errors.Is(err, syscall.EACCES) {
+			t.Error(err)
+		}
+		tree.keeps = map[string]transport.Version{"a/secret": {}}
+	}
+	if tree.opened != 1 || tree.discarded != 1 || tree.reopened != 0 || tree.opens.Load() != 0 {
+		t.Errorf("%d opened, %d discarded, %d reopened, %d are open", tree.opened, tree.discarded, tree.reopened, tree.opens.Load())
+	}
+	// By modes that are believed, where names are vouched for.
+	o.Tree.IsNow = func(context.Context, *fakeFile) bool { return true }
+	if _, err := o.Open(t.Context(), "a/secret"); !errors.Is(err, syscall.EACCES) || tree.opened+tree.reopened != 1 {
+		t.Errorf("%v, %d opened, %d reopened", err, tree.opened, tree.reopened)
 	}
 }
 
@@ -190,7 +267,7 @@ func testDirs(t *testing.T) {
 		}
 	}
 	for i := range maxDirs + 10 {
-		_, _ = d.Stat(t.Context(), "d", strings.Repeat("x", i), func(context.Context, string) (namespace.Attr, error) { return namespace.Attr{}, nil })
+		_, _ = d.Stat(t.Context(), "d", strconv.Itoa(i), func(context.Context, string) (namespace.Attr, error) { return namespace.Attr{}, nil })
 	}
 	if n := len(d.known); n > maxDirs {
 		t.Errorf("%d are known", n)

@@ -10,11 +10,12 @@ import (
 )
 
 // maxDirs is how many paths a [Dirs] knows.
-const maxDirs = 4096
+const maxDirs = 1 << 14
 
-// Dirs are the attributes of the directories that files were opened beneath, and of
-// symbolic links on the way, of one mount. They may be as old as the kernel may believe
-// them. Its methods may be called concurrently.
+// Dirs are the attributes of the directories that files were opened beneath, of symbolic
+// links on the way, and, where names are vouched for, of files that had stayed open at
+// the target, of one mount. They may be as old as the kernel may believe them. Its
+// methods may be called concurrently.
 type Dirs struct {
 	timeout time.Duration
 

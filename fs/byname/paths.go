@@ -27,8 +27,8 @@ type Paths[F File] struct {
 	// what is open still, and asks nobody.
 	OpenAt func(ctx context.Context, dataset, path string, want *transport.Version) (F, error)
 	Reopen func(dataset, path string, v transport.Version) (F, bool)
-	// IsNow, if not nil, says that names don't change, and reports whether a file is
-	// still the version at the target.
+	// IsNow, if not nil, says that names may be believed as long as directories' modes
+	// are, and reports whether a file is still the version at the target.
 	IsNow func(ctx context.Context, f F) bool
 }
 
@@ -46,16 +46,19 @@ func (p *Paths[F]) Stat(ctx context.Context, path string) (namespace.Attr, error
 	return p.Target.Stat(ctx, p.Dataset, path)
 }
 
-// Open opens the version that is at a path now, and only asks for that if it is open at
-// the target. The error wraps ELOOP if it is a symbolic link, or beneath one.
+// keeps is Target.Keeps.
+func (p *Paths[F]) keeps(path string) (v transport.Version, ok bool) {
+	if p.hides(path) {
+		return v, false
+	}
+	return p.Target.Keeps(p.Dataset, path)
+}
+
+// Open opens the version that is at a path now. The error wraps ELOOP if it is a symbolic
+// link, or beneath one.
 func (p *Paths[F]) Open(ctx context.Context, path string) (f F, err error) {
 	if p.hides(path) {
 		return f, syscall.ENOENT
-	}
-	if v, kept := p.Target.Keeps(p.Dataset, path); kept {
-		if f, err := p.openKept(ctx, path, v); !errors.Is(err, transport.ErrStale) {
-			return f, err
-		}
 	}
 	f, err = p.OpenAt(ctx, p.Dataset, path, nil)
 	if !errors.Is(err, syscall.ENFILE) && !errors.Is(err, syscall.EMFILE) {
@@ -66,16 +69,4 @@ func (p *Paths[F]) Open(ctx context.Context, path string) (f F, err error) {
 		return f, err
 	}
 	return p.OpenAt(ctx, p.Dataset, path, &a.Version) // which waits for room
-}
-
-func (p *Paths[F]) openKept(ctx context.Context, path string, v transport.Version) (F, error) {
-	if p.IsNow != nil {
-		if f, ok := p.Reopen(p.Dataset, path, v); ok {
-			if p.IsNow(ctx, f) {
-				return f, nil
-			}
-			f.Close()
-		}
-	}
-	return p.OpenAt(ctx, p.Dataset, path, &v)
 }

@@ -29,6 +29,8 @@ const (
 type File interface {
 	Attr() namespace.Attr
 	Close()
+	// Discard is Close of a file that is not to stay open at the target for others.
+	Discard()
 }
 
 // Opener opens files beneath a directory for one caller.
@@ -41,10 +43,11 @@ type Opener[F File] struct {
 
 // StatBase returns the attributes of the directory, as they are gone by.
 func (o *Opener[F]) StatBase(ctx context.Context) (*namespace.Attr, error) {
-	return o.statDir(ctx, o.Base)
+	return o.stat(ctx, o.Base)
 }
 
-func (o *Opener[F]) statDir(ctx context.Context, path string) (*namespace.Attr, error) {
+// stat returns the attributes of a path, which may be as old as Dirs has them.
+func (o *Opener[F]) stat(ctx context.Context, path string) (*namespace.Attr, error) {
 	return o.Dirs.Stat(ctx, o.Tree.Dataset, path, o.Tree.Stat)
 }
 
@@ -110,7 +113,7 @@ func (w *walk[F]) next() string {
 
 // search returns the attributes of where the walk is, if it may go on from there.
 func (w *walk[F]) search() (*namespace.Attr, error) {
-	a, err := w.statDir(w.ctx, w.dir)
+	a, err := w.stat(w.ctx, w.dir)
 	switch {
 	case err != nil:
 		return nil, err
@@ -129,7 +132,7 @@ func (w *walk[F]) enter() error {
 		return err
 	}
 	path := w.next()
-	a, err := w.statDir(w.ctx, path)
+	a, err := w.stat(w.ctx, path)
 	switch {
 	case err != nil:
 		return err
@@ -169,7 +172,7 @@ func (w *walk[F]) open() (none F, err error) {
 			return none, err
 		}
 		path := w.next()
-		f, err := w.Tree.Open(w.ctx, path)
+		f, err := w.openNow(w.ctx, path)
 		if err == nil {
 			return w.allowed(path, f)
 		}
@@ -187,14 +190,14 @@ func (w *walk[F]) open() (none F, err error) {
 	}
 }
 
-// allowed returns f if the caller may read it, and closes it otherwise.
+// allowed returns f if the caller may read it, and discards it otherwise.
 func (w *walk[F]) allowed(path string, f F) (none F, err error) {
 	a := f.Attr()
-	if a.Mode&syscall.S_IFMT == syscall.S_IFREG && w.Who.MayRead(&a) {
-		return f, nil
+	if err := w.mayRead(path, &a); err != nil {
+		f.Discard()
+		return none, err
 	}
-	f.Close()
-	return none, fmt.Errorf("%s may not be read by uid %d: %w", path, w.Who.UID, syscall.EACCES)
+	return f, nil
 }
 
 // followLast follows the last component, which was a link a moment ago: the kernel
