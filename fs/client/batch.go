@@ -81,33 +81,56 @@ func segmentsFor(w *Want) int {
 	return 1 + int(min(max(w.Length, 0)>>20, most-1))
 }
 
-// fetchBatch makes one call for as many of the ranges as it has room for.
-func (b *Batch) fetchBatch(ctx context.Context, f openFile, wants []Want, opts BatchOptions) error {
-	n, segments, names := fit(wants, &opts)
+// prepare makes b's call one for as many of the ranges as it has room for, which head
+// says.
+func (b *Batch) prepare(wants []Want, opts *BatchOptions) (head uapi.Batch, err error) {
+	n, segments, names := fit(wants, opts)
 	if n == 0 {
-		return fmt.Errorf("%w: no range, or none that a call of %d bytes has room for", syscall.EINVAL, uapi.BatchMax)
+		return head, fmt.Errorf("%w: no range, or none that a call of %d bytes has room for", syscall.EINVAL, uapi.BatchMax)
 	}
 	if opts.Segments < 0 || opts.Segments > uapi.BatchMax {
-		return fmt.Errorf("%w: room for %d segments", syscall.EINVAL, opts.Segments)
+		return head, fmt.Errorf("%w: room for %d segments", syscall.EINVAL, opts.Segments)
 	}
 	size := uapi.BatchLen(n, segments, names)
 	if cmd := uapi.IocBatch(size); b.call == nil || b.call.cmd != cmd {
 		b.call = newCall(cmd, make([]byte, size))
+		b.call.remedies = batchRemedies
 	}
-	head := uapi.Batch{
+	return uapi.Batch{
 		Size: uint32(uapi.BatchSize), Flags: uint32(opts.Access), EntryCount: uint32(n), SegmentRoom: uint32(segments),
 		NameBytes: uint32(names), Device: opts.Device, Release: opts.Release,
+	}, nil
+}
+
+// fetchBatch makes one call. Where it was not made, or the mount has not begun it, b is as
+// it was.
+func (b *Batch) fetchBatch(ctx context.Context, f openFile, wants []Want, opts BatchOptions) error {
+	head, err := b.prepare(wants, &opts)
+	if err != nil {
+		return err
 	}
-	err := answered(ctx, f, b.call, func() {
+	tries := 0
+	err = answered(ctx, f, b.call, func() {
+		tries++
 		uapi.EncodeBatch(b.call.arg, &head, func(i int) (uapi.BatchEntry, string) {
 			return uapi.BatchEntry{Offset: uint64(wants[i].Offset), Length: uint64(wants[i].Length)}, wants[i].Name
 		})
 		head.Release = 0 // a call that is interrupted has released it
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = b.decode(wants[:head.EntryCount], int(head.SegmentRoom))
 	}
-	return b.decode(wants[:n], segments)
+	if err != nil && (tries > 1 || isBegun(ctx, err)) {
+		*b = Batch{Results: b.Results[:0], call: b.call}
+	}
+	return err
+}
+
+// isBegun reports whether a call that failed, the first time that it was made, may have
+// released a handle.
+func isBegun(ctx context.Context, err error) bool {
+	notMade := ctx.Err() != nil && errors.Is(err, ctx.Err())
+	return !notMade && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.E2BIG)
 }
 
 // decode reads the answer out of b's call.
@@ -129,7 +152,7 @@ func (b *Batch) decode(wants []Want, segments int) error {
 			return err
 		}
 		if e.Error != 0 {
-			r.Err = fmt.Errorf("hbmfs: fetch %d bytes at %d of %q: %w", wants[i].Length, wants[i].Offset, wants[i].Name, explainEntry(syscall.Errno(e.Error)))
+			r.Err = fmt.Errorf("hbmfs: fetch %d bytes at %d of %q: %w", wants[i].Length, wants[i].Offset, wants[i].Name, explainBy(entryRemedies, syscall.Errno(e.Error)))
 		}
 		b.Results = append(b.Results, r)
 	}
@@ -164,18 +187,16 @@ func (b *Batch) result(e *uapi.BatchEntry, list []byte) (Result, error) {
 // other from being fetched.
 //
 // ctx is as for [File.Fetch]. The error, with which nothing is pinned, wraps what hbmfs.h
-// lists for the whole of BATCH, as [syscall.Errno], or [ErrClosed] or [ErrProtocol].
-// A mount that is older than BATCH answers ENOTTY.
+// lists for the whole of BATCH, as [syscall.Errno], or [ErrClosed] or [ErrProtocol]; into
+// is empty then. But where it wraps EINVAL or E2BIG, or ctx had ended before the call,
+// nothing was released, and into is as it was. A mount that is older than BATCH answers
+// ENOTTY.
 func (f *File) FetchRanges(ctx context.Context, into *Batch, wants []Want, opts BatchOptions) error {
 	return into.fetch(ctx, f.sys, f.path, wants, opts)
 }
 
 func (b *Batch) fetch(ctx context.Context, f openFile, path string, wants []Want, opts BatchOptions) error {
 	if err := b.fetchBatch(ctx, f, wants, opts); err != nil {
-		*b = Batch{Results: b.Results[:0], call: b.call}
-		if errors.Is(err, syscall.EOPNOTSUPP) {
-			err = fmt.Errorf("%w: the directory is above all datasets, or .hbmfs: open one of a dataset", err)
-		}
 		return fmt.Errorf("hbmfs: fetch a batch of %d ranges of %s: %w", len(wants), path, err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"syscall"
@@ -80,28 +81,61 @@ func TestFetchFiles(t *testing.T) {
 	}
 }
 
-func TestBatchErrors(t *testing.T) {
-	var b Batch
+// TestBatchNotSent: what can't be asked for is not, and the last batch is known still.
+func TestBatchNotSent(t *testing.T) {
+	ended, end := context.WithCancel(t.Context())
+	end()
 	for _, c := range []struct {
+		ctx   context.Context
 		wants []Want
 		opts  BatchOptions
+		want  error
 	}{
-		{nil, BatchOptions{}},
-		{[]Want{{Length: 1}}, BatchOptions{Segments: -1}},
-		{[]Want{{Length: 1}}, BatchOptions{Segments: uapi.BatchMax}},
-		{[]Want{{Name: strings.Repeat("x", uapi.BatchMax)}}, BatchOptions{}},
+		{t.Context(), nil, BatchOptions{}, unix.EINVAL},
+		{t.Context(), []Want{{Length: 1}}, BatchOptions{Segments: -1}, unix.EINVAL},
+		{t.Context(), []Want{{Length: 1}}, BatchOptions{Segments: uapi.BatchMax}, unix.EINVAL},
+		{t.Context(), []Want{{Name: strings.Repeat("x", uapi.BatchMax)}}, BatchOptions{}, unix.EINVAL},
+		{ended, []Want{{Length: 1}}, BatchOptions{}, context.Canceled},
 	} {
 		f := newFakeFile(func(uint32, []byte) syscall.Errno { t.Error("asked"); return 0 })
-		if err := f.FetchRanges(t.Context(), &b, c.wants, c.opts); !errors.Is(err, unix.EINVAL) {
-			t.Errorf("%d wants, %+v: %v", len(c.wants), c.opts, err)
+		b := Batch{Handle: 5, Failed: 1, Results: make([]Result, 3)}
+		c.opts.Release = 5
+		if err := f.FetchRanges(c.ctx, &b, c.wants, c.opts); !errors.Is(err, c.want) || b.Handle != 5 || b.Failed != 1 || len(b.Results) != 3 {
+			t.Errorf("%d wants, %+v: %v, %+v", len(c.wants), c.opts, err, b)
 		}
 	}
-	for errno, text := range map[syscall.Errno]string{syscall.EOPNOTSUPP: "open one of a dataset", syscall.ENOTTY: "knows this call", syscall.ESTALE: "open it again"} {
+}
+
+// TestBatchErrors: what a mount has not begun has released nothing.
+func TestBatchErrors(t *testing.T) {
+	for errno, c := range map[syscall.Errno]struct {
+		text   string
+		handle uint64
+	}{
+		syscall.EOPNOTSUPP: {"open one of a dataset", 0},
+		syscall.ENOTTY:     {"knows this call", 0},
+		syscall.ESTALE:     {"the directory was replaced", 0},
+		syscall.EACCES:     {"can't tell who calls", 0},
+		syscall.ENOENT:     {"no such handle", 0},
+		syscall.EINVAL:     {"has a name", 1},
+		syscall.E2BIG:      {"newer hbmfs", 1},
+	} {
 		b := Batch{Handle: 1, Results: make([]Result, 3)}
-		err := newFakeFile(fails(errno)).FetchRanges(t.Context(), &b, []Want{{Length: 1}}, BatchOptions{})
-		if !errors.Is(err, errno) || !strings.Contains(err.Error(), text) || b.Handle != 0 || len(b.Results) != 0 {
+		err := newFakeFile(fails(errno)).FetchRanges(t.Context(), &b, []Want{{Length: 1}}, BatchOptions{Release: 1})
+		if !errors.Is(err, errno) || !strings.Contains(err.Error(), c.text) || b.Handle != c.handle || len(b.Results) != int(3*c.handle) {
 			t.Errorf("%v, %+v", err, b)
 		}
+	}
+}
+
+// TestBatchEndedMeanwhile: a call that was interrupted has released its handle.
+func TestBatchEndedMeanwhile(t *testing.T) {
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	f := newFakeFile(func(uint32, []byte) syscall.Errno { end(); return syscall.EINTR })
+	b := Batch{Handle: 5}
+	if err := f.FetchRanges(ctx, &b, []Want{{Length: 1}}, BatchOptions{Release: 5}); !errors.Is(err, context.Canceled) || b.Handle != 0 {
+		t.Errorf("%v, %+v", err, b)
 	}
 }
 

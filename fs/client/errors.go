@@ -48,7 +48,7 @@ var remedies = map[syscall.Errno]string{
 // entryRemedies are those of an entry of a batch, where they are others.
 var entryRemedies = map[syscall.Errno]string{
 	syscall.EACCES:       "its directories may not be searched, or the file may not be read, or that can't be decided here: open it by its path",
-	syscall.EINVAL:       "the range is negative or too long, or the name has an empty component or \".\", or it is of an open file",
+	syscall.EINVAL:       "the range is negative or too long, or the name has an empty component or \".\"",
 	syscall.EISDIR:       "it is a directory",
 	syscall.ELOOP:        "too many symbolic links",
 	syscall.ENAMETOOLONG: "a component may have 255 bytes, and the name 4095",
@@ -58,18 +58,25 @@ var entryRemedies = map[syscall.Errno]string{
 	syscall.ESTALE:       "the file changes again and again; try later",
 }
 
-// explainEntry is explain of an entry's errno.
-func explainEntry(errno syscall.Errno) error {
-	if remedy, ok := entryRemedies[errno]; ok {
-		return fmt.Errorf("%w: %s", errno, remedy)
-	}
-	return explain(errno)
+// batchRemedies are likewise those of a whole batch.
+var batchRemedies = map[syscall.Errno]string{
+	syscall.EACCES:     "the mount can't tell who calls (PID name space, hidepid of /proc, user name space): open the files instead",
+	syscall.EINVAL:     "the flags are both random and sequential, or a range of an open file has a name",
+	syscall.EOPNOTSUPP: "the directory is above all datasets, or .hbmfs: open one of a dataset",
+	syscall.ESTALE:     "the directory was replaced by another; open it again",
 }
 
 // explain adds its remedy to an errno that a mount answered.
-func explain(errno syscall.Errno) error {
-	if remedy, ok := remedies[errno]; ok {
-		return fmt.Errorf("%w: %s", errno, remedy)
+func explain(errno syscall.Errno) error { return explainBy(nil, errno) }
+
+// explainBy is explain where some have other remedies.
+func explainBy(others map[syscall.Errno]string, errno syscall.Errno) error {
+	remedy, ok := others[errno]
+	if !ok {
+		remedy, ok = remedies[errno]
 	}
-	return errno
+	if !ok {
+		return errno
+	}
+	return fmt.Errorf("%w: %s", errno, remedy)
 }

@@ -27,6 +27,8 @@ type call struct {
 	arg   []byte // as long as cmd says
 	errno syscall.Errno
 	run   func(fd uintptr) // do, bound once
+	// remedies are those that are others for this call.
+	remedies map[syscall.Errno]string
 }
 
 func newCall(cmd uint32, arg []byte) *call {
@@ -87,7 +89,7 @@ func answered(ctx context.Context, f openFile, c *call, encode func()) error {
 		case errno == 0:
 			return nil
 		case errno != syscall.EINTR:
-			return explain(errno)
+			return explainBy(c.remedies, errno)
 		}
 	}
 }
