@@ -19,53 +19,60 @@ import (
 // they are until Release. It is a [*cache.Lease] or a [*loan].
 type pinned = batch.Pinned
 
-// openAttempts is how often a file of a batch is opened that changes meanwhile.
-const openAttempts = 3
-
 // ioctlBatch fetches ranges of the open file.
 func (h *handle) ioctlBatch(ctx context.Context, cmd uint32, in, out []byte) error {
-	return h.n.t.ioctlBatch(ctx, &h.pins, cmd, in, out, func(r *uapi.BatchRequest) (batch.Getter, error) {
-		return &ranges{h: h, req: r}, nil
-	})
+	r, err := uapi.DecodeRanges(cmd, in)
+	if err != nil {
+		return err
+	}
+	return h.n.batch(ctx, &h.pins, &r, out, func() (batch.Getter, error) { return &ranges{h: h, req: &r}, nil })
 }
 
 // ioctlBatch fetches files beneath the directory, by name.
 func (h *dirHandle) ioctlBatch(ctx context.Context, cmd uint32, in, out []byte) error {
-	return h.n.t.ioctlBatch(ctx, &h.pins, cmd, in, out, func(r *uapi.BatchRequest) (batch.Getter, error) {
-		return h.n.namesFor(ctx, r)
-	})
-}
-
-func (t *tree) ioctlBatch(ctx context.Context, held *handles.Table, cmd uint32, in, out []byte, getter func(*uapi.BatchRequest) (batch.Getter, error)) error {
 	r, err := uapi.DecodeBatch(cmd, in)
 	if err != nil {
 		return err
 	}
+	return h.n.batch(ctx, &h.pins, &r, out, func() (batch.Getter, error) { return h.n.namesFor(ctx, &r) })
+}
+
+// batch fetches entries on the node.
+func (n *node) batch(ctx context.Context, held *handles.Table, r *uapi.BatchRequest, out []byte, getter func() (batch.Getter, error)) error {
 	if r.Release != 0 && !held.Release(r.Release) {
 		return syscall.ENOENT
 	}
-	if _, err := t.cfg.Cache.Device(r.Device); err != nil {
+	if _, err := n.t.cfg.Cache.Device(r.Device); err != nil {
 		return err
 	}
-	g, err := getter(&r)
+	g, err := getter()
 	if err != nil {
 		return err
 	}
-	turn := t.bounds.batches.Join(userOf(ctx), 0)
+	turn := batch.Join(n.t.bounds.batches, userOf(ctx))
 	defer turn.Leave()
-	run, err := batch.Do(ctx, &r, g, turn, t.cfg.Extent, func(name []byte, err error) syscall.Errno {
-		return t.errno("batch", string(name), err)
-	})
+	run, err := batch.Do(ctx, r, g, turn, n.t.cfg.Extent, n.entryErrno)
 	if err != nil {
 		return err
 	}
+	n.t.count.batches.Add(1)
+	n.t.count.batchEntries.Add(int64(r.EntryCount))
 	var handle uint64
 	if run.Pins() {
-		handle = t.handles.Add(1)
+		handle = n.t.handles.Add(1)
 	}
 	run.Encode(out, handle)
 	held.Keep(handle, run)
 	return nil
+}
+
+// entryErrno is errno of an entry on the node; name is "" on a file.
+func (n *node) entryErrno(name []byte, err error) syscall.Errno {
+	at := n.at()
+	if len(name) > 0 {
+		at = join(at, string(name))
+	}
+	return n.t.errno("batch", at, err)
 }
 
 // fetchEntry is fetch of an entry of a batch.
@@ -86,10 +93,7 @@ type ranges struct {
 	req *uapi.BatchRequest
 }
 
-func (g *ranges) Get(ctx context.Context, e *uapi.BatchEntry, name []byte, room batch.Room) (batch.Got, error) {
-	if len(name) > 0 {
-		return batch.Got{}, batch.ErrNamed
-	}
+func (g *ranges) Get(ctx context.Context, e *uapi.BatchEntry, _ []byte, room batch.Room) (batch.Got, error) {
 	return g.h.fetchEntry(ctx, g.req, e, room)
 }
 
@@ -118,23 +122,18 @@ func (n *dirNode) namesFor(ctx context.Context, r *uapi.BatchRequest) (*named, e
 	return g, err
 }
 
-// Get opens a file, fetches, and closes it: what is pinned needs it no more.
-func (g *named) Get(ctx context.Context, e *uapi.BatchEntry, name []byte, room batch.Room) (got batch.Got, err error) {
-	for range openAttempts {
-		var f File
-		if f, err = g.Open(ctx, string(name)); err != nil {
-			return got, err
-		}
-		got, err = g.fetch(ctx, f, e, room)
-		f.Close()
-		if !errors.Is(err, transport.ErrStale) {
-			break
-		}
-	}
-	return got, err
+// Get gets the version that is there, or the next if it changes meanwhile.
+func (g *named) Get(ctx context.Context, e *uapi.BatchEntry, name []byte, room batch.Room) (batch.Got, error) {
+	return byname.Newest(func() (batch.Got, error) { return g.fetch(ctx, e, string(name), room) })
 }
 
-func (g *named) fetch(ctx context.Context, f File, e *uapi.BatchEntry, room batch.Room) (batch.Got, error) {
+// fetch opens a file, fetches, and closes it: what is pinned needs it no more.
+func (g *named) fetch(ctx context.Context, e *uapi.BatchEntry, name string, room batch.Room) (batch.Got, error) {
+	f, err := g.Open(ctx, name)
+	if err != nil {
+		return batch.Got{}, err
+	}
+	defer f.Close()
 	a := f.Attr()
 	n := &fileNode{node: node{t: g.n.t, ds: g.n.ds}, attr: a, ino: g.n.t.ino(g.n.ds, &a)}
 	h := &handle{n: n, src: source{file: f, key: n.key()}}

@@ -29,6 +29,8 @@ type Stats struct {
 	Users         []cache.UserStats `json:"users"`
 	Target        remote.Stats      `json:"target"`
 	Loans         LoanStats         `json:"loans"`
+	Batches       int64             `json:"batches"`
+	BatchEntries  int64             `json:"batch_entries"`
 	PlainReads    int64             `json:"plain_reads"`
 	PlainBytes    int64             `json:"plain_bytes"`
 	AheadBytes    int64             `json:"read_ahead_bytes"` // that came ahead of their plain read
@@ -70,6 +72,7 @@ type TransportStats struct {
 
 type counters struct {
 	plainReads, plainBytes    atomic.Int64
+	batches, batchEntries     atomic.Int64
 	loans, loanBytes, notLent atomic.Int64
 	held, heldBytes           atomic.Int64 // of loans
 
@@ -123,7 +126,8 @@ func (t *tree) stats() Stats {
 		Devices: t.devices(), Extent: c.Extent,
 		Transports: t.transports(),
 		Cache:      c.Cache.Stats(), Pins: c.Cache.Pins(), Users: c.Cache.Users(), Target: t.target.Stats(),
-		Loans:      t.count.lending(),
+		Loans:   t.count.lending(),
+		Batches: t.count.batches.Load(), BatchEntries: t.count.batchEntries.Load(),
 		PlainReads: t.count.plainReads.Load(), PlainBytes: t.count.plainBytes.Load(),
 		AheadBytes: brought, AheadUsed: used,
 		Errors: t.count.byName(), Allocations: allocations(),

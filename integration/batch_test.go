@@ -131,7 +131,6 @@ func TestBatchOfRanges(t *testing.T) {
 		{Offset: size - 10, Length: 1000},
 		{Offset: size, Length: 10},
 		{Offset: -1, Length: 10},
-		{Name: "0", Length: 10},
 		{Offset: 4096, Length: 1 << 40},
 	}
 	var b client.Batch
@@ -139,7 +138,7 @@ func TestBatchOfRanges(t *testing.T) {
 	for i, want := range []struct {
 		fetched int64
 		errno   error
-	}{{4096, nil}, {200, nil}, {3 << 20, nil}, {10, nil}, {0, nil}, {0, unix.EINVAL}, {0, unix.EINVAL}, {size - 4096, nil}} {
+	}{{4096, nil}, {200, nil}, {3 << 20, nil}, {10, nil}, {0, nil}, {0, unix.EINVAL}, {size - 4096, nil}} {
 		got := &b.Results[i]
 		data, err := bytesOf(f, got, wants[i].Offset)
 		must(t, err)
@@ -148,8 +147,16 @@ func TestBatchOfRanges(t *testing.T) {
 			t.Errorf("%+v: %+v", wants[i], got)
 		}
 	}
-	if b.Failed != 2 {
+	if b.Failed != 1 {
 		t.Errorf("%d failed", b.Failed)
+	}
+	handle := b.Handle
+	named := []client.Want{{Name: "0", Length: 10}}
+	if err := f.FetchRanges(t.Context(), &b, named, client.BatchOptions{Release: handle}); !errors.Is(err, unix.EINVAL) || b.Handle != handle {
+		t.Errorf("a range with a name: %v, %+v", err, b)
+	}
+	if s := r.stats(); s.Batches != 1 || s.BatchEntries != int64(len(wants)) {
+		t.Errorf("%d batches of %d entries are counted", s.Batches, s.BatchEntries)
 	}
 	must(t, f.Release(b.Handle))
 	if err := f.Release(b.Handle); !errors.Is(err, unix.ENOENT) {
@@ -374,27 +381,22 @@ func TestHostileBatch(t *testing.T) {
 		head, err := binary.Append(nil, binary.NativeEndian, &b)
 		must(t, err)
 		copy(in, head)
-		for _, f := range []*os.File{dir, file} {
-			arg := slices.Clone(in)
-			err := ioctlBytes(f, uapi.IocBatch(len(arg)), arg)
-			if !errors.Is(err, c.errno) {
-				t.Errorf("%s, on %s: %v, want %v", name, f.Name(), err, c.errno)
-			}
-			if err != nil {
-				continue
-			}
-			reply, err := uapi.DecodeBatchReply(arg, 1, 1)
-			must(t, err)
-			e, _, err := reply.Entry(0)
-			must(t, err)
-			if want := uint16(0); f == file {
-				want = uint16(unix.EINVAL)
-				if e.Error != want || reply.Handle != 0 {
-					t.Errorf("%s: a name of an open file: %+v", name, e)
-				}
-			} else if e.Error != want || e.Fetched != 100 || reply.Handle == 0 {
-				t.Errorf("%s: %+v, %+v", name, reply.Batch, e)
-			}
+		if err := ioctlBytes(file, uapi.IocBatch(len(in)), slices.Clone(in)); !errors.Is(err, unix.EINVAL) {
+			t.Errorf("%s, on a file, which has no names: %v", name, err)
+		}
+		err = ioctlBytes(dir, uapi.IocBatch(len(in)), in)
+		if !errors.Is(err, c.errno) {
+			t.Errorf("%s: %v, want %v", name, err, c.errno)
+		}
+		if err != nil {
+			continue
+		}
+		reply, err := uapi.DecodeBatchReply(in, 1, 1)
+		must(t, err)
+		e, _, err := reply.Entry(0)
+		must(t, err)
+		if e.Error != 0 || e.Fetched != 100 || reply.Handle == 0 {
+			t.Errorf("%s: %+v, %+v", name, reply.Batch, e)
 		}
 	}
 	must(t, dir.Close())

@@ -45,6 +45,7 @@ func printStats(out io.Writer, s fs.Stats) error {
 			t.line("latest not lent", "%s", l.NotLentWhy)
 		}
 	}
+	t.line("batches", "%d, of %d entries", s.Batches, s.BatchEntries)
 	t.line("plain reads", "%d, %s", s.PlainReads, size.Human(s.PlainBytes))
 	t.line("read ahead", "%s, of which %s were read", size.Human(s.AheadBytes), size.Human(s.AheadUsed))
 	if len(s.Errors) == 0 {

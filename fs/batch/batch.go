@@ -7,9 +7,8 @@ package batch
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"hbmfs/cache"
@@ -18,8 +17,8 @@ import (
 	"hbmfs/transport/limits"
 )
 
-// maxWorkers is how many entries of a batch are fetched at the same time.
-const maxWorkers = 128
+// maxUnderWay is how many entries of a batch are fetched at the same time.
+const maxUnderWay = 128
 
 // Pinned is what a lease of the cache says of itself.
 type Pinned interface {
@@ -47,55 +46,83 @@ type Getter interface {
 
 // Room is what an entry may have of the room for segments.
 type Room interface {
-	// Limit returns how many segments n bytes may have, at least 1. It is called once.
+	// Limit returns how many segments n bytes may have, at least 1. Only the last
+	// call counts.
 	Limit(n int64) int
 }
 
-// Run is one batch. Release must be called in the end, if End has returned nil.
+// Run is one batch. Release must be called in the end, if Do has returned one. Encode
+// leaves only what is pinned in it: it may be held for as long as its caller likes.
 type Run struct {
 	req      *uapi.BatchRequest
 	getter   Getter
-	errno    func(name []byte, err error) syscall.Errno
+	turn     *limits.Share
 	room     room
 	got      []Got
+	errs     []error // of entries; nil for success
 	entries  []uapi.BatchEntry
 	segments []uapi.Segment
 }
 
-// Do fetches all entries. turn is of who asks: it waits for one of it for each entry that
-// is under way. extent is the cache's, in bytes; errno maps the errors of entries.
-// If ctx ends first, nothing is pinned, and its error is returned.
+// Do fetches all entries. turn is one share, of who asks, of the entries that are under
+// way, and bounded by [Join]. extent is the cache's, in bytes; errno maps the errors of
+// entries. If ctx ends first, nothing is pinned, and its error is returned.
 func Do(ctx context.Context, req *uapi.BatchRequest, getter Getter, turn *limits.Share, extent int64, errno func(name []byte, err error) syscall.Errno) (*Run, error) {
 	n := int(req.EntryCount)
 	r := &Run{
-		req: req, getter: getter, errno: errno, got: make([]Got, n), entries: make([]uapi.BatchEntry, n),
+		req: req, getter: getter, turn: turn, got: make([]Got, n), errs: make([]error, n), entries: make([]uapi.BatchEntry, n),
 		room: room{extent: extent, left: int(req.SegmentRoom)},
 	}
 	r.room.left -= min(n, r.room.left) // one each is kept
-	if err := r.fetchAll(ctx, turn); err != nil {
+	err := r.fetchAll(ctx)
+	if err == nil {
+		err = r.fetchAgain(ctx)
+	}
+	if err != nil {
 		r.Release()
 		return nil, err
 	}
-	r.tell()
+	r.tell(errno)
 	return r, nil
 }
 
-func (r *Run) fetchAll(ctx context.Context, turn *limits.Share) error {
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	work := func() {
-		for i := next.Add(1) - 1; i < int64(len(r.got)) && ctx.Err() == nil; i = next.Add(1) - 1 {
-			if turn.Wait(ctx, 1) == nil {
-				r.fetch(ctx, int(i))
-				turn.Release(1)
-			}
+// Join returns a share of the limit on entries under way, for one batch of the user.
+func Join(limit *limits.Limit, user string) *limits.Share { return limit.Join(user, maxUnderWay) }
+
+// fetchAll begins each entry when its turn comes. Only this one waits for that, so that
+// there are no more goroutines than entries that are under way.
+func (r *Run) fetchAll(ctx context.Context) error {
+	var underWay sync.WaitGroup
+	defer underWay.Wait()
+	for i := range r.got {
+		if err := r.turn.Wait(ctx, 1); err != nil {
+			return err
+		}
+		underWay.Go(func() {
+			defer r.turn.Release(1)
+			r.fetch(ctx, i)
+		})
+	}
+	underWay.Wait()
+	return ctx.Err()
+}
+
+// fetchAgain fetches those, one after the other, that the target had no descriptor for:
+// others of the batch may have had them. It ends with the first that finds none again.
+func (r *Run) fetchAgain(ctx context.Context) error {
+	for i, err := range r.errs {
+		if !errors.Is(err, syscall.ENFILE) {
+			continue
+		}
+		if err := r.turn.Wait(ctx, 1); err != nil {
+			return err
+		}
+		r.fetch(ctx, i)
+		r.turn.Release(1)
+		if errors.Is(r.errs[i], syscall.ENFILE) {
+			break
 		}
 	}
-	for range min(len(r.got), maxWorkers) - 1 {
-		workers.Go(work)
-	}
-	work()
-	workers.Wait()
 	return ctx.Err()
 }
 
@@ -105,9 +132,7 @@ func (r *Run) fetch(ctx context.Context, i int) {
 	*e = r.req.Entry(i)
 	e.Fetched, e.Cursor, e.FileSize = 0, 0, 0
 	e.Error, e.Segment, e.SegmentCount, e.Path, e.Why = 0, 0, 0, 0, 0
-	name := r.req.NameOf(e)
-	if err := e.Check(); err != nil {
-		e.Error = uint16(r.errno(name, err))
+	if r.errs[i] = e.Check(); r.errs[i] != nil {
 		return
 	}
 	if i >= int(r.req.SegmentRoom) {
@@ -115,10 +140,10 @@ func (r *Run) fetch(ctx context.Context, i int) {
 		return
 	}
 	room := entryRoom{room: &r.room}
-	got, err := r.getter.Get(ctx, e, name, &room)
+	got, err := r.getter.Get(ctx, e, r.req.NameOf(e), &room)
 	if err != nil {
 		room.giveBack(0)
-		e.Error = uint16(r.errno(name, err))
+		r.errs[i] = err
 		return
 	}
 	room.giveBack(len(got.Segments()))
@@ -145,13 +170,14 @@ func (g *Got) note(e *uapi.BatchEntry) {
 	}
 }
 
-// tell puts the segments of all entries one behind the other.
-func (r *Run) tell() {
+// tell puts the segments of all entries one behind the other, and errors into them.
+func (r *Run) tell(errno func(name []byte, err error) syscall.Errno) {
 	r.req.Failed, r.req.Flags, r.req.Handle = 0, 0, 0
 	r.segments = make([]uapi.Segment, 0, r.req.SegmentRoom)
 	for i := range r.entries {
 		e := &r.entries[i]
-		if e.Error != 0 {
+		if err := r.errs[i]; err != nil {
+			e.Error = uint16(errno(r.req.NameOf(e), err))
 			r.req.Failed++
 		}
 		if r.got[i].Pinned == nil {
@@ -180,11 +206,12 @@ func Segment(s cache.Segment) uapi.Segment {
 // Pins reports whether anything is pinned.
 func (r *Run) Pins() bool { return len(r.segments) > 0 }
 
-// Encode writes the answer, with the handle of what is pinned, 0 for nothing.
+// Encode writes the answer, with the handle of what is pinned, 0 for nothing. The buffer
+// that the request is in is the caller's again.
 func (r *Run) Encode(out []byte, handle uint64) {
 	r.req.Handle = handle
 	r.req.Encode(out, r.entries, r.segments)
-	r.req, r.entries, r.segments = nil, nil, nil
+	*r = Run{got: r.got}
 }
 
 // Release lets go of what all entries pin.
@@ -197,6 +224,3 @@ func (r *Run) Release() {
 }
 
 var _ handles.Held = (*Run)(nil)
-
-// ErrNamed: a range of an open file has a name (EINVAL).
-var ErrNamed = fmt.Errorf("a range of an open file has a name: %w", syscall.EINVAL)

@@ -71,14 +71,9 @@ func do(ctx context.Context, t *testing.T, g Getter, room int, ranges ...[2]uint
 	if err != nil {
 		t.Fatal(err)
 	}
-	turn := limits.New(limits.Config{What: "entries", All: 16}).Join("x", 0)
+	turn := Join(limits.New(limits.Config{What: "entries", All: 16}), "x")
 	defer turn.Leave()
-	run, err := Do(ctx, &req, g, turn, extent, func(_ []byte, err error) syscall.Errno {
-		if errno, ok := errors.AsType[syscall.Errno](err); ok {
-			return errno
-		}
-		return syscall.EINVAL
-	})
+	run, err := Do(ctx, &req, g, turn, extent, errnoOf)
 	if err != nil {
 		return nil, uapi.BatchReply{}, err
 	}
@@ -89,6 +84,13 @@ func do(ctx context.Context, t *testing.T, g Getter, room int, ranges ...[2]uint
 		t.Fatal(err)
 	}
 	return run, reply, nil
+}
+
+func errnoOf(_ []byte, err error) syscall.Errno {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno
+	}
+	return syscall.EINVAL
 }
 
 func TestPartialSuccess(t *testing.T) {

@@ -17,10 +17,12 @@ type entryRoom struct {
 }
 
 // Limit takes what so many bytes may need: an extent each, and two more, since a range
-// seldom begins where an extent does, and others may have fetched a part of it.
+// seldom begins where an extent does, and others may have fetched a part of it. What an
+// earlier call took, for an attempt that failed, it gives back.
 func (r *entryRoom) Limit(n int64) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.left += r.taken
 	r.taken = int(min(n/r.extent+2, int64(r.left)))
 	r.left -= r.taken
 	return 1 + r.taken

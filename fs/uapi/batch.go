@@ -93,6 +93,14 @@ func DecodeBatch(cmd uint32, in []byte) (r BatchRequest, err error) {
 	return r, nil
 }
 
+// DecodeRanges is DecodeBatch on an open file, where no entry has a name.
+func DecodeRanges(cmd uint32, in []byte) (r BatchRequest, err error) {
+	if r, err = DecodeBatch(cmd, in); err == nil && r.NameBytes > 0 {
+		return BatchRequest{}, fmt.Errorf("%w: %d bytes of names on an open file", ErrSize, r.NameBytes)
+	}
+	return r, err
+}
+
 func checkBatch(b *Batch, room int) error {
 	if err := checkFlags(b.Flags &^ (FetchRandom | FetchSequential)); err != nil {
 		return err

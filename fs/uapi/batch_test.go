@@ -23,6 +23,25 @@ func batchInput(b Batch, segments int, names ...string) (cmd uint32, in []byte) 
 	return IocBatch(len(in)), in
 }
 
+// TestDecodeRanges: on an open file there are no names, also none that no entry has.
+func TestDecodeRanges(t *testing.T) {
+	if _, err := DecodeRanges(batchInput(Batch{}, 3, "", "")); err != nil {
+		t.Error(err)
+	}
+	for _, names := range [][]string{{"a"}, {"", "a"}} {
+		if _, err := DecodeRanges(batchInput(Batch{}, 3, names...)); !errors.Is(err, ErrSize) {
+			t.Errorf("%q: %v", names, err)
+		}
+	}
+	cmd, in := batchInput(Batch{NameBytes: 5}, 3, "") // that nobody uses
+	if _, err := DecodeRanges(cmd, in); !errors.Is(err, ErrSize) {
+		t.Error(err)
+	}
+	if _, err := DecodeRanges(cmd, in[:10]); err == nil {
+		t.Error("a cut input is taken")
+	}
+}
+
 func TestBatchRoundTrip(t *testing.T) {
 	names := []string{"a", "", "dir/b", "c"}
 	r, err := DecodeBatch(batchInput(Batch{Flags: FetchRandom, Device: 2, Release: 7}, 3, names...))

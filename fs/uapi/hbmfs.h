@@ -252,17 +252,20 @@ struct hbmfs_release {
  * most in all. Who calls must be allowed to search each directory from the one
  * that the call is made on, and to read the file: by its file system's user and
  * group numbers, its supplementary groups and the mode bits, as open(2) decides;
- * modes and owners of directories may be a second old, as they are to open(2).
- * CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH count in the initial user name space
- * only. A symbolic link is followed if it leads downwards only. EACCES is also the
- * answer to what open(2) might allow: a link that is absolute or has ".." in it, or
- * one of another user in a directory that all may write and is sticky; a caller
- * in a PID name space that is not below the daemon's, or a daemon in a user name
- * space of its own. So where it matters, open(2) the file then.
+ * modes and owners of directories, and where symbolic links lead, may be a second
+ * old, or as old as --name-timeout says, as they may be to open(2). With that, what
+ * a name leads to may be so old as well. CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+ * count in the initial user name space only. A symbolic link is followed if it
+ * leads downwards only. EACCES is also the answer to what open(2) might allow: a
+ * link that is absolute or has ".." in it, or one of another user in a directory
+ * that all may write and is sticky; a caller in a PID name space that is not below
+ * the daemon's, or a daemon in a user name space of its own. So where it matters,
+ * open(2) the file then.
  *
  * What the kernel does beside that at an open(2) is passed by: security modules
- * (SELinux, AppArmor, Landlock), fanotify, audit, and what is mounted on a name
- * below. POSIX ACLs are no part of a mount, for open(2) neither.
+ * (SELinux, AppArmor, Landlock), fanotify, audit, what is mounted on a name below,
+ * and nosymfollow of a bind mount. POSIX ACLs are no part of a mount, for open(2)
+ * neither.
  *
  * Errors of the call; a handle named in `release` is released first, as FETCH has
  * it:
@@ -271,7 +274,8 @@ struct hbmfs_release {
  * EACCES     on a directory: it can't be told who calls; see above
  * EINTR      a signal came; nothing is pinned
  * EINVAL     flags; counts that don't add up to the command's size; a name that
- *            is not in the bytes of the names; no room for a segment
+ *            is not in the bytes of the names, or any on a file; no room for a
+ *            segment
  * ENODEV     no such device
  * ENOENT     no such handle to release
  * EOPNOTSUPP the directory is above all datasets, or .hbmfs
@@ -282,11 +286,12 @@ struct hbmfs_release {
  *
  * EACCES       may not be searched, or read, or it is not decidable: see above
  * EINVAL       offset + length over 2^63 - 1; a name with a NUL, an empty
- *              component or "."; on a file: a name
+ *              component or "."
  * EISDIR       it is a directory
  * ELOOP        more than 40 symbolic links
  * ENAMETOOLONG a component, or the name
- * ENFILE       the target has no descriptors left for it
+ * ENFILE       the target has no descriptors left for it, also when the other
+ *              entries of the call had none any more
  * ENOENT       there is no such file, or the name is empty
  * ENOTDIR      a component that is not the last is no directory
  * ENXIO        it is a FIFO, a socket or a device
