@@ -31,7 +31,8 @@
 // A user may pin extents of his: they stay, leased or not, until he unpins them, their
 // time is over or the file version is forgotten. The slots of what is pinned are at
 // most half of the pool, and lie in three quarters of its frames: once that many have
-// some, what is to be pinned is fetched anew into one of those.
+// some, what is to be pinned is fetched anew into one of those. Each file that has pins
+// stays open, and of those there are Config.PinFiles at most.
 //
 // A reserved region has a number like the others, and no frames: what lies in it
 // is its user's.
@@ -150,6 +151,9 @@ type Config struct {
 	// Both may be nil.
 	Attach func(context.Context, transport.Memory) error
 	Detach func(transport.Memory)
+	// PinFiles bounds the files that have pins, of all users together: each is an open
+	// file at the target. 0: there is no bound.
+	PinFiles int64
 }
 
 const minExtent = 4096
@@ -180,6 +184,7 @@ type Cache struct {
 	cfg        Config
 	extentBits int             // log2 of Config.Extent
 	waits      *limits.Limit   // fetches that wait for room, by user
+	pinFiles   *limits.Limit   // files with pins, likewise
 	life       context.Context // ends when Close begins
 	end        context.CancelFunc
 	close      func() error
@@ -201,6 +206,7 @@ type Cache struct {
 
 	expiring expiry
 	pinTimer *time.Timer // runs endExpired
+	unpinned []PinSource // to be released, by a goroutine if there are some
 
 	using sync.RWMutex // held to close a region, and for reading while somebody uses one by its id
 
@@ -218,6 +224,7 @@ func New(cfg Config) (*Cache, error) {
 		cfg:        cfg,
 		extentBits: bits.TrailingZeros64(uint64(cfg.Extent)),
 		waits:      newWaits(),
+		pinFiles:   newPinFiles(cfg.PinFiles),
 		pools:      make(map[transport.Domain]*pool),
 		firstID:    1 + rand.Uint32N(math.MaxUint32/2),
 	}

@@ -52,12 +52,14 @@ type pins struct {
 // Fetch of an exact range does, and pins the extents that have them: they stay until
 // they are unpinned, the time d has passed (0: never), the file is forgotten or the
 // cache is closed. What is pinned already counts once, for the longer of the two
-// times. The memory of all that a domain has pinned is at most half its pool.
+// times. The memory of all that a domain has pinned is at most half its pool, in 65536
+// extents at most.
 //
 // It returns how many bytes of the range, from off on, are pinned, and where to go on:
 // 0 once the range is done. If only a part could be pinned, that is no error: the
 // next Pin, from there on, has it. Errors are those of Fetch, [ErrUnsettled],
-// [ErrNoSpace] also where the budget is used up, and [transport.ErrStale] where the
+// [ErrNoSpace] also where the budget is used up, [limits.ErrLimit] where too many files
+// have pins, and [transport.ErrStale] where the
 // file was forgotten meanwhile.
 func (c *Cache) Pin(ctx context.Context, src PinSource, dom transport.Domain, off, length int64, d time.Duration) (pinned, next int64, err error) {
 	if !src.Settled() {
@@ -139,7 +141,10 @@ func (c *Cache) pinPart(l *Lease, e *extent, s span, src PinSource, until time.T
 	if err := l.pool.admitPin(e); err != nil {
 		return err
 	}
-	c.addPin(e, src, until)
+	if err := c.retain(e.file, src); err != nil {
+		return err
+	}
+	c.addPin(e, until)
 	for _, o := range near { // what e has as well, and for as long
 		if o != e && o.pin != nil && e.span().contains(o.span()) && !outlasts(o.pin.until, until) {
 			c.endPin(o.pin)
@@ -163,8 +168,47 @@ func (c *Cache) prolong(p *pin, until time.Time) {
 	}
 }
 
+// retain keeps a file open that is to have a pin. With mu.
+func (c *Cache) retain(f *file, src PinSource) (err error) {
+	if f.pins > 0 {
+		return nil
+	}
+	if f.share, err = c.pinFiles.Take(f.pool.user(), 1); err != nil {
+		return err
+	}
+	f.source = src
+	f.pool.pins.files++
+	src.Retain()
+	return nil
+}
+
+// unretain undoes retain, later. With mu.
+func (c *Cache) unretain(f *file) {
+	f.pool.pins.files--
+	f.share.Leave()
+	if c.unpinned = append(c.unpinned, f.source); len(c.unpinned) == 1 {
+		c.work.Go(c.releaseUnpinned)
+	}
+	f.source, f.share = nil, nil
+}
+
+// releaseUnpinned releases what has no pins any more. It takes its time: a user may
+// unpin many files at once.
+func (c *Cache) releaseUnpinned() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := 0; i < len(c.unpinned); i++ {
+		s := c.unpinned[i]
+		c.unpinned[i] = nil
+		c.mu.Unlock()
+		s.Release()
+		c.mu.Lock()
+	}
+	c.unpinned = nil
+}
+
 // addPin pins an extent of the table that is leased. With mu.
-func (c *Cache) addPin(e *extent, src PinSource, until time.Time) {
+func (c *Cache) addPin(e *extent, until time.Time) {
 	p := &pin{e: e, until: until}
 	p.inPool.value = p
 	e.pin = p
@@ -177,11 +221,7 @@ func (c *Cache) addPin(e *extent, src PinSource, until time.Time) {
 	if e.frame.pins++; e.frame.pins == 1 {
 		pool.pins.frames++
 	}
-	if e.file.pins++; e.file.pins == 1 {
-		pool.pins.files++
-		e.file.source = src
-		src.Retain()
-	}
+	e.file.pins++
 }
 
 // endPin undoes addPin. With mu.
@@ -195,9 +235,7 @@ func (c *Cache) endPin(p *pin) {
 		pool.pins.frames--
 	}
 	if e.file.pins--; e.file.pins == 0 {
-		pool.pins.files--
-		c.work.Go(e.file.source.Release)
-		e.file.source = nil
+		c.unretain(e.file)
 	}
 	e.pin = nil
 	if e.leases == 0 {

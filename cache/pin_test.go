@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hbmfs/transport"
+	"hbmfs/transport/limits"
 )
 
 func pinnable(ino uint64, size int64) *fakePinned {
@@ -57,7 +58,7 @@ func TestPinSurvivesScan(t *testing.T) {
 		t.Errorf("after a scan: %+v, was %+v; held %d times", s, before, src.holds())
 	}
 	want := Pins{Files: 1, Extents: 4, Bytes: src.size, Held: 3*testExtent + 512}
-	user := UserPins{UID: alice.UID, Files: 1, Extents: 4, Bytes: want.Bytes, Held: want.Held, Budget: 4 * testExtent}
+	user := UserPins{UID: alice.UID, Files: 1, Extents: 4, MaxExtents: maxPins, Bytes: want.Bytes, Held: want.Held, Budget: 4 * testExtent}
 	if p.Files != want.Files || p.Extents != want.Extents || p.Bytes != want.Bytes || p.Held != want.Held || len(p.Users) != 1 || p.Users[0] != user {
 		t.Errorf("%+v", p)
 	}
@@ -94,6 +95,56 @@ func TestPinBudget(t *testing.T) {
 	if g.held() != 4*testExtent {
 		t.Errorf("%d bytes are held", g.held())
 	}
+}
+
+// TestPinFiles: there is a bound on the files that have pins, of which one user leaves
+// some for others, and each file counts until its last pin has ended.
+func TestPinFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, 8, func(c *Config) { c.PinFiles = 4 })
+		files := []*fakePinned{pinnable(1, 2*testExtent), pinnable(2, 100), pinnable(3, 100)}
+		for _, src := range files[:2] {
+			g.pin(src, 0, src.size, 0)
+		}
+		_, _, err := g.Pin(context.Background(), files[2], alice, 0, 100, 0)
+		if !errors.Is(err, limits.ErrLimit) || !strings.Contains(err.Error(), `files with pins: client "uid 1000" has 2, and the 2 of 4`) {
+			t.Errorf("a third file: %v", err)
+		}
+		if p := g.Pins(); p.Files != 2 || p.MaxFiles != 4 || files[2].holds() != 0 {
+			t.Errorf("%+v; held %d times", p, files[2].holds())
+		}
+		if n, _, err := g.Pin(context.Background(), files[2], bob, 0, 100, 0); n != 100 || err != nil {
+			t.Errorf("another user: %d bytes, %v", n, err)
+		}
+		g.Unpin(alice.UID, files[0].key, 0, 1)
+		if _, _, err := g.Pin(context.Background(), files[2], alice, 0, 100, 0); !errors.Is(err, limits.ErrLimit) {
+			t.Errorf("a file has a pin left: %v", err)
+		}
+		g.Unpin(alice.UID, files[0].key, 0, 1<<40)
+		g.UnpinAll(bob.UID)
+		g.pin(files[2], 0, 100, 0)
+		synctest.Wait()
+		for i, want := range []int{0, 1, 1} {
+			if n := files[i].holds(); n != want {
+				t.Errorf("file %d is held %d times, want %d", i, n, want)
+			}
+		}
+	})
+}
+
+// TestPinCount: there is a bound on the extents that a user has pinned on a device.
+func TestPinCount(t *testing.T) {
+	defer func(was int) { maxPins = was }(maxPins)
+	maxPins = 3
+	g := newRig(t, 8)
+	src := pinnable(1, testExtent)
+	for i := range int64(3) {
+		g.pin(src, i*1000, 10, 0)
+	}
+	if _, _, err := g.Pin(context.Background(), src, alice, 5000, 10, 0); !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "3 extents pinned, of the 3") {
+		t.Errorf("%v", err)
+	}
+	g.pin(src, 1000, 10, time.Hour)
 }
 
 // TestPinOverlap: a range in what is pinned needs no more, and what is pinned in what

@@ -1,6 +1,19 @@
 package cache
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"math"
+
+	"hbmfs/transport/limits"
+)
+
+// maxPins is how many extents a pool may have pinned.
+var maxPins = 1 << 16
+
+func newPinFiles(all int64) *limits.Limit {
+	return limits.New(limits.Config{What: "files with pins", All: cmp.Or(all, math.MaxInt64), Remedy: "unpin some"})
+}
 
 // Pins may lie in pinFramesNum of pinFramesDen of a pool's frames, so that some are left
 // that can become of any class.
@@ -21,6 +34,10 @@ func (p *pool) admitPin(e *extent) error {
 	if budget := p.pinBudget(); p.pins.held+e.frame.class.size > budget {
 		return fmt.Errorf("%w: pins of uid %d hold %d bytes of the %d that they may; unpin some, or enlarge the pool",
 			ErrNoSpace, p.dom.UID, p.pins.held, budget)
+	}
+	if p.pins.all.n >= maxPins {
+		return fmt.Errorf("%w: uid %d has %d extents pinned, of the %d that he may; unpin some, or pin larger ranges",
+			ErrNoSpace, p.dom.UID, p.pins.all.n, maxPins)
 	}
 	if e.frame.pins == 0 && p.pinsEverywhere() {
 		return fmt.Errorf("%w: pins of uid %d lie in %d of %d frames; unpin some, or enlarge the pool",

@@ -7,10 +7,11 @@ import (
 
 // Pins says what is pinned now.
 type Pins struct {
-	Files   int   `json:"files"` // versions, once for each user and device
-	Extents int   `json:"extents"`
-	Bytes   int64 `json:"bytes"`
-	Held    int64 `json:"held_bytes"` // of memory
+	Files    int   `json:"files"`     // versions, once for each user and device
+	MaxFiles int64 `json:"max_files"` // that there may be
+	Extents  int   `json:"extents"`
+	Bytes    int64 `json:"bytes"`
+	Held     int64 `json:"held_bytes"` // of memory
 	// Users are those who hold most, at most [MaxPinUsers], and what each has on a
 	// device.
 	Users []UserPins `json:"users"`
@@ -18,13 +19,14 @@ type Pins struct {
 
 // UserPins says what a user has pinned on a device.
 type UserPins struct {
-	UID     uint32 `json:"uid"`
-	Device  uint32 `json:"device"`
-	Files   int    `json:"files"`
-	Extents int    `json:"extents"`
-	Bytes   int64  `json:"bytes"`
-	Held    int64  `json:"held_bytes"`
-	Budget  int64  `json:"budget_bytes"` // that Held may reach
+	UID        uint32 `json:"uid"`
+	Device     uint32 `json:"device"`
+	Files      int    `json:"files"`
+	Extents    int    `json:"extents"`
+	MaxExtents int    `json:"max_extents"` // that there may be
+	Bytes      int64  `json:"bytes"`
+	Held       int64  `json:"held_bytes"`
+	Budget     int64  `json:"budget_bytes"` // that Held may reach
 }
 
 // MaxPinUsers is how many [Pins] lists.
@@ -34,7 +36,7 @@ const MaxPinUsers = 64
 func (c *Cache) Pins() Pins {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var s Pins
+	s := Pins{MaxFiles: c.pinFiles.All}
 	for _, p := range c.pools {
 		if p.open && !p.isRevoked() {
 			s.add(p)
@@ -47,7 +49,7 @@ func (c *Cache) Pins() Pins {
 // add counts a pool's. With mu.
 func (s *Pins) add(p *pool) {
 	u := UserPins{
-		UID: p.dom.UID, Device: p.dom.Device, Files: p.pins.files, Extents: p.pins.all.n,
+		UID: p.dom.UID, Device: p.dom.Device, Files: p.pins.files, Extents: p.pins.all.n, MaxExtents: maxPins,
 		Bytes: p.pins.bytes, Held: p.pins.held, Budget: p.pinBudget(),
 	}
 	if u.Extents == 0 {

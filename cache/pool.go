@@ -8,6 +8,7 @@ import (
 
 	"hbmfs/cache/device"
 	"hbmfs/transport"
+	"hbmfs/transport/limits"
 )
 
 // file is a file version that a pool has extents of in its table.
@@ -15,8 +16,9 @@ type file struct {
 	pool    *pool
 	key     FileKey
 	extents list[extent]
-	pins    int       // of extents that are pinned
-	source  PinSource // retained while there are some
+	pins    int           // of extents that are pinned
+	source  PinSource     // retained while there are some
+	share   *limits.Share // of Cache.pinFiles, likewise
 
 	first block            // number 0
 	more  map[int64]*block // the others that extents touch, by their number
@@ -44,6 +46,9 @@ type pool struct {
 	waits  int64         // that ever were in queue
 	waited time.Duration // of those that are no more
 }
+
+// user names whose it is, for limits.
+func (p *pool) user() string { return fmt.Sprintf("uid %d", p.dom.UID) }
 
 func (p *pool) isRevoked() bool {
 	select {

@@ -38,7 +38,7 @@ func mayWait(err error) bool { return errors.Is(err, ErrNoSpace) && !errors.Is(e
 // awaitRoom is admit once there is room and all who came before have had theirs.
 // With mu, which it gives up while it waits.
 func (c *Cache) awaitRoom(ctx context.Context, p *pool, a ask, limit int) (*Lease, error) {
-	share, err := c.waits.Take(fmt.Sprintf("uid %d", p.dom.UID), 1)
+	share, err := c.waits.Take(p.user(), 1)
 	if err != nil {
 		return nil, err
 	}

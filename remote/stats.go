@@ -25,6 +25,7 @@ type Stats struct {
 	Opens      int64                          `json:"opens"`       // of files at the target, some with their lookup
 	Reopens    int64                          `json:"reopens"`     // of files that were still open there, though closed
 	Kept       int                            `json:"kept"`        // files that no program has open, and the target has
+	KeptRoom   int                            `json:"kept_room"`   // how many of those there may be
 	Addr       string                         `json:"address"`     // of the target
 	// AwaySince is when the target was found to be away, and AwayWhy what it was
 	// found by; nil while it is not. What is resident can't be vouched for then.
@@ -58,6 +59,7 @@ func (t *Target) Stats() Stats {
 		Opens:      t.counters.opens.Load(),
 		Reopens:    t.counters.reopens.Load(),
 		Kept:       t.kept.Len(),
+		KeptRoom:   t.kept.Room(),
 		Addr:       t.cfg.Addr,
 	}
 	for i := range s.Bytes {

@@ -66,6 +66,7 @@ func (m *mounter) run(ctx context.Context, ready func()) (err error) {
 	defer func() { err = errors.Join(err, t.Close()) }()
 	c, err := cache.New(cache.Config{
 		Devices: m.devices, Extent: int64(m.o.extent), Timeout: ioTimeout,
+		PinFiles: int64(max(1, t.Stats().KeptRoom/2)), // half of what may stay open for no program
 		Attach: t.Attach,
 		Detach: func(mem transport.Memory) {
 			if err := t.Detach(mem); err != nil {

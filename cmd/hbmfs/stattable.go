@@ -96,10 +96,10 @@ func (t statTable) cache(c cache.Stats) {
 }
 
 func (t statTable) pins(p cache.Pins) {
-	t.line("pins", "%d extents of %d files, %s, which take %s", p.Extents, p.Files, size.Human(p.Bytes), size.Human(p.Held))
+	t.line("pins", "%d extents of %d files, of %d that there may be, %s, which take %s", p.Extents, p.Files, p.MaxFiles, size.Human(p.Bytes), size.Human(p.Held))
 	for _, u := range p.Users {
-		t.line(fmt.Sprintf("pins of uid %d", u.UID), "%d extents of %d files, %s, which take %s of the %s that they may have on device %d",
-			u.Extents, u.Files, size.Human(u.Bytes), size.Human(u.Held), size.Human(u.Budget), u.Device)
+		t.line(fmt.Sprintf("pins of uid %d", u.UID), "%d extents, of %d, of %d files, %s, which take %s of the %s that they may have on device %d",
+			u.Extents, u.MaxExtents, u.Files, size.Human(u.Bytes), size.Human(u.Held), size.Human(u.Budget), u.Device)
 	}
 }
 

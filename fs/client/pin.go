@@ -28,7 +28,8 @@ type PinOptions struct {
 // counts the memory that extents take.
 //
 // It returns how many bytes from off on are pinned, also with an error. The error
-// wraps ENOSPC if no more fits the budget, EAGAIN if nothing of the file is kept
+// wraps ENOSPC if no more fits the budget or 65536 extents are pinned, EDQUOT if too
+// many files of the mount have pins, EAGAIN if nothing of the file is kept
 // because it may change unnoticed, what else hbmfs.h lists for PIN, or ctx's.
 func (f *File) Pin(ctx context.Context, off, length int64, opts PinOptions) (pinned int64, err error) {
 	p := uapi.Pin{
@@ -57,8 +58,10 @@ func (f *File) Pin(ctx context.Context, off, length int64, opts PinOptions) (pin
 // something else.
 func explainPin(err error) error {
 	switch {
+	case errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w: as many files have pins as may, each of which stays open at the target, and what is left is for other users; unpin some files", syscall.EDQUOT)
 	case errors.Is(err, syscall.ENOSPC):
-		return fmt.Errorf("%w: the user's pins hold all that they may, or too much of the pool is leased; unpin something, or mount with a larger pool", syscall.ENOSPC)
+		return fmt.Errorf("%w: the user's pins hold all that they may, or are 65536, or too much of the pool is leased; unpin something, or mount with a larger pool", syscall.ENOSPC)
 	case errors.Is(err, syscall.EAGAIN):
 		return fmt.Errorf("%w: nothing of the file is kept, since a writer has it open, its file system can't tell of changes, or the mount is strict and the target away; open it again when that is over", syscall.EAGAIN)
 	}

@@ -348,8 +348,11 @@ struct hbmfs_digest {
  * the version that is open: once the file changes it ends, and the memory is free.
  *
  * Extents are pinned whole, and what is pinned counts as the memory that its
- * extents take. A user's pins hold half of his pool on a device at most. What is
- * pinned already counts once, for the longer of the two times.
+ * extents take. A user's pins hold half of his pool on a device at most, in 65536
+ * extents at most. What is pinned already counts once, for the longer of the two
+ * times. A file that has pins stays open at the target: of those there may be half as
+ * many as the target lets the mount keep open, for all users, and one user has no more
+ * than is left for others. CTL_STATS tells of each what there is and may be.
  *
  * If only a part could be pinned, because a signal came or no more may be, that is
  * no error: `pinned` bytes from `offset` on are, and `cursor` says where to go on;
@@ -359,6 +362,7 @@ struct hbmfs_digest {
  * EAGAIN     a writer may have the file open, or its file system can't tell of
  *            changes: nothing of it is kept. Open it again when that is over. Or
  *            the mount is strict, and the target does not answer
+ * EDQUOT     as many files have pins as may
  * EINTR      a signal came; nothing of the range was pinned
  * ENOSPC     the user's pins hold all that they may, or too much of the pool is
  *            leased. CTL_STATS tells how much the pins hold

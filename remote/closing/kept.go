@@ -50,6 +50,13 @@ func (k *Kept[K, F]) SetRoom(room int) []F {
 	return k.shed(k.files.Len() - room)
 }
 
+// Room is how many files are kept at most.
+func (k *Kept[K, F]) Room() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.room
+}
+
 // Put keeps f, in the place of what is kept as key, and returns a file that is not kept
 // for it: that one, or f itself if there is no room. It reports false if there is none.
 func (k *Kept[K, F]) Put(key K, f F) (out F, ok bool) {

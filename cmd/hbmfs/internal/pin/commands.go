@@ -40,7 +40,8 @@ else is fetched, until 'hbmfs unpin', for the time of --for, or until the mount 
 
 Pins are the user's, and not of this command, which may end. They are of the files
 as they are now: a file that changes is not pinned any more. What a user has pinned
-takes at most half of his pool, in whole extents; 'hbmfs stat' tells how much it is.
+takes at most half of his pool, in whole extents, and each file that has pins stays open
+at the target, of which there may be so many: 'hbmfs stat' tells both.
 What is pinned twice counts once, for the longer of the two times. If there is no
 room for more, or the command is interrupted, what was pinned until then stays so.
 
@@ -161,7 +162,7 @@ func (r *run) explain(err error, done string) error {
 		return errors.Join(err, statErr)
 	}
 	r.result.Budget = b
-	if !errors.Is(err, syscall.ENOSPC) {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		return err
 	}
 	return fmt.Errorf("%w: %s of %s are pinned, and stay so; %v; 'hbmfs unpin' ends some, 'hbmfs unpin --all' all", err, size.Human(r.result.Bytes), size.Human(r.result.Total), b)
