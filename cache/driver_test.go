@@ -111,7 +111,7 @@ func (d *driver) run(ops []byte) {
 	for len(d.pending) > 0 {
 		d.end(0, transport.Result{})
 	}
-	d.UnpinAll(alice.UID)
+	d.unpinAll(alice.UID)
 	synctest.Wait()
 	for _, f := range d.files {
 		if n := f.holds(); n != 0 {

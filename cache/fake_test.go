@@ -334,3 +334,21 @@ func (g *rig) has(src *fakeSource, off int64) bool {
 }
 
 var errBroken = errors.New("fake source is broken")
+
+func (g *rig) unpin(uid uint32, key FileKey, off, n int64) int64 {
+	return g.dropped(g.Unpin(context.Background(), uid, key, off, n))
+}
+
+func (g *rig) unpinAll(uid uint32) int64 { return g.dropped(g.UnpinAll(context.Background(), uid)) }
+
+func (g *rig) drop(uid uint32, key FileKey, off, n int64) int64 {
+	return g.dropped(g.Evict(context.Background(), uid, key, off, n))
+}
+
+func (g *rig) dropped(bytes int64, err error) int64 {
+	g.t.Helper()
+	if err != nil {
+		g.t.Error(err)
+	}
+	return bytes
+}

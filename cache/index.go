@@ -95,7 +95,10 @@ func (f *file) overlapping(bits int, s span) (all []*extent) {
 		if b.whole != nil && b.whole.span().overlaps(s) {
 			all = append(all, b.whole)
 		}
-		for _, o := range b.odd {
+		for _, o := range b.odd[b.search(span{s.from - b.longest, 0}):] {
+			if o.from >= s.to {
+				break
+			}
 			begins := n == first || o.from>>bits == n // or else it was in the block before
 			if begins && o.overlaps(s) {
 				all = append(all, o.e)
@@ -103,6 +106,21 @@ func (f *file) overlapping(bits int, s span) (all []*extent) {
 		}
 	}
 	return all
+}
+
+// at returns the extent that is just s, or nil. With mu.
+func (f *file) at(bits int, s span) *extent {
+	b := f.block(s.from >> bits)
+	if b == nil {
+		return nil
+	}
+	if b.whole != nil && b.whole.span() == s {
+		return b.whole
+	}
+	if i := b.search(s); i < len(b.odd) && b.odd[i].span == s {
+		return b.odd[i].e
+	}
+	return nil
 }
 
 // overlapping is that of a file, by its key. With mu.
@@ -172,7 +190,9 @@ func (c *Cache) makeBlock(f *file, number int64) *block {
 
 // unindex undoes index. With mu.
 func (c *Cache) unindex(e *extent) {
-	c.filled(e)
+	if e.state != resident {
+		c.filled(e)
+	}
 	s := e.span()
 	for n := s.from >> c.extentBits; n <= (s.to-1)>>c.extentBits; n++ {
 		b := e.file.block(n)
@@ -190,6 +210,22 @@ func (c *Cache) unindex(e *extent) {
 			c.blocks = append(c.blocks, b)
 		}
 	}
+}
+
+// unindexAll undoes index for all extents of a file. With mu.
+func (c *Cache) unindexAll(f *file) {
+	f.first.clear()
+	for _, b := range f.more {
+		b.clear()
+		c.blocks = append(c.blocks, b)
+	}
+	clear(f.more)
+}
+
+func (b *block) clear() {
+	clear(b.odd)
+	clear(b.filling)
+	*b = block{odd: b.odd[:0], filling: b.filling[:0]}
 }
 
 // filled notes that an extent of the index is filling no more. With mu.

@@ -243,66 +243,9 @@ func (c *Cache) endPin(p *pin) {
 	}
 }
 
-// Unpin ends the pins of a user, on all devices, that have a byte of [off, off+length)
-// of a file, and returns how many bytes are not pinned any more. They stay in memory
-// until that is needed.
-func (c *Cache) Unpin(uid uint32, key FileKey, off, length int64) (bytes int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for p := range c.poolsOf(uid) {
-		for _, e := range p.overlapping(c, key, span{off, off + length}) {
-			if e.pin != nil {
-				bytes += e.req.Dst.Len
-				c.endPin(e.pin)
-			}
-		}
-	}
-	return bytes
-}
-
-// UnpinAll ends all pins of a user.
-func (c *Cache) UnpinAll(uid uint32) (bytes int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for p := range c.poolsOf(uid) {
-		bytes += p.pins.bytes
-		c.endPins(p)
-	}
-	return bytes
-}
-
 // endPins ends all pins of a pool. With mu.
 func (c *Cache) endPins(p *pool) {
 	for at := p.pins.all.front(); at != nil; at = p.pins.all.front() {
 		c.endPin(at)
-	}
-}
-
-// Evict drops what a user has in memory, on all devices, of bytes [off, off+length) of
-// a file, and returns how many bytes that were: extents that have a byte of it, and
-// are neither leased, pinned nor under way.
-func (c *Cache) Evict(uid uint32, key FileKey, off, length int64) (bytes int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for p := range c.poolsOf(uid) {
-		for _, e := range p.overlapping(c, key, span{off, off + length}) {
-			if e.goes() {
-				bytes += e.req.Dst.Len
-				c.evict(e)
-			}
-		}
-	}
-	return bytes
-}
-
-// poolsOf yields the pools of a user. With mu.
-func (c *Cache) poolsOf(uid uint32) func(yield func(*pool) bool) {
-	return func(yield func(*pool) bool) {
-		for device := range c.cfg.Devices {
-			p := c.pool(transport.Domain{UID: uid, Device: uint32(device)})
-			if p != nil && !yield(p) {
-				return
-			}
-		}
 	}
 }

@@ -62,13 +62,13 @@ func TestPinSurvivesScan(t *testing.T) {
 	if p.Files != want.Files || p.Extents != want.Extents || p.Bytes != want.Bytes || p.Held != want.Held || len(p.Users) != 1 || p.Users[0] != user {
 		t.Errorf("%+v", p)
 	}
-	if n := g.Unpin(bob.UID, src.key, 0, 1<<40); n != 0 {
+	if n := g.unpin(bob.UID, src.key, 0, 1<<40); n != 0 {
 		t.Errorf("another user unpinned %d bytes", n)
 	}
-	if n := g.Unpin(alice.UID, src.key, testExtent, 1); n != testExtent {
+	if n := g.unpin(alice.UID, src.key, testExtent, 1); n != testExtent {
 		t.Errorf("one extent: %d bytes", n)
 	}
-	if n := g.UnpinAll(alice.UID); n != src.size-testExtent || g.held() != 0 {
+	if n := g.unpinAll(alice.UID); n != src.size-testExtent || g.held() != 0 {
 		t.Errorf("all: %d bytes; %d are held", n, g.held())
 	}
 	g.scan(2, 30)
@@ -116,12 +116,12 @@ func TestPinFiles(t *testing.T) {
 		if n, _, err := g.Pin(context.Background(), files[2], bob, 0, 100, 0); n != 100 || err != nil {
 			t.Errorf("another user: %d bytes, %v", n, err)
 		}
-		g.Unpin(alice.UID, files[0].key, 0, 1)
+		g.unpin(alice.UID, files[0].key, 0, 1)
 		if _, _, err := g.Pin(context.Background(), files[2], alice, 0, 100, 0); !errors.Is(err, limits.ErrLimit) {
 			t.Errorf("a file has a pin left: %v", err)
 		}
-		g.Unpin(alice.UID, files[0].key, 0, 1<<40)
-		g.UnpinAll(bob.UID)
+		g.unpin(alice.UID, files[0].key, 0, 1<<40)
+		g.unpinAll(bob.UID)
 		g.pin(files[2], 0, 100, 0)
 		synctest.Wait()
 		for i, want := range []int{0, 1, 1} {
@@ -165,7 +165,7 @@ func TestPinOverlap(t *testing.T) {
 	if g.pin(src, 0, 2*testExtent, 0); g.held() < 2*testExtent {
 		t.Errorf("%d bytes are held", g.held())
 	}
-	g.UnpinAll(alice.UID)
+	g.unpinAll(alice.UID)
 	g.pin(src, 100, 1000, time.Hour)
 	if g.pin(src, 0, testExtent, 0); g.held() != testExtent {
 		t.Errorf("%d bytes are held: one is in the other", g.held())
@@ -300,10 +300,10 @@ func TestEvict(t *testing.T) {
 	g.touch(src.fakeSource, 0, src.size)
 	g.pin(src, 0, 1, 0)
 	lease := g.get(src.fakeSource, testExtent, 1)
-	if n := g.Evict(bob.UID, src.key, 0, src.size); n != 0 {
+	if n := g.drop(bob.UID, src.key, 0, src.size); n != 0 {
 		t.Errorf("another user's: %d bytes", n)
 	}
-	if n := g.Evict(alice.UID, src.key, 0, 3*testExtent); n != testExtent {
+	if n := g.drop(alice.UID, src.key, 0, 3*testExtent); n != testExtent {
 		t.Errorf("%d bytes", n)
 	}
 	for i, want := range []bool{true, true, false, true} {

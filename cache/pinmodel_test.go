@@ -102,7 +102,7 @@ func (d *driver) unpinned(key *FileKey) {
 // unpin checks that just the pins that have a byte of the range end.
 func (d *driver) unpin(key FileKey, off, n int64) {
 	before, want := d.pinsNow(), int64(0)
-	got := d.Unpin(alice.UID, key, off, n)
+	got := d.rig.unpin(alice.UID, key, off, n)
 	maps.DeleteFunc(before, func(_ *extent, p pinned) bool {
 		ends := p.key == key && n > 0 && p.overlaps(span{off, off + n})
 		if ends {
@@ -130,7 +130,7 @@ func (d *driver) evicts(src *fakePinned, off, n int64) {
 		}
 		return goes
 	})
-	got := d.Evict(alice.UID, src.key, off, n)
+	got := d.drop(alice.UID, src.key, off, n)
 	if after := d.residents(); got != want || !maps.Equal(before, after) {
 		d.t.Fatalf("evict [%d, +%d): %d bytes, want %d; left %v, want %v", off, n, got, want, after, before)
 	}

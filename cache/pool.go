@@ -193,10 +193,15 @@ func (c *Cache) unshare(e *extent) {
 	e.inFile.moveTo(nil)
 	e.file = nil
 	if f.extents.n == 0 {
-		delete(e.pool.files, f.key)
-		f.pool = nil
-		c.files = append(c.files, f)
+		c.discard(f)
 	}
+}
+
+// discard takes a file out of the table that has no extents any more. With mu.
+func (c *Cache) discard(f *file) {
+	delete(f.pool.files, f.key)
+	f.pool = nil
+	c.files = append(c.files, f)
 }
 
 // forget ends a file's pins, takes all of its extents out of the table, and frees those
@@ -207,8 +212,11 @@ func (c *Cache) forget(f *file) {
 			c.endPin(p)
 		}
 	}
+	c.unindexAll(f)
 	for e := f.extents.front(); e != nil; e = f.extents.front() {
-		c.unshare(e)
+		e.inFile.moveTo(nil)
+		e.file = nil
 		c.reap(e)
 	}
+	c.discard(f)
 }

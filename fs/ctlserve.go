@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"context"
 	"encoding/json"
 	"net"
 	"strconv"
@@ -68,7 +69,8 @@ func (s *ctlServer) answer(uid uint32, in []byte) (reply []byte, fd int) {
 	case req.Op == uapi.CtlRegion:
 		return s.region(uid, req.Region)
 	case req.Op == uapi.CtlUnpin:
-		return encodeCtlReply(&uapi.CtlReply{Length: uint64(s.t.cfg.Cache.UnpinAll(uid))}, nil), -1
+		n, _ := s.t.cfg.Cache.UnpinAll(context.Background(), uid) // whoever asks can't be interrupted
+		return encodeCtlReply(&uapi.CtlReply{Length: uint64(n)}, nil), -1
 	}
 	return s.stats(), -1
 }

@@ -30,9 +30,9 @@ func (f *File) Ioctl(ctx context.Context, cmd uint32, in, out []byte) error {
 	case uapi.NrPin:
 		return f.pin(ctx, cmd, in, out)
 	case uapi.NrUnpin:
-		return f.unpin(cmd, in, out)
+		return f.unpin(ctx, cmd, in, out)
 	case uapi.NrEvict:
-		return f.evict(cmd, in, out)
+		return f.evict(ctx, cmd, in, out)
 	}
 	return uapi.ErrCommand
 }
@@ -71,22 +71,30 @@ func (f *File) pin(ctx context.Context, cmd uint32, in, out []byte) error {
 	return nil
 }
 
-func (f *File) unpin(cmd uint32, in, out []byte) error {
+func (f *File) unpin(ctx context.Context, cmd uint32, in, out []byte) error {
 	u, err := uapi.DecodeUnpin(cmd, in)
 	if err != nil {
 		return err
 	}
-	u.Unpinned = uint64(f.Cache.Unpin(f.UID, f.Source.Key(), int64(u.Offset), int64(u.Length)))
+	n, err := f.Cache.Unpin(ctx, f.UID, f.Source.Key(), int64(u.Offset), int64(u.Length))
+	if err != nil {
+		return err
+	}
+	u.Unpinned = uint64(n)
 	uapi.EncodeUnpin(out, &u)
 	return nil
 }
 
-func (f *File) evict(cmd uint32, in, out []byte) error {
+func (f *File) evict(ctx context.Context, cmd uint32, in, out []byte) error {
 	e, err := uapi.DecodeEvict(cmd, in)
 	if err != nil {
 		return err
 	}
-	e.Evicted = uint64(f.Cache.Evict(f.UID, f.Source.Key(), int64(e.Offset), int64(e.Length)))
+	n, err := f.Cache.Evict(ctx, f.UID, f.Source.Key(), int64(e.Offset), int64(e.Length))
+	if err != nil {
+		return err
+	}
+	e.Evicted = uint64(n)
 	uapi.EncodeEvict(out, &e)
 	return nil
 }

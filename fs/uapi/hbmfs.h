@@ -384,7 +384,8 @@ struct hbmfs_pin {
 /*
  * UNPIN: end the user's pins of this file that have a byte of the range, on all
  * devices. All of the file is a length of 2^63 - 1. What was pinned stays in device
- * memory until that is needed. EISDIR: as FETCH.
+ * memory until that is needed. EINTR: a signal came, and only some have ended; the
+ * next UNPIN does not count those. EISDIR: as FETCH.
  */
 struct hbmfs_unpin {
 	__u32 size;
@@ -397,7 +398,8 @@ struct hbmfs_unpin {
 /*
  * EVICT: drop what the user has of the range in device memory, on all devices: the
  * extents that have a byte of it, but for those that are under way, leased by
- * anybody of that user, or pinned. EISDIR: as FETCH.
+ * anybody of that user, or pinned. EINTR: a signal came, and some are dropped; the
+ * next EVICT does not count those. EISDIR: as FETCH.
  */
 struct hbmfs_evict {
 	__u32 size;
