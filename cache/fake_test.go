@@ -335,6 +335,12 @@ func (g *rig) has(src *fakeSource, off int64) bool {
 
 var errBroken = errors.New("fake source is broken")
 
+// Pin is the cache's, for a time.
+func (g *rig) Pin(ctx context.Context, src PinSource, dom transport.Domain, off, n int64, d time.Duration) (pinned, next int64, err error) {
+	p, err := g.Cache.Pin(ctx, src, dom, off, n, PinOptions{For: d})
+	return p.Bytes, p.Next, err
+}
+
 func (g *rig) unpin(uid uint32, key FileKey, off, n int64) int64 {
 	return g.dropped(g.Unpin(context.Background(), uid, key, off, n))
 }

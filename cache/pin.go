@@ -3,8 +3,10 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
+	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
 
@@ -48,58 +50,86 @@ type pins struct {
 	files  int   // likewise
 }
 
+// PinOptions is what a Pin can ask for.
+type PinOptions struct {
+	For    time.Duration // how long the pins last; 0: for ever
+	Direct bool          // pins nothing that came by host memory
+}
+
+// Pinned is what a Pin has pinned.
+type Pinned struct {
+	Bytes int64       // from the begin of the range on
+	Next  int64       // where to go on; 0 once the range is done
+	Path  uapi.Path   // the least direct of all
+	Why   uapi.Reason // of it
+}
+
 // Pin brings bytes [off, off+length) of a file into the domain's device memory, as
 // Fetch of an exact range does, and pins the extents that have them: they stay until
-// they are unpinned, the time d has passed (0: never), the file is forgotten or the
+// they are unpinned, the time is over, the file is forgotten or the
 // cache is closed. What is pinned already counts once, for the longer of the two
 // times. The memory of all that a domain has pinned is at most half its pool, in 65536
 // extents at most.
 //
-// It returns how many bytes of the range, from off on, are pinned, and where to go on:
-// 0 once the range is done. If only a part could be pinned, that is no error: the
-// next Pin, from there on, has it. Errors are those of Fetch, [ErrUnsettled],
+// It returns what of the range, from off on, is pinned. If only a part could be pinned, that is no error: the
+// next Pin, from there on, has it. With an error nothing was pinned. Errors are those of Fetch, [ErrUnsettled],
+// [transport.ErrNotDirect],
 // [ErrNoSpace] also where the budget is used up, [limits.ErrLimit] where too many files
 // have pins, and [transport.ErrStale] where the
 // file was forgotten meanwhile.
-func (c *Cache) Pin(ctx context.Context, src PinSource, dom transport.Domain, off, length int64, d time.Duration) (pinned, next int64, err error) {
+func (c *Cache) Pin(ctx context.Context, src PinSource, dom transport.Domain, off, length int64, opts PinOptions) (all Pinned, err error) {
 	if !src.Settled() {
-		return 0, 0, ErrUnsettled
+		return Pinned{}, ErrUnsettled
 	}
-	for at := off; ; {
-		n, next, err := c.pinStep(ctx, src, dom, at, length-(at-off), d)
-		pinned += n
-		switch at += n; {
-		case err != nil && pinned > 0:
-			return pinned, at, nil
-		case err != nil || next == 0:
-			return pinned, 0, err
+	for at := off; ; at = all.Next {
+		step, err := c.pinStep(ctx, src, dom, at, length-(at-off), opts)
+		all.add(step)
+		switch {
+		case err != nil && all.Bytes > 0:
+			all.Next = off + all.Bytes
+			return all, nil
+		case err != nil || all.Next == 0:
+			return all, err
 		}
 	}
 }
 
+// add appends the next part.
+func (p *Pinned) add(next Pinned) {
+	if next.Bytes > 0 && (p.Bytes == 0 || next.Path < p.Path) {
+		p.Path, p.Why = next.Path, next.Why
+	}
+	p.Bytes += next.Bytes
+	p.Next = next.Next
+}
+
 // pinStep pins the first few extents of a range.
-func (c *Cache) pinStep(ctx context.Context, src PinSource, dom transport.Domain, off, length int64, d time.Duration) (pinned, next int64, err error) {
+func (c *Cache) pinStep(ctx context.Context, src PinSource, dom transport.Domain, off, length int64, opts PinOptions) (p Pinned, err error) {
 	l, err := c.Fetch(ctx, src, dom, off, length, pinning, c.stepLimit(dom))
 	if err != nil {
-		return 0, 0, err
+		return p, err
 	}
 	defer l.Release()
 	if l.pool == nil {
-		return 0, 0, nil
+		return p, nil
+	}
+	if opts.Direct && !l.Path().Direct() {
+		return p, fmt.Errorf("%w: path %v, since: %v", transport.ErrNotDirect, l.Path(), l.Why())
 	}
 	var until time.Time
-	if d > 0 {
-		until = time.Now().Add(d)
+	if opts.For > 0 {
+		until = time.Now().Add(opts.For)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, e := range l.parts {
 		if err := c.pinPart(l, e, l.segs[i].span(), src, until); err != nil {
-			return pinned, 0, err
+			return p, err
 		}
-		pinned += l.segs[i].Len
+		p.add(Pinned{Bytes: l.segs[i].Len, Path: l.segs[i].Path, Why: l.segs[i].Why})
 	}
-	return pinned, l.Next(), nil
+	p.Next = l.Next()
+	return p, nil
 }
 
 // stepLimit is how many extents the next step of a Pin brings: not many more than

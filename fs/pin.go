@@ -15,13 +15,11 @@ func (h *handle) ioctlPins(ctx context.Context, cmd uint32, in, out []byte) erro
 	if !ok {
 		return syscall.EIO
 	}
-	arrived := h.n.t.target.Now()
-	f := pins.File{Cache: h.n.t.cfg.Cache, Source: &h.src, UID: caller.Uid, Confirm: func(ctx context.Context) error {
-		return retryInterruptedErr(ctx, func(ctx context.Context) error {
-			_, err := h.confirm(ctx, arrived)
-			return err
-		})
-	}}
+	confirm := func(ctx context.Context) (away bool, err error) {
+		now := h.n.t.target.Now()
+		return retryInterrupted(ctx, func(ctx context.Context) (bool, error) { return h.confirm(ctx, now) })
+	}
+	f := pins.File{Cache: h.n.t.cfg.Cache, Source: &h.src, UID: caller.Uid, Confirm: confirm, RequireDirect: h.n.t.cfg.RequireDirect}
 	return f.Ioctl(ctx, cmd, in, out)
 }
 

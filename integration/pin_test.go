@@ -18,6 +18,7 @@ import (
 
 	"hbmfs/cache"
 	"hbmfs/fs/client"
+	"hbmfs/fs/uapi"
 )
 
 // pinReport is what scripts read of `hbmfs pin --json`, unpin and evict.
@@ -26,6 +27,8 @@ type pinReport struct {
 	Failed int64
 	Bytes  int64
 	Total  int64 `json:"total_bytes"`
+	Path   string
+	Reason string
 	Budget struct {
 		UID  int
 		Held int64 `json:"held_bytes"`
@@ -87,7 +90,7 @@ func TestPinCommand(t *testing.T) {
 	for via, source := range sources(t, src) {
 		m := startMount(t, source, small(8)...)
 		r, code := pinJSON(t, "pin", m.path("1"), m.path("dir"))
-		if code != 0 || r.Files != 2 || r.Failed != 0 || r.Bytes != 3*extent+100 || r.Total != r.Bytes || r.Budget.All != 4*extent || r.Budget.Held < r.Bytes {
+		if code != 0 || r.Files != 2 || r.Failed != 0 || r.Bytes != 3*extent+100 || r.Total != r.Bytes || r.Path == "" || r.Reason == "" || r.Budget.All != 4*extent || r.Budget.Held < r.Bytes {
 			t.Errorf("%s: exit code %d, %+v", via, code, r)
 		}
 		hits(t, m, 3)
@@ -143,11 +146,11 @@ func pinFile(args []string) error {
 	if err != nil {
 		return err
 	}
-	n, err := f.Pin(context.Background(), 0, math.MaxInt64, client.PinOptions{})
+	p, err := f.Pin(context.Background(), 0, math.MaxInt64, client.PinOptions{})
 	if err != nil {
 		return err
 	}
-	fmt.Println("pinned", n)
+	fmt.Println("pinned", p.Bytes)
 	select {}
 }
 
@@ -243,12 +246,12 @@ func TestPinNoRoom(t *testing.T) {
 	}
 	f := openFile(t, m.path("1"))
 	n, err := f.Pin(context.Background(), 0, math.MaxInt64, client.PinOptions{})
-	if err != nil || n != 3*extent {
-		t.Errorf("%d bytes, %v", n, err)
+	if err != nil || n.Bytes != 3*extent || n.Path == uapi.PathNone || n.Unsettled {
+		t.Errorf("%+v, %v", n, err)
 	}
 	n, err = openFile(t, m.path("2")).Pin(context.Background(), 0, math.MaxInt64, client.PinOptions{})
-	if n != extent || !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "unpin") {
-		t.Errorf("%d bytes, %v", n, err)
+	if n.Bytes != extent || !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "unpin") {
+		t.Errorf("%+v, %v", n, err)
 	}
 	out, err := exec.Command(bin, "pin", m.path("2")).CombinedOutput()
 	for _, w := range []string{"64.0 KiB of 192.0 KiB are pinned", "256.0 KiB of the 256.0 KiB", "hbmfs unpin"} {

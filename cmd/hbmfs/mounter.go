@@ -67,7 +67,7 @@ func (m *mounter) run(ctx context.Context, ready func()) (err error) {
 	c, err := cache.New(cache.Config{
 		Devices: m.devices, Extent: int64(m.o.extent), Timeout: ioTimeout,
 		PinFiles: int64(max(1, t.Stats().KeptRoom/2)), // half of what may stay open for no program
-		Attach: t.Attach,
+		Attach:   t.Attach,
 		Detach: func(mem transport.Memory) {
 			if err := t.Detach(mem); err != nil {
 				m.log.Warn("detach a region", "error", err)

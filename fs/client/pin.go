@@ -20,6 +20,16 @@ type PinOptions struct {
 	For time.Duration
 }
 
+// Pinned is what a [File.Pin] has pinned.
+type Pinned struct {
+	Bytes int64
+	// Path is the least direct that any of it came by, and Why the reason for it.
+	Path uapi.Path
+	Why  uapi.Reason
+	// Unsettled: the target did not answer whether this is still the file.
+	Unsettled bool
+}
+
 // Pin brings length bytes from off into device memory and keeps them there for the
 // user, until he unpins them, the time is over, the file changes or the mount ends:
 // closing the file, or the end of the process, does not end it. There is nothing to
@@ -27,11 +37,16 @@ type PinOptions struct {
 // short. The pins of a user have a budget, of half his pool on each device, which
 // counts the memory that extents take.
 //
-// It returns how many bytes from off on are pinned, also with an error. The error
+// It returns what is pinned from off on, also with an error, but for ESTALE: then nothing
+// is. The error
 // wraps ENOSPC if no more fits the budget or 65536 extents are pinned, EDQUOT if too
 // many files of the mount have pins, EAGAIN if nothing of the file is kept
-// because it may change unnoticed, what else hbmfs.h lists for PIN, or ctx's.
-func (f *File) Pin(ctx context.Context, off, length int64, opts PinOptions) (pinned int64, err error) {
+// because it may change unnoticed, what else hbmfs.h lists for PIN, EINVAL
+// for a time below 0, or ctx's.
+func (f *File) Pin(ctx context.Context, off, length int64, opts PinOptions) (all Pinned, err error) {
+	if opts.For < 0 {
+		return all, fmt.Errorf("hbmfs: pin %s: %w: for %v, must be 0 or more", f.path, syscall.EINVAL, opts.For)
+	}
 	p := uapi.Pin{
 		Size: uint32(uapi.PinSize), Offset: uint64(off), Length: uint64(min(length, math.MaxInt64-max(off, 0))), Device: opts.Device,
 		ForMs: uint64((opts.For + time.Millisecond - 1) / time.Millisecond),
@@ -40,18 +55,33 @@ func (f *File) Pin(ctx context.Context, off, length int64, opts PinOptions) (pin
 	c := newCall(uapi.IocPin, buf)
 	for {
 		if err := answered(ctx, f.sys, c, func() { uapi.EncodePin(buf, &p) }); err != nil {
-			return pinned, fmt.Errorf("hbmfs: pin %s from %d on: %w", f.path, p.Offset, explainPin(err))
+			if errors.Is(err, syscall.ESTALE) {
+				all = Pinned{}
+			}
+			return all, fmt.Errorf("hbmfs: pin %s from %d on: %w", f.path, p.Offset, explainPin(err))
 		}
 		r := uapi.DecodePinReply(buf)
 		if r.Pinned > p.Length || r.Cursor != 0 && (r.Pinned == 0 || r.Cursor != p.Offset+r.Pinned) {
-			return pinned, fmt.Errorf("hbmfs: pin of %s: %w: PIN answered %+v", f.path, ErrProtocol, r)
+			return all, fmt.Errorf("hbmfs: pin of %s: %w: PIN answered %+v", f.path, ErrProtocol, r)
 		}
-		pinned += int64(r.Pinned)
+		all.add(&r)
 		p.Offset, p.Length = p.Offset+r.Pinned, p.Length-r.Pinned
 		if r.Cursor == 0 {
-			return pinned, nil
+			return all, nil
 		}
 	}
+}
+
+// add appends what a PIN answered.
+func (p *Pinned) add(r *uapi.Pin) {
+	if r.Pinned == 0 {
+		return
+	}
+	if path := uapi.Path(r.Path); p.Bytes == 0 || path < p.Path {
+		p.Path, p.Why = path, uapi.Reason(r.Why)
+	}
+	p.Bytes += int64(r.Pinned)
+	p.Unsettled = p.Unsettled || r.Flags&uapi.PinUnsettled != 0
 }
 
 // explainPin has the words for what PIN means by an errno where another ioctl means

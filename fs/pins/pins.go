@@ -18,9 +18,11 @@ type File struct {
 	Cache  *cache.Cache
 	Source cache.PinSource
 	UID    uint32
-	// Confirm returns nil if what is in device memory by now was the file's at some
-	// moment since the call arrived.
-	Confirm func(context.Context) error
+	// Confirm returns nil if what is in device memory by now is the file's at some
+	// moment from now on; away says that the target does not answer.
+	Confirm func(context.Context) (away bool, err error)
+	// RequireDirect refuses what came by host memory.
+	RequireDirect bool
 }
 
 // Ioctl answers PIN, UNPIN or EVICT: in is the argument, out the answer. The error wraps
@@ -53,22 +55,37 @@ func (f *File) pin(ctx context.Context, cmd uint32, in, out []byte) error {
 	if _, err := f.Cache.Device(p.Device); err != nil {
 		return err
 	}
+	away, err := f.Confirm(ctx) // first, since what is pinned stays so
+	if err != nil {
+		return err
+	}
 	dom := transport.Domain{UID: f.UID, Device: p.Device}
-	pinned, next, err := f.Cache.Pin(ctx, f.Source, dom, int64(p.Offset), int64(p.Length), lasts(p.ForMs))
+	opts := cache.PinOptions{For: lasts(p.ForMs), Direct: f.RequireDirect}
+	done, err := f.Cache.Pin(ctx, f.Source, dom, int64(p.Offset), int64(p.Length), opts)
 	if err != nil {
 		return err
 	}
-	// The file may have changed before its pins were there to be ended by that.
-	err = f.Confirm(ctx)
-	if errors.Is(err, transport.ErrStale) {
-		f.Cache.Forget(f.Source.Key())
-	}
-	if err != nil {
+	if err := f.confirmPinned(ctx); err != nil {
 		return err
 	}
-	p.Pinned, p.Cursor = uint64(pinned), uint64(next)
+	p.Pinned, p.Cursor = uint64(done.Bytes), uint64(done.Next)
+	p.Flags, p.Path, p.Why = 0, uint32(done.Path), uint32(done.Why)
+	if away {
+		p.Flags, p.Why = uapi.PinUnsettled, uint32(uapi.WhyTargetAway)
+	}
 	uapi.EncodePin(out, &p)
 	return nil
+}
+
+// confirmPinned returns an error if the file changed: maybe before its pins were there
+// to be ended by that. Nothing else undoes them.
+func (f *File) confirmPinned(ctx context.Context) error {
+	_, err := f.Confirm(ctx)
+	if !errors.Is(err, transport.ErrStale) {
+		return nil
+	}
+	f.Cache.Forget(f.Source.Key())
+	return err
 }
 
 func (f *File) unpin(ctx context.Context, cmd uint32, in, out []byte) error {

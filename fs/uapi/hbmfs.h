@@ -359,6 +359,11 @@ struct hbmfs_digest {
  * the next PIN, from there on, has the error. A range past the end of the file is
  * cut short; wholly past it, `pinned` is 0. `cursor` is 0 once the range is done.
  *
+ * With an error nothing was pinned by this call. Where the target does not answer, and
+ * the mount is not strict, `flags` has HBMFS_PIN_UNSETTLED and `why` is
+ * HBMFS_WHY_TARGET_AWAY, as of FETCH: what is pinned may be old, and is dropped once it
+ * turns out to be.
+ *
  * EAGAIN     a writer may have the file open, or its file system can't tell of
  *            changes: nothing of it is kept. Open it again when that is over. Or
  *            the mount is strict, and the target does not answer
@@ -366,12 +371,15 @@ struct hbmfs_digest {
  * EINTR      a signal came; nothing of the range was pinned
  * ENOSPC     the user's pins hold all that they may, or too much of the pool is
  *            leased. CTL_STATS tells how much the pins hold
- * ESTALE     the file changed; what was pinned of it is not any more
+ * ESTALE     the file changed; what was pinned of it by whomever is not any more
+ * EREMOTEIO  the mount requires a direct path, and the next bytes took a fallback
  * E2BIG, EINVAL, EIO, EISDIR, ENODEV, ENOMEM: as FETCH
  */
+#define HBMFS_PIN_UNSETTLED 0x1 /* flags, out: the file may have changed unnoticed */
+
 struct hbmfs_pin {
 	__u32 size;
-	__u32 flags; /* in: 0 */
+	__u32 flags; /* in: 0; out: HBMFS_PIN_UNSETTLED */
 	__u64 offset;
 	__u64 length;
 	__u64 for_ms;
@@ -379,6 +387,8 @@ struct hbmfs_pin {
 	__u32 zero;
 	__u64 pinned; /* out, as is what follows: bytes */
 	__u64 cursor;
+	__u32 path; /* the least direct that what is pinned came by, and the reason for it */
+	__u32 why;
 };
 
 /*
@@ -414,7 +424,7 @@ struct hbmfs_evict {
 #define HBMFS_FETCH_SIZE_MIN 80
 #define HBMFS_RELEASE_SIZE_MIN 24
 #define HBMFS_DIGEST_SIZE_MIN 56
-#define HBMFS_PIN_SIZE_MIN 56
+#define HBMFS_PIN_SIZE_MIN 64
 #define HBMFS_UNPIN_SIZE_MIN 32
 #define HBMFS_EVICT_SIZE_MIN 32
 #define HBMFS_BATCH_SIZE_MIN 48

@@ -65,6 +65,7 @@ var constants = map[string]any{
 	"HBMFS_FETCH_SIZE_MIN":         MinFetchSize,
 	"HBMFS_RELEASE_SIZE_MIN":       MinReleaseSize,
 	"HBMFS_DIGEST_SIZE_MIN":        MinDigestSize,
+	"HBMFS_PIN_UNSETTLED":          PinUnsettled,
 	"HBMFS_PIN_SIZE_MIN":           MinPinSize,
 	"HBMFS_UNPIN_SIZE_MIN":         MinUnpinSize,
 	"HBMFS_EVICT_SIZE_MIN":         MinEvictSize,

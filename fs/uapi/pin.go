@@ -9,7 +9,7 @@ import (
 type Pin struct {
 	_      structs.HostLayout
 	Size   uint32
-	Flags  uint32 // in: 0
+	Flags  uint32 // in: 0; out: PinUnsettled
 	Offset uint64
 	Length uint64
 	ForMs  uint64 // milliseconds; 0: until it is unpinned
@@ -17,6 +17,8 @@ type Pin struct {
 	Zero   uint32
 	Pinned uint64 // out, as is what follows: bytes
 	Cursor uint64 // where to go on, 0 once the range is done
+	Path   uint32 // the least direct that what is pinned came by
+	Why    uint32
 }
 
 // Unpin ends the pins of a range.
@@ -39,13 +41,16 @@ type Evict struct {
 	Evicted uint64 // out: bytes
 }
 
+// PinUnsettled: the file may have changed unnoticed, as FetchUnsettled says.
+const PinUnsettled = 0x1
+
 // Sizes of these structures, in bytes, and those below which a caller's is refused.
 const (
 	PinSize   = int(unsafe.Sizeof(Pin{}))
 	UnpinSize = int(unsafe.Sizeof(Unpin{}))
 	EvictSize = int(unsafe.Sizeof(Evict{}))
 
-	MinPinSize   = 56
+	MinPinSize   = 64
 	MinUnpinSize = 32
 	MinEvictSize = 32
 )

@@ -13,7 +13,7 @@ var (
 )
 
 func TestPinRoundTrip(t *testing.T) {
-	pin := Pin{Size: uint32(PinSize), Offset: 1, Length: math.MaxInt64 - 1, ForMs: math.MaxUint64, Device: 3, Pinned: 4, Cursor: 5}
+	pin := Pin{Size: uint32(PinSize), Offset: 1, Length: math.MaxInt64 - 1, ForMs: math.MaxUint64, Device: 3, Pinned: 4, Cursor: 5, Path: 6, Why: 7}
 	out := stale(PinSize)
 	EncodePin(out, &pin)
 	if got, err := DecodePin(IocPin, out); err != nil || got != pin || DecodePinReply(out) != pin {
@@ -37,7 +37,7 @@ func TestPinRoundTrip(t *testing.T) {
 func TestPinRefused(t *testing.T) {
 	pin, unpin, evict := Pin{Size: uint32(PinSize)}, Unpin{Size: uint32(UnpinSize)}, Evict{Size: uint32(EvictSize)}
 	flagged, zero, long := pin, pin, pin
-	flagged.Flags, zero.Zero, long.Offset, long.Length = 1, 1, 1, math.MaxInt64
+	flagged.Flags, zero.Zero, long.Offset, long.Length = PinUnsettled, 1, 1, math.MaxInt64
 	flaggedUnpin, hugeUnpin, flaggedEvict, hugeEvict := unpin, unpin, evict, evict
 	flaggedUnpin.Flags, flaggedEvict.Flags = 1, 1<<31
 	hugeUnpin.Offset, hugeEvict.Length = 1<<63, 1<<63

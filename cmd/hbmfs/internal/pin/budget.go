@@ -15,7 +15,12 @@ type budget struct {
 	UID  int   `json:"uid"`
 	Held int64 `json:"held_bytes"`
 	All  int64 `json:"budget_bytes"`
+
+	known bool // Held is: the mount tells of those only who have most
 }
+
+// mostTold is of how many users a mount tells.
+const mostTold = 64
 
 // budgetOf asks for this user's.
 func budgetOf(m *client.Mount) (*budget, error) {
@@ -41,9 +46,10 @@ func budgetOf(m *client.Mount) (*budget, error) {
 	if len(s.Devices) > 0 {
 		b.All = s.Devices[0].Pins
 	}
+	b.known = len(s.Pins.Users) < mostTold
 	for _, u := range s.Pins.Users {
 		if u.UID == b.UID && u.Device == 0 {
-			b.Held = u.Held
+			b.Held, b.known = u.Held, true
 		}
 	}
 	return b, nil

@@ -68,7 +68,7 @@ func newPin(s Shell) *cobra.Command {
 			return s.Usagef("--for %v: give a time, such as 12h", lasts)
 		}
 		r := &run{Shell: s, stderr: cmd.ErrOrStderr()}
-		r.act = func(ctx context.Context, f *client.File) (int64, error) {
+		r.act = func(ctx context.Context, f *client.File) (client.Pinned, error) {
 			return f.Pin(ctx, 0, whole, client.PinOptions{For: lasts})
 		}
 		return r.do(ctx, paths, "pinned", *asJSON, cmd.OutOrStdout(), r.admitPins)
@@ -83,7 +83,7 @@ func newUnpin(s Shell) *cobra.Command {
 	asJSON := cmd.Flags().Bool("json", false, "print one JSON object")
 	s.runs(cmd, func(ctx context.Context, paths []string) error {
 		r := &run{Shell: s, stderr: cmd.ErrOrStderr()}
-		r.act = func(_ context.Context, f *client.File) (int64, error) { return f.Unpin(0, whole) }
+		r.act = func(_ context.Context, f *client.File) (client.Pinned, error) { return dropped(f.Unpin(0, whole)) }
 		if !*all {
 			return r.do(ctx, paths, "unpinned", *asJSON, cmd.OutOrStdout(), noBudget)
 		}
@@ -100,7 +100,7 @@ func newEvict(s Shell) *cobra.Command {
 	asJSON := cmd.Flags().Bool("json", false, "print one JSON object")
 	s.runs(cmd, func(ctx context.Context, paths []string) error {
 		r := &run{Shell: s, stderr: cmd.ErrOrStderr()}
-		r.act = func(_ context.Context, f *client.File) (int64, error) { return f.Evict(0, whole) }
+		r.act = func(_ context.Context, f *client.File) (client.Pinned, error) { return dropped(f.Evict(0, whole)) }
 		return r.do(ctx, paths, "evicted", *asJSON, cmd.OutOrStdout(), noBudget)
 	})
 	return cmd
@@ -115,6 +115,9 @@ func (s Shell) runs(cmd *cobra.Command, work func(ctx context.Context, paths []s
 		return supervise.Run(cmd.Context(), supervise.NoLimit, func(ctx context.Context) error { return work(ctx, args) })
 	}
 }
+
+// dropped is a number of bytes as of what was pinned.
+func dropped(n int64, err error) (client.Pinned, error) { return client.Pinned{Bytes: n}, err }
 
 func noBudget(int64) error { return nil }
 
@@ -161,11 +164,17 @@ func (r *run) explain(err error, done string) error {
 	if statErr != nil {
 		return errors.Join(err, statErr)
 	}
-	r.result.Budget = b
+	if b.known {
+		r.result.Budget = b
+	}
 	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		return err
 	}
-	return fmt.Errorf("%w: %s of %s are pinned, and stay so; %v; 'hbmfs unpin' ends some, 'hbmfs unpin --all' all", err, size.Human(r.result.Bytes), size.Human(r.result.Total), b)
+	held := ""
+	if b.known {
+		held = b.String() + "; "
+	}
+	return fmt.Errorf("%w: %s of %s are pinned, and stay so; %s'hbmfs unpin' ends some, 'hbmfs unpin --all' all", err, size.Human(r.result.Bytes), size.Human(r.result.Total), held)
 }
 
 func (r *run) all(paths []string, asJSON bool, out io.Writer) (err error) {
@@ -189,6 +198,9 @@ func (r *run) print(out io.Writer, done string, asJSON bool) error {
 		return r.JSON(out, &r.result, "")
 	}
 	text := r.result.text(done)
+	if r.result.Path != "" {
+		text += fmt.Sprintf(", path %s (%s)", r.result.Path, r.result.Reason)
+	}
 	if r.result.Budget != nil {
 		text += "; " + r.result.Budget.String()
 	}

@@ -25,6 +25,7 @@ import (
 	"hbmfs/cmd/hbmfs/internal/size"
 	"hbmfs/cmd/hbmfs/internal/warm"
 	"hbmfs/fs/client"
+	"hbmfs/fs/uapi"
 )
 
 // workers is how many files are asked for at once.
@@ -36,12 +37,15 @@ const whole = warm.Whole
 // result is what became of the files. Bytes are of files, and not what they take in
 // the pool.
 type result struct {
-	Files   int64   `json:"files"`
-	Failed  int64   `json:"failed"`
-	Bytes   int64   `json:"bytes"`
-	Total   int64   `json:"total_bytes"` // of all files that were found
-	Seconds float64 `json:"seconds"`
-	Budget  *budget `json:"budget,omitempty"`
+	Files     int64   `json:"files"`
+	Failed    int64   `json:"failed"`
+	Bytes     int64   `json:"bytes"`
+	Total     int64   `json:"total_bytes"` // of all files that were found
+	Seconds   float64 `json:"seconds"`
+	Path      string  `json:"path,omitempty"` // of a pin: the least direct
+	Reason    string  `json:"reason,omitempty"`
+	Unsettled bool    `json:"unsettled,omitempty"` // it may have changed unnoticed
+	Budget    *budget `json:"budget,omitempty"`
 }
 
 // run is one command's.
@@ -50,10 +54,11 @@ type run struct {
 	mount  *client.Mount
 	stderr io.Writer
 	bar    progress.Bar
-	act    func(context.Context, *client.File) (int64, error)
+	act    func(context.Context, *client.File) (client.Pinned, error)
 
 	mu     sync.Mutex
-	result result // guarded by mu
+	result result    // guarded by mu, as is path
+	path   uapi.Path // of result
 }
 
 // files has act done to all files at and below paths. An error that others of them
@@ -81,10 +86,10 @@ func (r *run) files(ctx context.Context, paths []string, admit func(total int64)
 }
 
 func (r *run) file(ctx context.Context, path string) error {
-	n, err := r.open(ctx, path)
-	r.bar.Add(n)
+	p, err := r.open(ctx, path)
+	r.bar.Add(p.Bytes)
 	r.mu.Lock()
-	r.result.Bytes += n
+	r.add(p)
 	if err == nil {
 		r.result.Files++
 	}
@@ -101,13 +106,23 @@ func (r *run) file(ctx context.Context, path string) error {
 	return err
 }
 
-func (r *run) open(ctx context.Context, path string) (n int64, err error) {
+func (r *run) open(ctx context.Context, path string) (p client.Pinned, err error) {
 	f, err := r.mount.Open(path)
 	if err != nil {
-		return 0, err
+		return p, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	return r.act(ctx, f)
+}
+
+// add counts what was done to a file. With mu.
+func (r *run) add(p client.Pinned) {
+	r.result.Bytes += p.Bytes
+	r.result.Unsettled = r.result.Unsettled || p.Unsettled
+	if p.Path != uapi.PathNone && (r.path == uapi.PathNone || p.Path < r.path) {
+		r.path = p.Path
+		r.result.Path, r.result.Reason = p.Path.String(), p.Why.String()
+	}
 }
 
 // failed tells of a file that does not stop the others.
