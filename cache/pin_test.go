@@ -224,6 +224,20 @@ func TestPinOfVersion(t *testing.T) {
 	})
 }
 
+// TestPinOfRevoked: pins end with their region, whether or not anybody asks for another.
+func TestPinOfRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, 8)
+		src := pinnable(1, 3*testExtent)
+		g.pin(src, 0, src.size, 0)
+		close(g.provider.regions[0].revoked)
+		synctest.Wait()
+		if src.holds() != 0 || g.held() != 0 || len(g.Users()) != 0 {
+			t.Errorf("kept open %d times, %d bytes are held, users %+v", src.holds(), g.held(), g.Users())
+		}
+	})
+}
+
 // TestPinInterrupted: what came before a Pin is broken off stays pinned.
 func TestPinInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

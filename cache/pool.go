@@ -132,6 +132,22 @@ func (c *Cache) makePool(p *pool) {
 	p.frames.init(region.Size(), c.cfg.Extent)
 	p.files = make(map[FileKey]*file)
 	p.open = true
+	c.work.Go(func() { c.awaitRevocation(p) })
+}
+
+// awaitRevocation retires a pool that is revoked: its pins must not keep files open
+// until somebody asks for the domain.
+func (c *Cache) awaitRevocation(p *pool) {
+	select {
+	case <-p.revoked:
+	case <-c.life.Done():
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pools[p.dom] == p {
+		c.retire(p)
+	}
 }
 
 // enter gives a region its number. With mu.

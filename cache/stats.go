@@ -69,7 +69,7 @@ func (c *Cache) Users() []UserStats {
 	c.mu.Lock()
 	all := make([]UserStats, 0, len(c.pools))
 	for dom, p := range c.pools {
-		if p.open {
+		if p.open && !p.isRevoked() {
 			all = append(all, UserStats{
 				UID: dom.UID, Device: dom.Device, RegionBytes: p.region.Size(), LeasedBytes: p.leased,
 				Waits: p.waits, WaitSeconds: p.waited.Seconds(), Waiting: p.queue.n,
