@@ -15,7 +15,7 @@ const (
 	Exact Access = iota
 	// Run: whole blocks, for who goes on from the end of the range.
 	Run
-	// pinning: as Exact, and what comes lies beside what is pinned, if need be.
+	// pinning: as Exact, and what comes lies beside what is pinned.
 	pinning
 )
 
@@ -25,7 +25,6 @@ type ask struct {
 	key      FileKey
 	settled  bool
 	access   Access
-	gather   bool // what comes is to lie beside what is pinned
 	size     int64
 	off, end int64
 	next     int64

@@ -30,8 +30,9 @@
 //
 // A user may pin extents of his: they stay, leased or not, until he unpins them, their
 // time is over or the file version is forgotten. The slots of what is pinned are at
-// most half of the pool, and lie in three quarters of its frames: once that many have
-// some, what is to be pinned is fetched anew into one of those. Each file that has pins
+// most half of the pool, and lie in three quarters of its frames: what is to be pinned lies
+// beside other pins where those leave a slot of its class, and is fetched anew for that.
+// Where too few frames would be left, it gets a larger slot. Each file that has pins
 // stays open, and of those there are Config.PinFiles at most.
 //
 // A reserved region has a number like the others, and no frames: what lies in it

@@ -23,6 +23,7 @@ type class struct {
 	need int // slots that the lease being planned still has to get
 
 	spare   struct{ busy, idle list[frame] } // frames with a slot that is not in use
+	pinned  list[frame]                      // with pins, and a slot that is free or can be made so
 	crowded list[frame]                      // busy, no such slot, and something in them can go
 	queue   policy.Queue[extent]             // resident extents that nobody leases
 }

@@ -72,6 +72,9 @@ func (c *Cache) newExtent(l *Lease, cl *class, s span) *extent {
 	f := c.slotBeside(l, cl)
 	if f == nil {
 		f = c.slotFor(p, cl)
+		if l.ask.access == pinning {
+			l.opened = append(l.opened, f)
+		}
 	}
 	e.pool, e.frame, e.slot = p, f, f.take()
 	e.inFrame.moveTo(&f.extents)

@@ -88,16 +88,22 @@ func (c *Cache) admit(p *pool, a *ask, limit int, q *queued) (*Lease, error) {
 		return nil, ErrClosed
 	}
 	l := c.lease(p, *a)
-	if a.access == pinning {
-		c.gather(l)
-	}
 	l.cover(limit)
+	if a.access == pinning {
+		if err := c.planPins(l); err != nil {
+			c.recycle(l)
+			return nil, err
+		}
+	}
 	if len(l.spans) > 0 {
 		if err := l.fits(q); err != nil {
 			p.frames.planned()
 			c.recycle(l)
 			return nil, err
 		}
+	}
+	for _, e := range l.evicts {
+		c.evict(e)
 	}
 	c.hold(l)
 	c.begin(l)

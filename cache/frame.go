@@ -18,6 +18,7 @@ type frame struct {
 
 	extents list[extent]
 	idle    node[frame] // in frames.idle while nothing holds the frame
+	beside  node[frame] // in its class's pinned
 	room    node[frame] // in one of its class's lists while a slot of it can be had
 }
 
@@ -45,7 +46,7 @@ func (fs *frames) init(region, extent int64) {
 	for i := range fs.all {
 		f := &fs.all[i]
 		f.off = int64(i) * size
-		f.idle.value, f.room.value = f, f
+		f.idle.value, f.room.value, f.beside.value = f, f, f
 	}
 	for i := range fs.classes {
 		fs.classes[i].queue.Init(&fs.policy)
@@ -173,6 +174,11 @@ func (fs *frames) settle(f *frame) {
 		f.last = fs.policy.Now()
 	}
 	f.room.moveTo(f.roomList())
+	if f.pins > 0 && f.held < f.class.slots {
+		f.beside.moveTo(&f.class.pinned)
+	} else {
+		f.beside.moveTo(nil)
+	}
 }
 
 func (f *frame) roomList() *list[frame] {

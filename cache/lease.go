@@ -40,6 +40,10 @@ type Lease struct {
 	spans   []span   // of the extents that are new
 	classes []*class // of their slots
 
+	// Of a Pin's: what is fetched anew, and frames that it has begun to fill.
+	evicts []*extent
+	opened []*frame
+
 	// The rest is guarded by Cache.mu. While extents that the lease waits for are
 	// filling they know it by its place in parts; one that fails leaves nil there.
 	parts   []*extent
@@ -155,6 +159,8 @@ func (c *Cache) recycle(l *Lease) {
 	}
 	clear(l.parts)
 	l.parts, l.spans, l.reqs, l.segs, l.fresh = l.parts[:0], l.spans[:0], l.reqs[:0], l.segs[:0], l.fresh[:0]
+	clear(l.evicts)
+	l.evicts, l.opened = l.evicts[:0], l.opened[:0]
 	l.pool, l.err, l.pending = nil, nil, 0
 	l.path, l.why = uapi.PathNone, uapi.WhyBest
 	c.leases = append(c.leases, l)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"hbmfs/fs/uapi"
@@ -132,21 +133,18 @@ func (c *Cache) pinStep(ctx context.Context, src PinSource, dom transport.Domain
 	return p, nil
 }
 
-// stepLimit is how many extents the next step of a Pin brings: not many more than
-// may be pinned.
+// stepLimit is how many extents the next step of a Pin brings.
 func (c *Cache) stepLimit(dom transport.Domain) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	d, err := c.Device(dom.Device)
 	if err != nil {
 		return 1 // Fetch returns it
 	}
-	left := d.PinBudget()
-	if p := c.pools[dom]; p != nil {
-		left -= p.pins.held
-	}
-	n := min(maxPinStep, d.Pool>>c.extentBits/pinStepShare, left>>c.extentBits+1)
-	return int(max(1, n))
+	return int(max(1, min(maxPinStep, d.Pool>>c.extentBits/pinStepShare)))
+}
+
+// pinned reports whether an extent is that has all of s. With mu.
+func (f *file) pinned(bits int, s span) bool {
+	return slices.ContainsFunc(f.overlapping(bits, s), func(e *extent) bool { return e.pin != nil && e.span().contains(s) })
 }
 
 // pinPart pins an extent for a span of it, or makes the pin last that has the span
@@ -250,6 +248,7 @@ func (c *Cache) addPin(e *extent, until time.Time) {
 	pool.pins.held += e.frame.class.size
 	if e.frame.pins++; e.frame.pins == 1 {
 		pool.pins.frames++
+		pool.frames.settle(e.frame)
 	}
 	e.file.pins++
 }
@@ -263,6 +262,7 @@ func (c *Cache) endPin(p *pin) {
 	pool.pins.held -= e.frame.class.size
 	if e.frame.pins--; e.frame.pins == 0 {
 		pool.pins.frames--
+		pool.frames.settle(e.frame)
 	}
 	if e.file.pins--; e.file.pins == 0 {
 		c.unretain(e.file)

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -295,6 +296,66 @@ func TestPinScattered(t *testing.T) {
 			t.Errorf("pin %d has gone", i)
 		}
 	}
+}
+
+// TestPinMix: pins of any sizes, of what is there or not, are accepted up to the budget,
+// and what is refused leaves all as it was.
+func TestPinMix(t *testing.T) {
+	for frames, seeds := range map[int64]uint64{5: 20, 8: 20, 32: 3, 200: 1} {
+		for seed := range seeds {
+			g := newRig(t, frames)
+			rnd := rand.New(rand.NewPCG(seed, 2))
+			src := pinnable(1, 1000*testExtent)
+			budget, at := frames*testExtent/2, int64(0)
+			for n := int64(0); ; at += n {
+				n = 1 + rnd.Int64N(1<<(1+rnd.IntN(14)))
+				g.scattered(src, rnd, at, n)
+				before := g.snapshot()
+				got, _, err := g.Pin(context.Background(), src, alice, at, n, 0)
+				if err == nil && got == n {
+					continue
+				}
+				if p := g.Pins(); budget-p.Users[0].Held >= testExtent || !errors.Is(err, ErrNoSpace) || g.snapshot() != before {
+					t.Fatalf("%d frames, seed %d: %d of %d bytes, %v; of %d bytes, pins are %+v\n%s\n%s", frames, seed, got, n, err, budget, p, before, g.snapshot())
+				}
+				break
+			}
+			g.verify()
+		}
+	}
+}
+
+// scattered makes a range resident, now and then, and others beside it.
+func (g *rig) scattered(src *fakePinned, rnd *rand.Rand, at, n int64) {
+	g.t.Helper()
+	if rnd.IntN(2) == 0 {
+		return
+	}
+	for i := range int64(4) {
+		l, err := g.Fetch(context.Background(), src, alice, at+i*100*testExtent, n, Exact, 10)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		l.Release()
+	}
+}
+
+// TestPinPacks: pins lie beside others of their size, wherever what they pin was, so that
+// small ones in many frames keep out no large ones.
+func TestPinPacks(t *testing.T) {
+	const slots, frames = 16, 8
+	g := newRig(t, frames)
+	src, large := pinnable(1, slots*frames*1024), pinnable(2, 3*testExtent)
+	for i := range int64(slots * frames) {
+		g.sample(src, i*1024)
+	}
+	for i := range int64(6) {
+		g.pin(src, i*slots*1024, 1000, 0)
+	}
+	if n := g.pools[alice].pins.frames; n != 1 {
+		t.Errorf("six pins lie in %d frames", n)
+	}
+	g.pin(large, 0, large.size, 0)
 }
 
 // sample makes a sample of 1024 bytes resident.

@@ -24,59 +24,34 @@ func (d Device) PinBudget() int64 { return d.Pool / pinShare }
 
 func (p *pool) pinBudget() int64 { return p.region.Size() / pinShare }
 
-// pinsEverywhere reports whether no frame may get pins that has none.
-func (p *pool) pinsEverywhere() bool {
-	return p.pins.frames >= max(1, len(p.frames.all)*pinFramesNum/pinFramesDen)
-}
+// pinFrames is how many frames may have pins.
+func (p *pool) pinFrames() int { return max(1, len(p.frames.all)*pinFramesNum/pinFramesDen) }
 
 // admitPin returns an error wrapping [ErrNoSpace] if e may not be pinned. With mu.
 func (p *pool) admitPin(e *extent) error {
-	if budget := p.pinBudget(); p.pins.held+e.frame.class.size > budget {
-		return fmt.Errorf("%w: pins of uid %d hold %d bytes of the %d that they may; unpin some, or enlarge the pool",
-			ErrNoSpace, p.dom.UID, p.pins.held, budget)
+	if err := p.admitPins(p.pins.all.n+1, p.pins.held+e.frame.class.size); err != nil {
+		return err
 	}
-	if p.pins.all.n >= maxPins {
-		return fmt.Errorf("%w: uid %d has %d extents pinned, of the %d that he may; unpin some, or pin larger ranges",
-			ErrNoSpace, p.dom.UID, p.pins.all.n, maxPins)
-	}
-	if e.frame.pins == 0 && p.pinsEverywhere() {
-		return fmt.Errorf("%w: pins of uid %d lie in %d of %d frames; unpin some, or enlarge the pool",
-			ErrNoSpace, p.dom.UID, p.pins.frames, len(p.frames.all))
+	if e.frame.pins == 0 && p.pins.frames >= p.pinFrames() {
+		return p.errPinFrames()
 	}
 	return nil
 }
 
-// gather has what a Pin finds fetched anew where that lies in a frame that may not get
-// pins, and all that it fetches put into those that have some. With mu.
-func (c *Cache) gather(l *Lease) {
-	p, a := l.pool, &l.ask
-	a.gather = p.pinsEverywhere()
-	if !a.gather {
-		return
-	}
-	for _, e := range p.overlapping(c, a.key, span{a.off, a.end}) {
-		if e.goes() && e.frame.pins == 0 {
-			c.evict(e)
-		}
-	}
+func (p *pool) errPinFrames() error {
+	return fmt.Errorf("%w: pins of uid %d lie in %d of %d frames; unpin some, or enlarge the pool",
+		ErrNoSpace, p.dom.UID, p.pins.frames, len(p.frames.all))
 }
 
-// slotBeside returns a frame of that class with pins, and a free slot that is there or
-// made by eviction; nil if there is none, or it does not matter. With mu.
-func (c *Cache) slotBeside(l *Lease, cl *class) *frame {
-	if !l.ask.gather {
-		return nil
+// admitPins is admitPin for so many pins in all, that hold so much. With mu.
+func (p *pool) admitPins(n int, held int64) error {
+	if budget := p.pinBudget(); held > budget {
+		return fmt.Errorf("%w: pins of uid %d hold %d bytes of the %d that they may; unpin some, or enlarge the pool",
+			ErrNoSpace, p.dom.UID, p.pins.held, budget)
 	}
-	for i := range l.pool.frames.all {
-		f := &l.pool.frames.all[i]
-		switch {
-		case f.class != cl || f.pins == 0:
-		case f.used < cl.slots:
-			return f
-		case f.held < f.used:
-			c.evict(f.goner())
-			return f
-		}
+	if n > maxPins {
+		return fmt.Errorf("%w: uid %d has %d extents pinned, of the %d that he may; unpin some, or pin larger ranges",
+			ErrNoSpace, p.dom.UID, p.pins.all.n, maxPins)
 	}
 	return nil
 }

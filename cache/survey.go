@@ -108,6 +108,12 @@ func (l *Lease) survey() (missing int) {
 func (l *Lease) choose(place func(*frames, int64) *class) (missing int) {
 	fs := &l.pool.frames
 	fs.planned()
+	if l.ask.access == pinning { // planPins has chosen
+		for _, cl := range l.classes {
+			fs.want(cl)
+		}
+		return -fs.slack()
+	}
 	l.classes = l.classes[:0]
 	for _, s := range l.spans {
 		cl := place(fs, s.len())

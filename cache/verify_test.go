@@ -116,6 +116,8 @@ func (g *rig) verifyFrame(p *pool, f *frame) {
 		g.t.Errorf("frame at %d: %d held, %d slots; it says %d, %d, %d asked", f.off, held, len(slots), f.held, f.used, f.asked)
 	case (f.idle.in == &p.frames.idle) != (f.used > 0 && held == 0):
 		g.t.Errorf("frame at %d with %d slots used and %d held: in the idle list %v", f.off, f.used, held, f.idle.in != nil)
+	case (f.beside.in != nil) != (f.pins > 0 && f.held < f.class.slots) || f.beside.in != nil && f.beside.in != &f.class.pinned:
+		g.t.Errorf("frame at %d: %d pins, %d of %d slots held; in the list of those with pins %v", f.off, f.pins, f.held, f.class.slots, f.beside.in != nil)
 	case f.class != nil && f.room.in != f.roomList():
 		g.t.Errorf("frame at %d: not where its class would look for it", f.off)
 	}
