@@ -16,6 +16,6 @@ func (t *tree) errno(op, what string, err error) syscall.Errno {
 	case syscall.EIO, syscall.ENODEV, syscall.ENOMEM, syscall.ENFILE, syscall.EDQUOT:
 		t.log.Warn("request failed", what, "op", op, "path", what, "source", t.cfg.Source, "error", err)
 	}
-	t.count.failed(errno)
+	t.count.errnos.Add(errno)
 	return errno
 }

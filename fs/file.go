@@ -202,6 +202,7 @@ func (h *handle) Release(context.Context) syscall.Errno {
 	h.pins.ReleaseAll()
 	h.n.t.open.remove(h)
 	h.ahead.Close()
+	h.src.file.OnUnlinked(h.unlinked)
 	h.src.Release()
 	h.reads.Leave()
 	return 0

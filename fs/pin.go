@@ -23,6 +23,14 @@ func (h *handle) ioctlPins(ctx context.Context, cmd uint32, in, out []byte) erro
 	return f.Ioctl(ctx, cmd, in, out)
 }
 
+// unlinked ends the pins of a file that was removed, which nobody can open any more to
+// unpin it, once no program has it open.
+func (h *handle) unlinked() {
+	if h.n.t.open.judge(h.src.key) == nil {
+		h.n.t.cfg.Cache.Forget(h.src.key)
+	}
+}
+
 // Retain keeps the file open, so that its changes are noticed, until Release.
 func (s *source) Retain() { s.users.Add(1) }
 

@@ -3,14 +3,11 @@ package fs
 import (
 	"os"
 	"runtime/metrics"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"hbmfs/cache"
+	"hbmfs/fs/errnos"
 	"hbmfs/remote"
 )
 
@@ -78,33 +75,13 @@ type counters struct {
 
 	notLentWhy atomic.Pointer[error]
 
-	mu     sync.Mutex
-	errnos map[syscall.Errno]int64 // guarded by mu
+	errnos errnos.Counts
 }
 
 // refused counts a loan that was not granted because of err.
 func (c *counters) refused(err error) {
 	c.notLent.Add(1)
 	c.notLentWhy.Store(&err)
-}
-
-func (c *counters) failed(errno syscall.Errno) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.errnos == nil {
-		c.errnos = make(map[syscall.Errno]int64)
-	}
-	c.errnos[errno]++
-}
-
-func (c *counters) byName() map[string]int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	names := make(map[string]int64, len(c.errnos))
-	for errno, n := range c.errnos {
-		names[unix.ErrnoName(errno)] = n
-	}
-	return names
 }
 
 func (c *counters) lending() LoanStats {
@@ -130,7 +107,7 @@ func (t *tree) stats() Stats {
 		Batches: t.count.batches.Load(), BatchEntries: t.count.batchEntries.Load(),
 		PlainReads: t.count.plainReads.Load(), PlainBytes: t.count.plainBytes.Load(),
 		AheadBytes: brought, AheadUsed: used,
-		Errors: t.count.byName(), Allocations: allocations(),
+		Errors: t.count.errnos.ByName(), Allocations: allocations(),
 	}
 }
 

@@ -42,6 +42,7 @@ type File interface {
 	Settled() (ok bool, why string)
 	Stale() bool
 	OnStale(fn func())
+	OnUnlinked(fn func())
 	Vouch(ctx context.Context, since remote.Moment) error
 	VouchSoon(ctx context.Context, since remote.Moment) error
 	VouchAhead(now remote.Moment)

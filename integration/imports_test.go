@@ -133,6 +133,7 @@ var soleImporters = map[string][]string{
 		"fs",
 		"fs/beside",
 		"fs/client",
+		"fs/errnos",
 		"fs/fuseprobe",
 		"fs/mountwatch",
 		"integration/chaos",

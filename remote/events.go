@@ -69,6 +69,9 @@ func (c *connector) receiveEvent(s *session, e *wire.Event) error {
 		if f := c.files.find(s, e.Unlinked); f != nil {
 			f.orphan.Store(true)
 			f.t.letGo(f)
+			if fn := f.onUnlinked.Load(); fn != nil {
+				(*fn)()
+			}
 		}
 		return nil
 	}

@@ -29,9 +29,10 @@ type File struct {
 	settled bool
 	why     string
 
-	session atomic.Pointer[session] // that it is open in, or about to be
-	isOpen  bool                    // guarded by fileTable.mu
-	orphan  atomic.Bool             // it is not kept: no name leads to it any more, or it was discarded
+	session    atomic.Pointer[session] // that it is open in, or about to be
+	isOpen     bool                    // guarded by fileTable.mu
+	orphan     atomic.Bool             // it is not kept: no name leads to it any more, or it was discarded
+	onUnlinked atomic.Pointer[func()]
 
 	spans  atomic.Pointer[namespace.Spans] // that were asked for last, of a file with holes
 	refs   atomic.Int64                    // Open's, which a kept one has too, and one for each request under way
@@ -150,6 +151,15 @@ func (f *File) OnStale(fn func()) {
 	}
 	f.mu.Unlock()
 	fn()
+}
+
+// OnUnlinked sets what is called when the target tells that no name leads to the file
+// any more, or at once if it has. It may be called twice, also after Close.
+func (f *File) OnUnlinked(fn func()) {
+	f.onUnlinked.Store(&fn)
+	if f.orphan.Load() {
+		fn()
+	}
 }
 
 // expire turns the file stale.

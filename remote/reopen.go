@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"syscall"
 
 	"hbmfs/remote/control"
 	"hbmfs/transport"
@@ -122,22 +121,10 @@ func (o *reopening) judge(ctx context.Context, f *File, a *ask, err error) error
 		return nil
 	case err == nil:
 		o.closer.Add(f.handle, true)
-	case o.r.strict && !isGone(err):
+	case o.r.strict && !control.IsGone(err):
 		return err
 	}
-	o.cfg.Log.Debug("file not found again", "dataset", f.dataset, "path", f.path, "err", err)
+	o.log.Warn("a file was not found again after a reconnect: it is stale, and pins of it end, as of others that the log does not tell", "", "dataset", f.dataset, "path", f.path, "err", err)
 	f.expire()
 	return nil
-}
-
-// gone is what opening a version fails with for good.
-var gone = []error{
-	transport.ErrStale, syscall.ENOENT, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.ENXIO,
-	syscall.EACCES, syscall.EPERM, syscall.EXDEV, syscall.ETXTBSY,
-}
-
-// isGone reports whether err says that a version is not to be had any more,
-// rather than that the target is short of something.
-func isGone(err error) bool {
-	return slices.ContainsFunc(gone, func(g error) bool { return errors.Is(err, g) })
 }

@@ -1,5 +1,5 @@
 // Package errnos has what the caller of a system call sees of what the rooms report. It
-// holds no lock.
+// holds no lock over a call.
 package errnos
 
 import (

@@ -345,7 +345,10 @@ struct hbmfs_digest {
  * for the open file: it survives close, and the end of the process. There is no
  * handle; a FETCH of the range finds it there. It stays until UNPIN or CTL_UNPIN,
  * for `for_ms` milliseconds (0: for ever), or until the mount ends. The pin is of
- * the version that is open: once the file changes it ends, and the memory is free.
+ * the version that is open: once the file changes it ends, and the memory is free. It
+ * ends also, and nobody is told, when the file was removed and no program has it open
+ * any more, some seconds later; when the target was away and does not find the file
+ * again, which the mount's log says; and when the device is lost.
  *
  * Extents are pinned whole, and what is pinned counts as the memory that its
  * extents take. A user's pins hold half of his pool on a device at most, in 65536

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"google.golang.org/grpc/codes"
@@ -90,4 +91,16 @@ func sentinel(code codes.Code) error {
 		return ErrRefused
 	}
 	return transport.ErrProtocol
+}
+
+// gone is what opening a version fails with for good.
+var gone = []error{
+	transport.ErrStale, syscall.ENOENT, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.ENXIO,
+	syscall.EACCES, syscall.EPERM, syscall.EXDEV, syscall.ETXTBSY,
+}
+
+// IsGone reports whether err says that a version is not to be had any more,
+// rather than that the target is short of something.
+func IsGone(err error) bool {
+	return slices.ContainsFunc(gone, func(g error) bool { return errors.Is(err, g) })
 }
