@@ -42,7 +42,7 @@ func TestKept(t *testing.T) {
 	if out := k.Shed(2); len(out) != 1 || out[0] != 4 {
 		t.Errorf("shed %v, want the one that was put in first", out)
 	}
-	if out := k.SetRoom(0); len(out) != 1 || out[0] != 5 || k.Len() != 0 {
+	if out := k.SetRoom(0); len(out) != 1 || out[0] != 5 || k.Len() != 0 || k.Room() != 0 {
 		t.Errorf("without room: %v", out)
 	}
 }
