@@ -362,7 +362,7 @@ func TestWaitHeadStart(t *testing.T) {
 		if _, err := g.run(t.Context(), src, alice, 40*testExtent, 1, 1); !errors.Is(err, ErrNoSpace) {
 			t.Errorf("one that does not wait: %v", err)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		got := g.served(small, src)
 		g.waiting(first)
 		g.waiting(large)
