@@ -148,18 +148,22 @@ func TestReadsAreNeverMixed(t *testing.T) {
 			f.Close()
 		}
 	}()
-	seen := make(map[uint64]bool)
-	for len(seen) < versions-1 {
+	latest := uint64(0)
+	for latest < versions-1 {
 		ref, reply := m.open("f")
 		if reply.Settled {
-			v, err := readUntilStale(m, ref, size, reading)
+			err := readUntilStale(m, ref, size, func(v uint64) {
+				switch {
+				case v < latest:
+					t.Errorf("version %d came back after %d", v, latest)
+				case v > latest: // or a signal made the writer's open begin again
+					latest = v
+					reading <- struct{}{}
+				}
+			})
 			if !errors.Is(err, transport.ErrStale) {
 				t.Fatal(err)
 			}
-			if v != 0 && seen[v] {
-				t.Errorf("version %d came back", v)
-			}
-			seen[v] = true
 		}
 		m.close(ref)
 	}
@@ -167,22 +171,22 @@ func TestReadsAreNeverMixed(t *testing.T) {
 	m.holds(m.openSettled("f"), 1, versions, size)
 }
 
-// readUntilStale reads a whole file until that fails, and returns the version
-// that all of the reads gave, or 0 if there were none.
-func readUntilStale(m *mount, ref transport.FileRef, size int, reading chan<- struct{}) (uint64, error) {
+// readUntilStale reads a whole file until that fails. All of the reads must give one
+// version, which found is told of once the first has.
+func readUntilStale(m *mount, ref transport.FileRef, size int, found func(version uint64)) error {
 	first, err := m.read(ref, 0, 8)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	version := uint64(first[4])
-	reading <- struct{}{}
+	found(version)
 	for {
 		got, err := m.read(ref, 0, size)
 		if err != nil {
-			return version, err
+			return err
 		}
 		if err := transporttest.Check(got, tag(1, version), 0); err != nil {
-			return version, err
+			return err
 		}
 	}
 }
