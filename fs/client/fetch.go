@@ -117,11 +117,11 @@ func (f *File) FetchInto(ctx context.Context, into *Lease, off, length int64, op
 }
 
 func (f *File) fetch(ctx context.Context, into *Lease, off, length int64, opts FetchOptions) error {
-	if err := into.prepare(cmp.Or(opts.MaxSegments, defaultSegments)); err != nil {
+	if err := into.prepare(cmp.Or(opts.MaxSegments, defaultSegments), opts.Wait != 0); err != nil {
 		return err
 	}
 	req := uapi.Fetch{
-		Size:    uint32(uapi.FetchSize),
+		Size:    uapi.MinFetchSize, // which every mount knows, but for what may wait
 		Offset:  uint64(off),
 		Length:  uint64(length),
 		Release: opts.Release,
@@ -146,14 +146,17 @@ func (f *File) fetch(ctx context.Context, into *Lease, off, length int64, opts F
 	return into.decode()
 }
 
-// prepare makes l's call one with room for n segments.
-func (l *Lease) prepare(n int) error {
+// prepare makes l's call one with room for n segments, which may wait or not.
+func (l *Lease) prepare(n int, waits bool) error {
 	if n < 1 || n > uapi.MaxSegments {
 		return fmt.Errorf("%w: room for %d segments, must be 1 to %d", syscall.EINVAL, n, uapi.MaxSegments)
 	}
-	cmd := uapi.IocFetch(n)
+	cmd, size := uapi.IocShortFetch(n), uapi.ShortFetchLen(n)
+	if waits {
+		cmd, size = uapi.IocFetch(n), uapi.FetchLen(n)
+	}
 	if l.call == nil || l.call.cmd != cmd {
-		l.call = newCall(cmd, make([]byte, uapi.FetchLen(n)))
+		l.call = newCall(cmd, make([]byte, size))
 	}
 	return nil
 }

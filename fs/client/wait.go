@@ -29,6 +29,7 @@ func (w wait) put(req *uapi.Fetch) {
 		return
 	}
 	left := max(0, time.Until(w.until))
+	req.Size = uint32(uapi.FetchSize)
 	req.Flags |= uapi.FetchWait
 	req.WaitMS = uint32((left + time.Millisecond - 1) / time.Millisecond)
 }

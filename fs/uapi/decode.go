@@ -182,12 +182,13 @@ func checkRange(offset, length uint64) error {
 
 // DecodeFetchReply returns the head of what a FETCH answered into buf, which the
 // command gave, and its segments, for [DecodeSegment]. It returns an error
-// wrapping [ErrSize] if there are more of them than buf has room for.
+// wrapping [ErrSize] if there are more of them than buf has room for, or
+// [ErrTooBig] if the head has what is not known here.
 func DecodeFetchReply(buf []byte) (f Fetch, segments []byte, err error) {
-	if copy(bytesOf(&f), buf) < FetchSize {
-		return Fetch{}, nil, fmt.Errorf("%w: %d bytes are no FETCH", ErrSize, len(buf))
+	room, err := copyStruct(&f, buf, MinFetchSize)
+	if err != nil {
+		return Fetch{}, nil, err
 	}
-	room := buf[FetchSize:]
 	if fit := len(room) / SegmentSize; uint64(f.SegmentCount) > uint64(fit) {
 		return Fetch{}, nil, fmt.Errorf("%w: %d segments in the room for %d", ErrSize, f.SegmentCount, fit)
 	}

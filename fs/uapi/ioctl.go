@@ -62,6 +62,14 @@ func IocFetch(n int) uint32 {
 // FetchLen is the length in bytes of a FETCH with room for n segments.
 func FetchLen(n int) int { return FetchSize + n*SegmentSize }
 
+// IocShortFetch is [IocFetch] of the least size, which mounts of every version know.
+func IocShortFetch(n int) uint32 {
+	return iocReadWrite | uint32(ShortFetchLen(n))<<16 | Magic<<8 | NrFetch
+}
+
+// ShortFetchLen is [FetchLen] of it.
+func ShortFetchLen(n int) int { return MinFetchSize + n*SegmentSize }
+
 // IocNr is the number of a command, or 0 if its type is not [Magic].
 func IocNr(cmd uint32) uint32 {
 	if cmd>>8&0xff != Magic {

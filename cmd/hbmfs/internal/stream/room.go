@@ -38,7 +38,7 @@ func FetchWhenRoom(ctx context.Context, f *client.File, into *client.Lease, off,
 func fetchWithin(ctx context.Context, f *client.File, into *client.Lease, off, n int64, opts client.FetchOptions) error {
 	opts.Wait = RoomWait
 	err := f.FetchInto(ctx, into, off, n, opts)
-	if errors.Is(err, unix.E2BIG) {
+	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EINVAL) {
 		opts.Wait = 0
 		err = f.FetchInto(ctx, into, off, n, opts)
 	}
