@@ -110,7 +110,7 @@ func (w *wild) names() []string {
 // nothing that openat2 would not open for the same caller beneath the same directory.
 func TestBatchPermissions(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("unsupported: only root makes files of others")
+		unsupported(t, "only root makes files of others")
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

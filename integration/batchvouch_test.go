@@ -16,7 +16,7 @@ import (
 func TestBatchNameTimeout(t *testing.T) {
 	const size, vouched = 20_000, time.Second
 	if os.Geteuid() != 0 {
-		t.Skip("unsupported: only root runs others")
+		unsupported(t, "only root runs others")
 	}
 	r := startRig(t, "--allow-other", "--name-timeout", vouched.String())
 	for i, dir := range []string{"d", "next"} {
