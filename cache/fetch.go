@@ -23,9 +23,9 @@ func (c *Cache) Fetch(ctx context.Context, src Source, dom transport.Domain, off
 }
 
 // FetchWithin is [Cache.Fetch] that waits for room in the domain's pool, up to wait,
-// where that would fail with [ErrNoSpace]: see the package comment. What could not
-// fit if all was released but what is pinned for longer than that fails at once, and so does one more than may wait: the error then wraps
-// [limits.ErrLimit].
+// where that would fail with [ErrNoSpace]: see the package comment. What could not fit
+// if all was released but what is pinned for longer than that fails at once, and so does
+// one more than may wait: the error then wraps [limits.ErrLimit].
 func (c *Cache) FetchWithin(ctx context.Context, wait time.Duration, src Source, dom transport.Domain, off, length int64, access Access, limit int) (*Lease, error) {
 	a, err := c.newAsk(src, off, length, limit)
 	if err != nil {

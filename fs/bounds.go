@@ -10,9 +10,9 @@ import (
 	"hbmfs/transport/logging"
 )
 
-// bounds are what the users of a mount may have of it. Digests, plain reads and
-// entries of batches wait their turn, user by user; clients of the control socket are refused; what
-// there is no room for is not read ahead.
+// bounds are what the users of a mount may have of it. Digests, plain reads and entries
+// of batches wait their turn, user by user; clients of the control socket are refused;
+// what there is no room for is not read ahead.
 type bounds struct {
 	ctl     *limits.Limit
 	digests *limits.Limit // under way
