@@ -18,10 +18,11 @@ const patience = 8
 // opened again by. Its methods may be called concurrently; whoever gets a file from
 // one owns it.
 type Kept[K comparable, F comparable] struct {
-	mu    sync.Mutex // guards all below
-	room  int
-	clock int // files that were put in
-	files *simplelru.LRU[K, kept[F]]
+	mu      sync.Mutex // guards all below
+	room    int
+	yielded time.Time // when Yield was called last
+	clock   int       // files that were put in
+	files   *simplelru.LRU[K, kept[F]]
 }
 
 type kept[F comparable] struct {
@@ -67,7 +68,7 @@ func (k *Kept[K, F]) Put(key K, f F) (out F, ok bool) {
 	switch {
 	case same:
 		out, ok = was.file, true
-	case k.room == 0:
+	case k.room == 0 || time.Since(k.yielded) < yieldFor:
 		return f, true
 	case k.files.Len() >= k.room:
 		oldest, was, _ := k.files.GetOldest()
@@ -106,11 +107,16 @@ func (k *Kept[K, F]) Shed(divisor int) []F {
 	return k.shed((k.files.Len() + divisor - 1) / divisor)
 }
 
-// Yield keeps nothing any more, and half as many as before from now on.
+// yieldFor is for how long nothing is kept after Yield: what was open then, and is closed
+// soon after, would be in the way as well.
+const yieldFor = 2 * time.Second
+
+// Yield keeps nothing any more, and half as many as before after a while.
 func (k *Kept[K, F]) Yield() []F {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.room /= 2
+	k.yielded = time.Now()
 	return k.shed(k.files.Len())
 }
 

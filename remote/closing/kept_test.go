@@ -62,6 +62,11 @@ func TestKeptIsLetGo(t *testing.T) {
 		if out := k.Yield(); len(out) != 2 || k.Len() != 0 {
 			t.Errorf("yielded: %v", out)
 		}
+		put(k, 3)
+		if k.Len() != 0 {
+			t.Error("what was open when the others were yielded is kept")
+		}
+		time.Sleep(yieldFor)
 		for i := range 8 {
 			put(k, i)
 		}
