@@ -11,7 +11,7 @@ import (
 func (t *tree) errno(op, what string, err error) syscall.Errno {
 	errno := errnos.Of(err)
 	switch errno {
-	case syscall.ENOENT, syscall.EINTR:
+	case syscall.ENOENT, syscall.EINTR, syscall.ENOTTY: // isatty(3) asks for a command of terminals
 		return errno
 	case syscall.EIO, syscall.ENODEV, syscall.ENOMEM, syscall.ENFILE, syscall.EDQUOT:
 		t.log.Warn("request failed", what, "op", op, "path", what, "source", t.cfg.Source, "error", err)

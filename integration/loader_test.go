@@ -209,7 +209,7 @@ func TestWarm(t *testing.T) {
 			t.Errorf("%s: %d misses, %d evictions; all was brought once", via, s.Misses, s.Evictions)
 		}
 		out, code = command(t, "warm", "--json", m.path("0"), m.path("none.such"))
-		if code != 1 || strings.Contains(out, `"files":1`) {
+		if code != 1 || !strings.Contains(out, `"files":1,"failed":1`) {
 			t.Errorf("%s: a path that is not there: exit code %d, %s", via, code, out)
 		}
 		m.awaitLeases(0)

@@ -29,6 +29,7 @@ type pinReport struct {
 	Total  int64 `json:"total_bytes"`
 	Path   string
 	Reason string
+	Error  string
 	Budget struct {
 		UID  int
 		Held int64 `json:"held_bytes"`
@@ -301,5 +302,29 @@ func TestEvictCommand(t *testing.T) {
 	}
 	if n, err := f.Evict(3*extent, extent); n != extent || err != nil {
 		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+// TestPathThatIsMissing: of the paths of a command, one that is not there does not keep
+// the others from being done; and where none is, scripts are told why.
+func TestPathThatIsMissing(t *testing.T) {
+	src := t.TempDir()
+	writeNumbered(t, src, 1, extent)
+	m := startMount(t, src, small(8)...)
+	for _, do := range []string{"warm", "pin", "unpin", "evict"} {
+		r, code := pinJSON(t, do, m.path("nothing"), m.path("1"))
+		if code != 1 || r.Files != 1 || r.Failed != 1 || r.Bytes != extent {
+			t.Errorf("%s: exit code %d, %+v", do, code, r)
+		}
+		if do == "warm" {
+			continue
+		}
+		if r, code := pinJSON(t, do, m.path("nothing")); code != 1 || !strings.Contains(r.Error, m.path("nothing")) {
+			t.Errorf("%s of nothing: exit code %d, %+v", do, code, r)
+		}
+	}
+	elsewhere := startMount(t, src, small(8)...)
+	if _, code := command(t, "pin", m.path("1"), elsewhere.path("1")); code != 2 {
+		t.Errorf("paths of two mounts: exit code %d", code)
 	}
 }

@@ -88,6 +88,9 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 // complain tells of an error, whose text may begin with the program's name.
 func complain(stderr io.Writer, err error) {
 	text := strings.TrimPrefix(strings.TrimSpace(err.Error()), "hbmfs: ")
+	if errors.Is(err, unix.ENOTCONN) && !strings.Contains(text, "hbmfs umount") {
+		text += ": the daemon of that mount is gone; 'hbmfs umount MOUNTPOINT' cleans up"
+	}
 	fmt.Fprintf(stderr, "hbmfs: %s\n", shownText(text))
 }
 

@@ -35,7 +35,8 @@ With --verify, the SHA-256 of each window of device memory is compared with one
 that the target computes from its source; the time then includes both.
 
 With --loan, the bytes stay where the NIC put them, if the mount's transport can
-lend them; how many did is told.
+lend them; how many did is told. A file that may have changed unnoticed, since it
+may have a writer or the target does not answer, is told as unsettled.
 
 A file that fails does not stop the others; the exit code tells (see 'hbmfs
 --help').`
@@ -180,12 +181,15 @@ func printRow(out io.Writer, r readResult) error {
 	if r.Verified {
 		mismatches = fmt.Sprint(r.Mismatches)
 	}
-	lent := ""
+	more := ""
 	if r.Lent != nil {
-		lent = fmt.Sprintf(", %d bytes lent", *r.Lent)
+		more = fmt.Sprintf(", %d bytes lent", *r.Lent)
+	}
+	if r.Unsettled {
+		more += ", unsettled"
 	}
 	_, err := fmt.Fprintf(out, "%14d  %8d  %8d  %-10s  %6.2f  %10s  %s (%s%s)\n",
-		r.Bytes, r.Segments, r.Hits, r.Path, r.GBps, mismatches, shown(r.File), shown(r.Reason), lent)
+		r.Bytes, r.Segments, r.Hits, r.Path, r.GBps, mismatches, shown(r.File), shown(r.Reason), more)
 	return err
 }
 

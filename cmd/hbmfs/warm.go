@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"hbmfs/cmd/hbmfs/internal/onemount"
 	"hbmfs/cmd/hbmfs/internal/progress"
 	"hbmfs/cmd/hbmfs/internal/size"
 	"hbmfs/cmd/hbmfs/internal/supervise"
@@ -94,9 +95,16 @@ func (o *warmOptions) check(cmd *cobra.Command, args []string) error {
 func runWarm(ctx context.Context, o warmOptions, paths []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	m, err := o.open(paths)
+	missing := int64(0)
+	m, paths, err := onemount.Open(paths, checkAnswers, func(err error) {
+		missing++
+		complain(stderr, err)
+	})
+	if err == nil && o.order != "" {
+		err = checkIsDir(paths[0])
+	}
 	if err != nil {
-		return err
+		return severalMounts(err)
 	}
 	defer m.Close()
 	var bar progress.Bar
@@ -108,6 +116,7 @@ func runWarm(ctx context.Context, o warmOptions, paths []string, stdin io.Reader
 		Failed:  func(err error) { complain(stderr, err) },
 	}
 	result, err := o.warm(ctx, c, paths, stdin)
+	result.Failed += missing
 	if err == nil && (result.Stopped || o.order == "-") {
 		awaitSignal(ctx)
 	}
@@ -176,6 +185,22 @@ func (o *warmOptions) print(out io.Writer, r warm.Result) error {
 		return writeJSON(out, r, "")
 	}
 	_, err := fmt.Fprintln(out, shownText(r.String()))
+	return err
+}
+
+// checkIsDir refuses what an order's paths can't be below.
+func checkIsDir(path string) error {
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		return errors.Join(err, usagef("%s is no directory; with --follow-order, give the one that its paths are below", shown(path)))
+	}
+	return nil
+}
+
+// severalMounts has paths of several mounts be a wrong command line.
+func severalMounts(err error) error {
+	if errors.Is(err, onemount.ErrSeveral) {
+		return usagef("%s: name each mount's by themselves", shownText(err.Error()))
+	}
 	return err
 }
 

@@ -138,16 +138,19 @@ func (r *run) admitPins(total int64) error {
 func (r *run) do(ctx context.Context, paths []string, done string, asJSON bool, out io.Writer, admit func(int64) error) (err error) {
 	ctx, stop := r.UntilSignal(ctx)
 	defer stop()
-	if r.mount, err = r.openMount(paths); err != nil {
-		return err
+	there, err := r.openMount(paths)
+	if err == nil {
+		defer func() { err = errors.Join(err, r.mount.Close()) }()
+		err = r.files(ctx, there, admit)
+		r.bar.Finish()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		err = r.explain(r.Explain(err, there[0]), done)
 	}
-	defer func() { err = errors.Join(err, r.mount.Close()) }()
-	err = r.files(ctx, paths, admit)
-	r.bar.Finish()
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+	if err != nil {
+		r.result.Error = err.Error()
 	}
-	err = r.explain(r.Explain(err, paths[0]), done)
 	if err != nil && r.result.Files == 0 && !asJSON {
 		return errors.Join(err, r.result.err())
 	}
@@ -178,7 +181,7 @@ func (r *run) explain(err error, done string) error {
 }
 
 func (r *run) all(paths []string, asJSON bool, out io.Writer) (err error) {
-	if r.mount, err = r.openMount(paths); err != nil {
+	if _, err := r.openMount(paths); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.mount.Close()) }()

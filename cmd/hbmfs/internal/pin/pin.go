@@ -14,13 +14,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"hbmfs/cmd/hbmfs/internal/onemount"
 	"hbmfs/cmd/hbmfs/internal/progress"
 	"hbmfs/cmd/hbmfs/internal/size"
 	"hbmfs/cmd/hbmfs/internal/warm"
@@ -46,6 +46,7 @@ type result struct {
 	Reason    string  `json:"reason,omitempty"`
 	Unsettled bool    `json:"unsettled,omitempty"` // it may have changed unnoticed
 	Budget    *budget `json:"budget,omitempty"`
+	Error     string  `json:"error,omitempty"` // what ended it
 }
 
 // run is one command's.
@@ -133,38 +134,13 @@ func (r *run) failed(err error) {
 	r.Complain(r.stderr, err)
 }
 
-// openMount opens the mount that all paths must be of, through the first of them that
-// may be read.
-func (s Shell) openMount(paths []string) (m *client.Mount, err error) {
-	var first syscall.Stat_t
-	for i, path := range paths {
-		if err := s.Answers(path); err != nil {
-			return nil, err
-		}
-		var st syscall.Stat_t
-		if err := syscall.Stat(path, &st); err != nil {
-			return nil, &os.PathError{Op: "stat", Path: path, Err: err}
-		}
-		if i == 0 {
-			first = st
-		}
-		if st.Dev != first.Dev {
-			return nil, s.Usagef("%s and %s are not of one mount: name each mount's by themselves", s.Shown(paths[0]), s.Shown(path))
-		}
+// openMount opens the mount that all paths must be of, and returns those that are there.
+func (r *run) openMount(paths []string) (there []string, err error) {
+	r.mount, there, err = onemount.Open(paths, r.Answers, r.failed)
+	if errors.Is(err, onemount.ErrSeveral) {
+		err = r.Usagef("%s: name each mount's by themselves", r.Shown(err.Error()))
 	}
-	for _, path := range paths {
-		m, next := client.OpenMount(path)
-		if next == nil {
-			return m, nil
-		}
-		if err == nil {
-			err = next
-		}
-		if !errors.Is(next, fs.ErrPermission) {
-			break
-		}
-	}
-	return nil, err
+	return there, err
 }
 
 // text is r in words: what was done, such as "pinned".
