@@ -324,9 +324,9 @@ func TestWaitBesidePins(t *testing.T) {
 				if c.before {
 					pin()
 				}
-				n := int64(7 * testExtent)
+				n, pinned := int64(7*testExtent), "65536 bytes that pins of uid 1000 hold"
 				if !c.before {
-					n += testExtent
+					n, pinned = 8*testExtent, "bytes that pins of uid 1000 hold" // the first are enough
 				}
 				out := g.wait(t.Context(), src, alice, 0, n)
 				if !c.before {
@@ -338,7 +338,7 @@ func TestWaitBesidePins(t *testing.T) {
 					g.waiting(out)
 					time.Sleep(c.pinned)
 					g.served(out, src).Release()
-				} else if o := g.over(out); !errors.Is(o.err, errTooLarge) || !strings.Contains(o.err.Error(), "65536 bytes that pins of uid 1000 hold") {
+				} else if o := g.over(out); !errors.Is(o.err, errTooLarge) || !strings.Contains(o.err.Error(), pinned) {
 					t.Errorf("%v", o.err)
 				}
 				g.touch(src, 90*testExtent, 1)
