@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"hbmfs/cache/index"
 )
 
 // Access says what of a file a Fetch keeps in device memory.
@@ -43,31 +45,31 @@ func (c *Cache) newAsk(src Source, off, length int64, limit int) (ask, error) {
 
 // block returns the block of the file that s begins in, and whether it ends
 // there.
-func (a *ask) block(s span) (number int64, one bool) {
-	number = s.from >> a.bits
-	return number, (s.to-1)>>a.bits == number
+func (a *ask) block(s index.Span) (number int64, one bool) {
+	number = s.From >> a.bits
+	return number, (s.To-1)>>a.bits == number
 }
 
 // whole is all of a block.
-func (a *ask) whole(number int64) span {
-	return span{number << a.bits, min((number+1)<<a.bits, a.size)}
+func (a *ask) whole(number int64) index.Span {
+	return index.Span{From: number << a.bits, To: min((number+1)<<a.bits, a.size)}
 }
 
-func (a *ask) isWhole(s span) bool {
+func (a *ask) isWhole(s index.Span) bool {
 	number, _ := a.block(s)
 	return s == a.whole(number)
 }
 
 // near reports whether a block has a byte of the range, and one of s.
-func (a *ask) near(s span) bool {
-	return a.off>>a.bits <= (s.to-1)>>a.bits && s.from>>a.bits <= (a.end-1)>>a.bits
+func (a *ask) near(s index.Span) bool {
+	return a.off>>a.bits <= (s.To-1)>>a.bits && s.From>>a.bits <= (a.end-1)>>a.bits
 }
 
 // piece is the part of the range, from a byte on, that one extent is to have.
-func (a *ask) piece(from int64) span {
+func (a *ask) piece(from int64) index.Span {
 	if a.access != Run && a.end-a.off < 1<<a.bits {
-		return span{from, a.end}
+		return index.Span{From: from, To: a.end}
 	}
-	number, _ := a.block(span{from, from + 1})
-	return span{from, min(a.end, (number+1)<<a.bits)}
+	number, _ := a.block(index.Span{From: from, To: from + 1})
+	return index.Span{From: from, To: min(a.end, (number+1)<<a.bits)}
 }

@@ -1,42 +1,34 @@
 // Package cache keeps extents of remote files in regions of device memory, and
-// leases them. It owns the regions, what lies where in them, and the table of
-// extents: single flight, pins, eviction, quarantine. It never reads or writes a
-// byte of a region, never opens a file, knows no name and no transport, and
-// never lets an extent or a region be seen by two domains.
+// leases them. It owns the regions and the table of extents: single flight, pins,
+// quarantine. It never reads or writes a byte of a region, never opens a file,
+// knows no name and no transport, and never lets an extent or a region be seen by
+// two domains.
 //
 // # Extents
 //
 // An extent is a span of one version of a file, at most Config.Extent bytes long,
 // in one piece. What is fetched at random is kept as it was asked for; a run is
 // kept in blocks, the aligned spans of Config.Extent bytes that a file is cut into.
-// A range that lies in one extent is found there. An extent is filling while its
-// transfer is under way, then resident; or quarantined, if the transfer is overdue:
-// then nobody finds it any more, and its memory is left alone until the transfer
-// has ended. No byte of a file version is filling in two extents: who asks for what
-// is under way in part waits for that part, and fetches the rest. Resident extents
+// A range that lies in one extent is found there (package index). An extent is filling
+// while its transfer is under way, then resident; or quarantined, if the transfer is
+// overdue: then nobody finds it any more, and its memory is left alone until the
+// transfer has ended. No byte of a file version is filling in two extents: who asks for
+// what is under way in part waits for that part, and fetches the rest. Resident extents
 // may overlap, so that each is in one piece.
 //
-// # Frames
+// # Room
 //
-// A region is made of frames of Config.Extent bytes, or a few times that in a large
-// one. A frame is cut into slots of one class, a size that leaves next to nothing of
-// a frame over. An extent has a slot of the smallest class that holds it, or a larger
-// one, while that class has no frame and would not fill one. Where a class has no
-// slot left, one of its own extents goes, as package policy has it; all that is in a
-// frame goes where that is needed by a class that has nothing to give, or was not
-// used for long. Only what is not leased, pinned, filling or quarantined goes.
+// An extent lies in a slot of its domain's region (package slots), which is held as long
+// as the extent is leased, pinned, filling or quarantined. Else it goes where others need
+// its place. A reserved region has a number like the others, and no slots: what lies in
+// it is its user's.
 //
 // # Pins
 //
 // A user may pin extents of his: they stay, leased or not, until he unpins them, their
-// time is over or the file version is forgotten. The slots of what is pinned are at
-// most half of the pool, and lie in three quarters of its frames: what is to be pinned lies
-// beside other pins where those leave a slot of its class, and is fetched anew for that.
-// Where too few frames would be left, it gets a larger slot. Each file that has pins
+// time is over or the file version is forgotten. What is pinned has at most half of the
+// pool, and may be fetched anew so that it lies beside other pins. Each file that has pins
 // stays open, and of those there are Config.PinFiles at most.
-//
-// A reserved region has a number like the others, and no frames: what lies in it
-// is its user's.
 //
 // # Waiting for room
 //
@@ -58,7 +50,7 @@
 //
 // # Locking
 //
-// One mutex, Cache.mu, guards everything that changes: pools, frames, extents,
+// One mutex, Cache.mu, guards everything that changes: pools, their slots, extents,
 // leases and counters. It is held for bookkeeping only, never over a call of
 // [Source.Submit], Config.Attach, Config.Detach, a device provider or a region.
 // Cache.using keeps a region open for those who found it by its id; mu is taken
@@ -80,6 +72,8 @@ import (
 	"time"
 
 	"hbmfs/cache/device"
+	"hbmfs/cache/index"
+	"hbmfs/cache/internal/list"
 	"hbmfs/transport"
 	"hbmfs/transport/limits"
 )
@@ -110,9 +104,9 @@ type FileKey struct {
 }
 
 // hash tells spans of file versions apart, for those that only count.
-func (k *FileKey) hash(s span) uint64 {
+func (k *FileKey) hash(s index.Span) uint64 {
 	h := uint64(k.Dataset)
-	for _, w := range [...]uint64{k.Ino, binary.NativeEndian.Uint64(k.Version[:8]), uint64(s.from), uint64(s.to)} {
+	for _, w := range [...]uint64{k.Ino, binary.NativeEndian.Uint64(k.Version[:8]), uint64(s.From), uint64(s.To)} {
 		h = (h ^ w) * 0x9E3779B97F4A7C15
 		h ^= h >> 32
 	}
@@ -195,13 +189,13 @@ type Cache struct {
 	pools   map[transport.Domain]*pool // open, or being made
 	firstID uint32                     // of regions; another one in each process
 	regions []*pool                    // by id-firstID; the revoked and reserved ones too, nil for those that are closed
-	filling list[extent]               // transfers that are not overdue, oldest first
+	filling list.List[extent]          // transfers that are not overdue, oldest first
 	timer   *time.Timer                // runs expire
 	armed   bool                       // timer will fire
 	extents []*extent                  // free
 	files   []*file                    // free
-	blocks  []*block                   // free
-	leases  []*Lease                   // free
+	blocks  index.Blocks
+	leases  []*Lease // free
 	usage   [states]Usage
 	stats   Stats // without usage and regions
 
@@ -229,6 +223,7 @@ func New(cfg Config) (*Cache, error) {
 		pools:      make(map[transport.Domain]*pool),
 		firstID:    1 + rand.Uint32N(math.MaxUint32/2),
 	}
+	c.blocks.Init(c.extentBits)
 	c.life, c.end = context.WithCancel(context.Background())
 	c.close = sync.OnceValue(c.shut)
 	c.timer = time.AfterFunc(cfg.Timeout, c.expire)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"hbmfs/cache/index"
 	"hbmfs/transport"
 	"hbmfs/transport/modeltest"
 	"hbmfs/transport/transporttest"
@@ -234,7 +235,7 @@ func (d *driver) fetch(r ranged, wait time.Duration) {
 		reqs := slices.Clone(src.pending)
 		if len(d.queue) > 0 { // one who waits may need less now, and bring that
 			reqs = slices.DeleteFunc(reqs, func(r *transport.Request) bool {
-				return !slices.Contains(want.fills, span{r.Off, r.Off + r.Dst.Len})
+				return !slices.Contains(want.fills, index.Span{From: r.Off, To: r.Off + r.Dst.Len})
 			})
 		}
 		if err := want.brought(reqs); err != nil {

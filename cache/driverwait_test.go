@@ -3,6 +3,8 @@ package cache
 import (
 	"slices"
 	"time"
+
+	"hbmfs/cache/index"
 )
 
 // ranged is what a driver asks for.
@@ -38,10 +40,14 @@ func (d *driver) lineUp(r ranged, wait time.Duration) *line {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p := d.pools[alice]
-	if p == nil || p.queue.n != len(d.queue)+1 {
+	if p == nil || p.queue.Len() != len(d.queue)+1 {
 		d.t.Fatalf("[%d, +%d) of %d does not wait behind %d", r.off, r.n, r.src.size, len(d.queue))
 	}
-	l := &line{ranged: r, pool: p, q: p.queue.last.value, until: time.Now().Add(wait)}
+	last := p.queue.First()
+	for last.Next() != nil {
+		last = last.Next()
+	}
+	l := &line{ranged: r, pool: p, q: last.Value, until: time.Now().Add(wait)}
 	d.queue = append(d.queue, l)
 	return l
 }
@@ -92,7 +98,7 @@ func (d *driver) overtaken(all []*line, last int) {
 	for _, t := range d.pending[d.known:] {
 		wants := func(l *line) bool {
 			a := ask{off: l.off, end: min(l.off+l.n, l.src.size), bits: d.extentBits}
-			return l.src == t.src && a.near(span{t.req.Off, t.req.Off + t.req.Dst.Len})
+			return l.src == t.src && a.near(index.Span{From: t.req.Off, To: t.req.Off + t.req.Dst.Len})
 		}
 		if slices.ContainsFunc(early, wants) && !slices.ContainsFunc(inTurn, wants) {
 			d.t.Fatalf("[%d, +%d) was brought for one who was not first", t.req.Off, t.req.Dst.Len)
@@ -103,5 +109,5 @@ func (d *driver) overtaken(all []*line, last int) {
 func (d *driver) waits(l *line) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return l.q.inQueue.in != nil
+	return l.q.inQueue.In() != nil
 }

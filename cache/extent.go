@@ -3,7 +3,9 @@ package cache
 import (
 	"time"
 
-	"hbmfs/cache/policy"
+	"hbmfs/cache/index"
+	"hbmfs/cache/internal/list"
+	"hbmfs/cache/slots"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
@@ -19,21 +21,20 @@ const (
 	states
 )
 
-// extent is a span of a file in a slot of a frame. Unused ones are kept with
+// extent is a span of a file in a slot of its pool's memory. Unused ones are kept with
 // their request, so that a transfer allocates nothing. All fields
 // but req are guarded by Cache.mu.
 type extent struct {
 	state   state
-	whole   bool // one of those that a file is cut into: see [ask.whole]
-	pool    *pool
-	frame   *frame
-	slot    int
-	file    *file // nil: not in the table
-	leases  int   // resident only
-	pin     *pin  // nil: not pinned; resident only
-	ahead   bool  // prefetched, and not asked for since
+	ahead   bool // prefetched, and not asked for since
 	path    uapi.Path
 	why     uapi.Reason
+	pool    *pool
+	file    *file       // nil: not in the table
+	leases  int         // resident only
+	pin     *pin        // nil: not pinned; resident only
+	place   index.Entry // in file's index
+	slot    slots.Slot
 	started time.Time
 	waiters []waiter // filling only
 
@@ -41,8 +42,7 @@ type extent struct {
 	// transfer is under way it belongs to the source.
 	req transport.Request
 
-	inFrame, inFile, inFilling node[extent]
-	inQueue                    policy.Entry[extent]
+	inFilling list.Node[extent]
 }
 
 // waiter is a lease that an extent is filling for: its part'th extent.
@@ -51,7 +51,7 @@ type waiter struct {
 	part  int
 }
 
-func (e *extent) span() span { return span{e.req.Off, e.req.Off + e.req.Dst.Len} }
+func (e *extent) span() index.Span { return index.Span{From: e.req.Off, To: e.req.Off + e.req.Dst.Len} }
 
 // goes reports whether the extent may go: it is resident, and neither leased nor pinned.
 func (e *extent) goes() bool { return e.state == resident && e.leases == 0 && e.pin == nil }
@@ -66,28 +66,18 @@ func (c *Cache) become(e *extent, s state) {
 // newExtent makes a span of a file filling, in a slot of a class, in memory that is
 // free or is taken from others for it; the caller made sure that there is some.
 // With mu.
-func (c *Cache) newExtent(l *Lease, cl *class, s span) *extent {
+func (c *Cache) newExtent(l *Lease, cl *slots.Class, s index.Span) *extent {
 	e, p := c.unusedExtent(), l.pool
-	p.frames.count(p.frames.classOf(s.len()), cl)
-	f := c.slotBeside(l, cl)
-	if f == nil {
-		f = c.slotFor(p, cl)
-		if l.ask.access == pinning {
-			l.opened = append(l.opened, f)
-		}
-	}
-	e.pool, e.frame, e.slot = p, f, f.take()
-	e.inFrame.moveTo(&f.extents)
-	p.frames.hold(f)
-	cl.need--
+	p.memory.Take(&e.slot, cl, s.Len(), l.plan.Pins)
+	e.pool = p
 	e.ahead = false
 	e.req.File = transport.FileRef{}
-	e.req.Off = s.from
-	e.req.Dst = transport.Span{Mem: p.region, Off: f.off + int64(e.slot)*cl.size, Len: s.len()}
+	e.req.Off = s.From
+	e.req.Dst = transport.Span{Mem: p.region, Off: e.slot.Off(), Len: s.Len()}
 	e.path, e.why = uapi.PathNone, uapi.WhyBest
 	c.become(e, filling)
-	c.stats.SlotBytes += cl.size
-	e.inFilling.moveTo(&c.filling)
+	c.stats.SlotBytes += e.slot.Size()
+	e.inFilling.MoveTo(&c.filling)
 	c.work.Add(1)
 	return e
 }
@@ -95,7 +85,7 @@ func (c *Cache) newExtent(l *Lease, cl *class, s span) *extent {
 func (c *Cache) unusedExtent() *extent {
 	e := pop(&c.extents)
 	if e.req.To == nil {
-		e.inFrame.value, e.inFile.value, e.inFilling.value, e.inQueue.Value = e, e, e, e
+		e.slot.Tag, e.place.Tag, e.inFilling.Value = e, e, e
 		e.req.To, e.req.Tag = (*transfers)(c), e
 	}
 	return e
@@ -108,17 +98,14 @@ func (c *Cache) reap(e *extent) {
 	}
 }
 
-// release gives e's memory back. Nobody holds it and it is not in the table.
+// release gives e's memory back. Nobody needs it and it is not in the table.
 // With mu.
 func (c *Cache) release(e *extent) {
-	f := e.frame
-	f.class.queue.Remove(&e.inQueue)
-	c.stats.SlotBytes -= f.class.size
+	c.stats.SlotBytes -= e.slot.Size()
 	c.become(e, unused)
-	e.inFrame.moveTo(nil)
-	e.pool.frames.give(f, e.slot)
+	e.pool.memory.Free(&e.slot)
 	e.pool.more()
-	e.pool, e.frame, e.req.Dst.Mem = nil, nil, nil
+	e.pool, e.req.Dst.Mem = nil, nil
 	c.extents = append(c.extents, e)
 }
 
@@ -129,8 +116,7 @@ func (c *Cache) leaseExtent(e *extent) {
 	}
 	c.leased(e, 1)
 	if e.pin == nil {
-		e.frame.class.queue.Busy(&e.inQueue)
-		e.pool.frames.hold(e.frame)
+		e.pool.memory.Hold(&e.slot)
 	}
 }
 
@@ -154,14 +140,19 @@ func (c *Cache) leased(e *extent, n int64) {
 // idle lets a resident extent go that nothing holds any more, if others need its
 // memory, or at once if nobody can find it. With mu.
 func (c *Cache) idle(e *extent) {
-	fs, cl := &e.pool.frames, e.frame.class
-	fs.unhold(e.frame)
 	if e.file == nil {
 		c.release(e)
 		return
 	}
-	cl.queue.Idle(&e.inQueue, fs.unused()+cl.spare.busy.n+cl.spare.idle.n > 0)
+	e.pool.memory.LetGo(&e.slot)
 	e.pool.more()
+}
+
+// evict frees an extent that nothing holds. With mu.
+func (c *Cache) evict(e *extent) {
+	c.stats.Evictions++
+	c.unshare(e)
+	c.release(e)
 }
 
 // pop takes an unused value from a free list, or makes one. With mu.

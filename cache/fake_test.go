@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hbmfs/cache/device"
+	"hbmfs/cache/index"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 	"hbmfs/transport/transporttest"
@@ -291,8 +292,8 @@ func (g *rig) resident(dom transport.Domain) []string {
 	var all []string
 	if p := g.pools[dom]; p != nil {
 		for _, f := range p.files {
-			for n := f.extents.first; n != nil; n = n.next {
-				e := n.value
+			for n := f.index.First(); n != nil; n = n.Next() {
+				e := extentAt(n.Value)
 				all = append(all, fmt.Sprintf("%d@%d+%d in %d, leases %d", f.key.Ino, e.req.Off, e.req.Dst.Len, e.req.Dst.Off, e.leases))
 			}
 		}
@@ -310,8 +311,8 @@ func (g *rig) lru(dom transport.Domain) []string {
 	if p == nil {
 		return nil
 	}
-	for n := p.frames.idle.first; n != nil; n = n.next {
-		e := n.value.extents.front()
+	for s := range p.memory.Idle() {
+		e := s.Tag.(*extent)
 		all = append(all, fmt.Sprintf("%d@%d", e.file.key.Ino, e.req.Off))
 	}
 	return all
@@ -329,7 +330,7 @@ func (g *rig) has(src *fakeSource, off int64) bool {
 	if f == nil {
 		return false
 	}
-	e := f.find(&ask{size: src.size, bits: g.extentBits}, span{off, off + 1})
+	e := f.find(index.Span{From: off, To: off + 1})
 	return e != nil && e.state == resident
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"hbmfs/cache/index"
+	"hbmfs/cache/slots"
 	"hbmfs/transport"
 )
 
@@ -97,7 +99,7 @@ func (c *Cache) admit(p *pool, a *ask, limit int, q *queued) (*Lease, error) {
 	}
 	if len(l.spans) > 0 {
 		if err := l.fits(q); err != nil {
-			p.frames.planned()
+			p.memory.Planned()
 			c.recycle(l)
 			return nil, err
 		}
@@ -107,7 +109,7 @@ func (c *Cache) admit(p *pool, a *ask, limit int, q *queued) (*Lease, error) {
 	}
 	c.hold(l)
 	c.begin(l)
-	p.frames.planned()
+	p.memory.Planned()
 	if l.pending == 0 {
 		c.grant(l)
 	}
@@ -121,7 +123,7 @@ func (c *Cache) hold(l *Lease) {
 			continue
 		}
 		if !e.ahead {
-			e.frame.class.queue.Hit(&e.inQueue)
+			l.pool.memory.Hit(&e.slot)
 		}
 		switch {
 		case e.ahead:
@@ -147,7 +149,7 @@ func (c *Cache) begin(l *Lease) {
 	missed := 0
 	for i, e := range l.parts {
 		if e == nil {
-			e = c.miss(l, i, l.spans[missed], l.classes[missed])
+			e = c.miss(l, i, l.spans[missed], l.plan.Classes[missed])
 			missed++
 		}
 		s := &l.segs[i]
@@ -159,15 +161,15 @@ func (c *Cache) begin(l *Lease) {
 }
 
 // miss makes the i'th extent of a lease filling. With mu.
-func (c *Cache) miss(l *Lease, i int, s span, cl *class) *extent {
+func (c *Cache) miss(l *Lease, i int, s index.Span, cl *slots.Class) *extent {
 	c.stats.Misses++
 	e := c.newExtent(l, cl, s)
 	e.req.File.Version = l.ask.key.Version
 	if l.ask.settled {
 		c.share(e, l.ask.key, l.ask.isWhole(s))
 	}
-	if fresh := e.frame.prepare(e.req.Dst.Off+cl.size-e.frame.off, c.cfg.Extent); fresh.len() > 0 {
-		l.fresh = append(l.fresh, fresh)
+	if from, to := e.slot.Prepare(c.cfg.Extent); from < to {
+		l.fresh = append(l.fresh, index.Span{From: from, To: to})
 	}
 	if len(l.reqs) == 0 {
 		l.started = time.Now()
@@ -184,7 +186,7 @@ func (c *Cache) miss(l *Lease, i int, s span, cl *class) *extent {
 func (l *Lease) start(ctx context.Context, src Source) {
 	for _, s := range l.fresh {
 		if ctx.Err() == nil {
-			l.pool.region.Prepare(s.from, s.len())
+			l.pool.region.Prepare(s.From, s.Len())
 		}
 	}
 	if len(l.reqs) > 0 {

@@ -7,30 +7,6 @@ import (
 	"testing"
 )
 
-// TestClasses: slots hold what they are for, and waste little of a frame.
-func TestClasses(t *testing.T) {
-	for bits := 12; bits <= 26; bits++ {
-		size := int64(1) << bits
-		var fs frames
-		fs.init(size, size)
-		for n := int64(1); n <= size; n += 1 + n/50 {
-			cl := fs.classOf(n)
-			if cl.size < n || cl.size%slotStep != 0 || int64(cl.slots)*cl.size > size {
-				t.Fatalf("frame of %d: %d bytes get %d slots of %d", size, n, cl.slots, cl.size)
-			}
-			if n > size/8 || n < minSlot {
-				continue
-			}
-			if unused := float64(size)/float64(cl.slots) - float64(n); unused > float64(n)*0.126+slotStep {
-				t.Errorf("frame of %d: %d bytes take %.3f of a frame, %.3f of it unused", size, n, 1/float64(cl.slots), unused/float64(n))
-			}
-		}
-		if cl := fs.classOf(size); cl.size != size || cl.slots != 1 {
-			t.Errorf("frame of %d: a full extent takes a slot of %d", size, cl.size)
-		}
-	}
-}
-
 func TestLeastRecentlyLeasedGoesFirst(t *testing.T) {
 	g := newRig(t, 4)
 	src := autoSource(3, 8*testExtent)
@@ -164,9 +140,8 @@ func TestShortExtentsShareFrames(t *testing.T) {
 
 // per is how many extents of n bytes a frame holds.
 func (g *rig) per(n int64) int {
-	var fs frames
-	fs.init(testExtent, testExtent)
-	return fs.classOf(n).slots
+	_, per := fit(n)
+	return per
 }
 
 // TestFramesChangeClass uses one frame for every size of extent in turn.
@@ -231,7 +206,7 @@ func TestLargeFrameIsPreparedByExtents(t *testing.T) {
 	for i := range uint64(9) { // slots of an eighth of an extent
 		g.touch(autoSource(i, testExtent/8), 0, 1)
 	}
-	if got, want := g.provider.regions[0].prepared, []int64{0, testExtent}; !slices.Equal(got, want) || g.pools[alice].frames.size != 8*testExtent {
+	if got, want := g.provider.regions[0].prepared, []int64{0, testExtent}; !slices.Equal(got, want) || g.pools[alice].memory.FrameSize() != 8*testExtent {
 		t.Errorf("prepared %v, want %v", got, want)
 	}
 	g.verify()

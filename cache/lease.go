@@ -3,6 +3,8 @@ package cache
 import (
 	"time"
 
+	"hbmfs/cache/index"
+	"hbmfs/cache/slots"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
@@ -19,7 +21,7 @@ type Segment struct {
 	Hit       bool        // they were in device memory already
 }
 
-func (s *Segment) span() span { return span{s.FileOff, s.FileOff + s.Len} }
+func (s *Segment) span() index.Span { return index.Span{From: s.FileOff, To: s.FileOff + s.Len} }
 
 // Lease pins segments until it is released. It is not for concurrent use, but
 // may be handed from one goroutine to another.
@@ -34,15 +36,12 @@ type Lease struct {
 	// reqs is the batch of transfers that this lease started, and fresh the spans of
 	// the region that they are the first to use.
 	reqs    []*transport.Request
-	fresh   []span
+	fresh   []index.Span
 	started time.Time
 
-	spans   []span   // of the extents that are new
-	classes []*class // of their slots
-
-	// Of a Pin's: what is fetched anew, and frames that it has begun to fill.
-	evicts []*extent
-	opened []*frame
+	spans  []index.Span // of the extents that are new
+	plan   slots.Plan   // of their slots
+	evicts []*extent    // of a Pin's: what is fetched anew
 
 	// The rest is guarded by Cache.mu. While extents that the lease waits for are
 	// filling they know it by its place in parts; one that fails leaves nil there.
@@ -160,7 +159,7 @@ func (c *Cache) recycle(l *Lease) {
 	clear(l.parts)
 	l.parts, l.spans, l.reqs, l.segs, l.fresh = l.parts[:0], l.spans[:0], l.reqs[:0], l.segs[:0], l.fresh[:0]
 	clear(l.evicts)
-	l.evicts, l.opened = l.evicts[:0], l.opened[:0]
+	l.evicts, l.plan.Pins = l.evicts[:0], nil
 	l.pool, l.err, l.pending = nil, nil, 0
 	l.path, l.why = uapi.PathNone, uapi.WhyBest
 	c.leases = append(c.leases, l)

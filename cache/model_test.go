@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"hbmfs/cache/index"
+	"hbmfs/cache/slots"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 	"hbmfs/transport/modeltest"
@@ -15,7 +17,7 @@ import (
 
 // known is an extent that a model takes as given.
 type known struct {
-	span
+	index.Span
 	ready bool
 	whole bool // what one of its file's blocks is
 	e     *extent
@@ -24,7 +26,7 @@ type known struct {
 // wanted is what a Fetch is to do: which parts it finds, and what it has brought.
 type wanted struct {
 	segs  []wantedSegment
-	fills []span
+	fills []index.Span
 	pins  []*extent // that it finds resident
 	joins []*extent // that it finds under way
 	next  int64
@@ -33,7 +35,7 @@ type wanted struct {
 }
 
 type wantedSegment struct {
-	span
+	index.Span
 	hit bool
 }
 
@@ -51,8 +53,15 @@ type model struct {
 }
 
 type modelFrame struct {
-	class *class
-	held  int
+	slot int64 // size of its slots
+	held int
+}
+
+// fit is the size of slots for n bytes, and how many a frame has.
+func fit(n int64) (size int64, per int) {
+	var m slots.Memory
+	m.Init(testExtent, testExtent, nil)
+	return m.Fit(n)
 }
 
 func (g *rig) model(src *fakeSource, off, n int64, access Access, limit int, until time.Time) wanted {
@@ -60,46 +69,44 @@ func (g *rig) model(src *fakeSource, off, n int64, access Access, limit int, unt
 	m.a = ask{off: off, end: max(off, min(off+n, src.size)), access: access}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var fs frames
-	fs.init(testExtent, testExtent)
 	m.free = g.frames
 	if p := g.pools[alice]; p != nil && p.open && !p.isRevoked() {
 		m.look(p, src)
 	}
 	m.cover(src.unsettled)
-	m.fit(&fs)
-	m.fitAlone(&fs, until)
+	m.fit()
+	m.fitAlone(until)
 	return m.out
 }
 
 // look takes in what is in the pool.
 func (m *model) look(p *pool, src *fakeSource) {
 	if f := p.files[src.key]; f != nil && !src.unsettled {
-		for at := f.extents.first; at != nil; at = at.next {
-			e := at.value
+		for at := f.index.First(); at != nil; at = at.Next() {
+			e := extentAt(at.Value)
 			n := e.req.Off / testExtent
-			whole := e.span() == span{n * testExtent, min((n+1)*testExtent, src.size)}
+			whole := e.span() == index.Span{From: n * testExtent, To: min((n+1)*testExtent, src.size)}
 			m.all = append(m.all, known{e.span(), e.state == resident, whole, e})
 		}
 	}
 	// What is whole is preferred, then what is closest.
 	slices.SortFunc(m.all, func(a, b known) int {
-		return cmp.Or(cmp.Compare(b.from, a.from), cmp.Compare(b.to, a.to))
+		return cmp.Or(cmp.Compare(b.From, a.From), cmp.Compare(b.To, a.To))
 	})
-	m.free = 0
-	for i := range p.frames.all {
-		f := &p.frames.all[i]
-		held := 0
-		for n := f.extents.first; n != nil; n = n.next {
-			if n.value.leases > 0 || n.value.pin != nil || n.value.state != resident {
-				held++
-			}
-			if n.value.pin != nil {
-				m.pins = append(m.pins, n.value)
-			}
+	m.frames = make([]modelFrame, p.memory.Frames())
+	for s := range p.memory.All() {
+		f, e := &m.frames[s.Off()/testExtent], s.Tag.(*extent)
+		f.slot = s.Size()
+		if e.leases > 0 || e.pin != nil || e.state != resident {
+			f.held++
 		}
-		m.frames = append(m.frames, modelFrame{f.class, held})
-		if held == 0 {
+		if e.pin != nil {
+			m.pins = append(m.pins, e)
+		}
+	}
+	m.free = 0
+	for _, f := range m.frames {
+		if f.held == 0 {
 			m.free++
 		}
 	}
@@ -109,7 +116,7 @@ func (m *model) cover(exact bool) {
 	a := m.a
 	long := a.end-a.off >= testExtent || a.access == Run
 	at := a.off
-	if a.end > a.off && a.end-a.off <= testExtent && m.found(span{a.off, a.end}) {
+	if a.end > a.off && a.end-a.off <= testExtent && m.found(index.Span{From: a.off, To: a.end}) {
 		at = a.end
 	}
 	for at < a.end {
@@ -117,16 +124,16 @@ func (m *model) cover(exact bool) {
 			m.out.next = at
 			return
 		}
-		s := span{at, a.end}
+		s := index.Span{From: at, To: a.end}
 		if long {
-			s.to = min(s.to, at-at%testExtent+testExtent)
+			s.To = min(s.To, at-at%testExtent+testExtent)
 		}
 		at = m.part(s, a.access == Run && !exact)
 	}
 }
 
 // found enters s as found in one extent, if it is in one.
-func (m *model) found(s span) bool {
+func (m *model) found(s index.Span) bool {
 	var best *known
 	better := func(k *known) bool {
 		switch {
@@ -136,7 +143,7 @@ func (m *model) found(s span) bool {
 		return k.whole
 	}
 	for i := range m.all {
-		if k := &m.all[i]; k.contains(s) && better(k) {
+		if k := &m.all[i]; k.Contains(s) && better(k) {
 			best = k
 		}
 	}
@@ -153,52 +160,52 @@ func (m *model) found(s span) bool {
 }
 
 // filling returns the first extent under way that has a part of s.
-func (m *model) filling(s span) (first known, ok bool) {
+func (m *model) filling(s index.Span) (first known, ok bool) {
 	for _, k := range m.all {
-		if !k.ready && k.overlaps(s) && (!ok || k.from < first.from) {
+		if !k.ready && k.Overlaps(s) && (!ok || k.From < first.From) {
 			first, ok = k, true
 		}
 	}
 	return first, ok
 }
 
-func (m *model) part(s span, run bool) int64 {
+func (m *model) part(s index.Span, run bool) int64 {
 	if m.found(s) {
-		return s.to
+		return s.To
 	}
 	if k, ok := m.filling(s); ok {
-		if k.from <= s.from {
-			s.to = min(s.to, k.to)
+		if k.From <= s.From {
+			s.To = min(s.To, k.To)
 			m.out.segs = append(m.out.segs, wantedSegment{s, false})
 			m.out.joins = append(m.out.joins, k.e)
-			return s.to
+			return s.To
 		}
-		if s.to = k.from; m.found(s) {
-			return s.to
+		if s.To = k.From; m.found(s) {
+			return s.To
 		}
 	}
 	fill := s
 	if run { // byte by byte, as far as nothing is under way
-		start := s.from - s.from%testExtent
-		fill = span{start, min(start+testExtent, m.size)}
+		start := s.From - s.From%testExtent
+		fill = index.Span{From: start, To: min(start+testExtent, m.size)}
 		for _, k := range m.all {
 			switch {
 			case k.ready:
-			case k.to <= s.from:
-				fill.from = max(fill.from, k.to)
-			case k.from >= s.to:
-				fill.to = min(fill.to, k.from)
+			case k.To <= s.From:
+				fill.From = max(fill.From, k.To)
+			case k.From >= s.To:
+				fill.To = min(fill.To, k.From)
 			}
 		}
 	}
 	m.out.segs = append(m.out.segs, wantedSegment{s, false})
 	m.out.fills = append(m.out.fills, fill)
-	return s.to
+	return s.To
 }
 
 // fit counts the frames: those where something stays keep their class, the others
 // can have any. What does not fit so may have room in larger slots all the same.
-func (m *model) fit(fs *frames) {
+func (m *model) fit() {
 	pinned := make(map[*extent]bool)
 	for _, e := range m.out.pins {
 		if e.leases > 0 || e.pin != nil || pinned[e] {
@@ -211,12 +218,12 @@ func (m *model) fit(fs *frames) {
 		}
 		f.held++
 	}
-	m.out.fits = m.lacking(fs, m.frames, m.free) == 0
+	m.out.fits = m.lacking(m.frames, m.free) == 0
 }
 
 // fitAlone counts the frames as if nothing was held but what the Fetch finds, and what
 // is pinned for longer than until.
-func (m *model) fitAlone(fs *frames, until time.Time) {
+func (m *model) fitAlone(until time.Time) {
 	all := make([]modelFrame, len(m.frames))
 	free := max(len(all), m.free)
 	seen := make(map[*extent]bool)
@@ -230,28 +237,29 @@ func (m *model) fitAlone(fs *frames, until time.Time) {
 		seen[e] = true
 		f := &all[e.req.Dst.Off/testExtent]
 		if f.held == 0 {
-			f.class = e.frame.class
+			f.slot = e.slot.Size()
 			free--
 		}
 		f.held++
 	}
-	m.out.never = m.lacking(fs, all, free) > 0
+	m.out.never = m.lacking(all, free) > 0
 }
 
 // lacking is how many frames more than the free ones what is to be brought takes.
-func (m *model) lacking(fs *frames, all []modelFrame, free int) int {
+func (m *model) lacking(all []modelFrame, free int) int {
 	need := make(map[int64]int)
 	for _, s := range m.out.fills {
-		need[fs.classOf(s.to-s.from).size]++
+		size, _ := fit(s.Len())
+		need[size]++
 	}
 	for size, n := range need {
-		slots := fs.classOf(size).slots
+		_, per := fit(size)
 		for _, f := range all {
-			if f.held > 0 && f.class.size == size {
-				n -= slots - f.held
+			if f.held > 0 && f.slot == size {
+				n -= per - f.held
 			}
 		}
-		for ; n > 0; n -= slots {
+		for ; n > 0; n -= per {
 			free--
 		}
 	}
@@ -272,7 +280,7 @@ func (w *wanted) compare(l *Lease) error {
 		return fmt.Errorf("%w: segments %+v, next %d; want %v", errOther, l.Segments(), l.Next(), *w)
 	}
 	for i, s := range l.Segments() {
-		if got := (wantedSegment{span{s.FileOff, s.FileOff + s.Len}, s.Hit}); got != w.segs[i] {
+		if got := (wantedSegment{index.Span{From: s.FileOff, To: s.FileOff + s.Len}, s.Hit}); got != w.segs[i] {
 			return fmt.Errorf("%w: segment %d is %v, want %v", errOther, i, got, w.segs[i])
 		}
 	}
@@ -281,9 +289,9 @@ func (w *wanted) compare(l *Lease) error {
 
 // brought compares the requests that a Fetch made.
 func (w *wanted) brought(reqs []*transport.Request) error {
-	var got []span
+	var got []index.Span
 	for _, r := range reqs {
-		got = append(got, span{r.Off, r.Off + r.Dst.Len})
+		got = append(got, index.Span{From: r.Off, To: r.Off + r.Dst.Len})
 	}
 	if !slices.Equal(got, w.fills) {
 		return fmt.Errorf("%w: fetches %v, want %v", errOther, got, w.fills)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"hbmfs/cache/index"
+	"hbmfs/cache/internal/list"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 )
@@ -15,13 +17,9 @@ import (
 // can be pinned.
 var ErrUnsettled = errors.New("the file may change unnoticed")
 
-const (
-	// pinShare is which part of a domain's pool pins may hold: one in so many.
-	pinShare = 2
-	// maxPinStep is how many extents Pin brings at a time, at most; and no more than
-	// one in pinStepShare that a pool holds.
-	maxPinStep, pinStepShare = 64, 8
-)
+// maxPinStep is how many extents Pin brings at a time, at most; and no more than one in
+// pinStepShare that a pool holds.
+const maxPinStep, pinStepShare = 64, 8
 
 // PinSource is a source whose file stays open, so that its changes are noticed, for
 // as long as something of it is pinned.
@@ -39,16 +37,14 @@ type pin struct {
 	e      *extent
 	until  time.Time // zero: for ever
 	place  int       // in Cache.expiring, unless until is zero
-	inPool node[pin]
+	inPool list.Node[pin]
 }
 
 // pins are those of a pool. Guarded by Cache.mu.
 type pins struct {
-	all    list[pin]
-	bytes  int64 // of extents
-	held   int64 // of their slots
-	frames int   // that have some of them
-	files  int   // likewise
+	all   list.List[pin]
+	bytes int64 // of extents
+	files int   // that have some of them
 }
 
 // PinOptions is what a Pin can ask for.
@@ -143,13 +139,13 @@ func (c *Cache) stepLimit(dom transport.Domain) int {
 }
 
 // pinned reports whether an extent is that has all of s. With mu.
-func (f *file) pinned(bits int, s span) bool {
-	return slices.ContainsFunc(f.overlapping(bits, s), func(e *extent) bool { return e.pin != nil && e.span().contains(s) })
+func (f *file) pinned(s index.Span) bool {
+	return slices.ContainsFunc(f.index.Overlapping(s), func(e *index.Entry) bool { return extentAt(e).pin != nil && e.Contains(s) })
 }
 
 // pinPart pins an extent for a span of it, or makes the pin last that has the span
 // already. With mu.
-func (c *Cache) pinPart(l *Lease, e *extent, s span, src PinSource, until time.Time) error {
+func (c *Cache) pinPart(l *Lease, e *extent, s index.Span, src PinSource, until time.Time) error {
 	if c.closed {
 		return ErrClosed
 	}
@@ -159,10 +155,10 @@ func (c *Cache) pinPart(l *Lease, e *extent, s span, src PinSource, until time.T
 	if e.file == nil {
 		return transport.ErrStale
 	}
-	near := e.file.overlapping(c.extentBits, e.span())
+	near := e.file.index.Overlapping(e.span())
 	for _, o := range near {
-		if o.pin != nil && o.span().contains(s) {
-			c.prolong(o.pin, until)
+		if p := extentAt(o).pin; p != nil && o.Contains(s) {
+			c.prolong(p, until)
 			return nil
 		}
 	}
@@ -174,8 +170,9 @@ func (c *Cache) pinPart(l *Lease, e *extent, s span, src PinSource, until time.T
 	}
 	c.addPin(e, until)
 	for _, o := range near { // what e has as well, and for as long
-		if o != e && o.pin != nil && e.span().contains(o.span()) && !outlasts(o.pin.until, until) {
-			c.endPin(o.pin)
+		p := extentAt(o).pin
+		if p != nil && p.e != e && e.span().Contains(o.Span) && !outlasts(p.until, until) {
+			c.endPin(p)
 		}
 	}
 	return nil
@@ -238,18 +235,14 @@ func (c *Cache) releaseUnpinned() {
 // addPin pins an extent of the table that is leased. With mu.
 func (c *Cache) addPin(e *extent, until time.Time) {
 	p := &pin{e: e, until: until}
-	p.inPool.value = p
+	p.inPool.Value = p
 	e.pin = p
 	e.pool.more() // who waits for room may do so in vain now
 	c.enterExpiry(p)
 	pool := e.pool
-	p.inPool.moveTo(&pool.pins.all)
+	p.inPool.MoveTo(&pool.pins.all)
 	pool.pins.bytes += e.req.Dst.Len
-	pool.pins.held += e.frame.class.size
-	if e.frame.pins++; e.frame.pins == 1 {
-		pool.pins.frames++
-		pool.frames.settle(e.frame)
-	}
+	pool.memory.Pin(&e.slot)
 	e.file.pins++
 }
 
@@ -257,13 +250,9 @@ func (c *Cache) addPin(e *extent, until time.Time) {
 func (c *Cache) endPin(p *pin) {
 	e, pool := p.e, p.e.pool
 	c.leaveExpiry(p)
-	p.inPool.moveTo(nil)
+	p.inPool.MoveTo(nil)
 	pool.pins.bytes -= e.req.Dst.Len
-	pool.pins.held -= e.frame.class.size
-	if e.frame.pins--; e.frame.pins == 0 {
-		pool.pins.frames--
-		pool.frames.settle(e.frame)
-	}
+	pool.memory.Unpin(&e.slot)
 	if e.file.pins--; e.file.pins == 0 {
 		c.unretain(e.file)
 	}
@@ -275,7 +264,7 @@ func (c *Cache) endPin(p *pin) {
 
 // endPins ends all pins of a pool. With mu.
 func (c *Cache) endPins(p *pool) {
-	for at := p.pins.all.front(); at != nil; at = p.pins.all.front() {
+	for at := p.pins.all.Front(); at != nil; at = p.pins.all.Front() {
 		c.endPin(at)
 	}
 }

@@ -352,7 +352,7 @@ func TestPinPacks(t *testing.T) {
 	for i := range int64(6) {
 		g.pin(src, i*slots*1024, 1000, 0)
 	}
-	if n := g.pools[alice].pins.frames; n != 1 {
+	if n := g.pools[alice].memory.PinnedFrames(); n != 1 {
 		t.Errorf("six pins lie in %d frames", n)
 	}
 	g.pin(large, 0, large.size, 0)

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"testing/synctest"
 	"time"
+
+	"hbmfs/cache/index"
 )
 
 // fakePinned is a fakeSource of which things are pinned.
@@ -36,7 +38,7 @@ func (s *fakePinned) holds() int {
 // pinned is what a driver knows of a pinned extent.
 type pinned struct {
 	key FileKey
-	span
+	index.Span
 	until time.Time
 }
 
@@ -63,8 +65,8 @@ func (g *rig) pinsNow() map[*extent]pinned {
 	all := make(map[*extent]pinned)
 	if p := g.pools[alice]; p != nil && p.open && !p.isRevoked() {
 		for _, f := range p.files {
-			for n := f.extents.first; n != nil; n = n.next {
-				if e := n.value; e.pin != nil {
+			for n := f.index.First(); n != nil; n = n.Next() {
+				if e := extentAt(n.Value); e.pin != nil {
 					all[e] = pinned{f.key, e.span(), e.pin.until}
 				}
 			}
@@ -104,9 +106,9 @@ func (d *driver) unpin(key FileKey, off, n int64) {
 	before, want := d.pinsNow(), int64(0)
 	got := d.rig.unpin(alice.UID, key, off, n)
 	maps.DeleteFunc(before, func(_ *extent, p pinned) bool {
-		ends := p.key == key && n > 0 && p.overlaps(span{off, off + n})
+		ends := p.key == key && n > 0 && p.Overlaps(index.Span{From: off, To: off + n})
 		if ends {
-			want += p.len()
+			want += p.Len()
 		}
 		return ends
 	})
@@ -124,9 +126,9 @@ func (d *driver) evicts(src *fakePinned, off, n int64) {
 	before := d.residents()
 	want := int64(0)
 	maps.DeleteFunc(before, func(e *extent, p pinned) bool {
-		goes := p.key == src.key && n > 0 && p.overlaps(span{off, off + n}) && e.leases == 0 && e.pin == nil
+		goes := p.key == src.key && n > 0 && p.Overlaps(index.Span{From: off, To: off + n}) && e.leases == 0 && e.pin == nil
 		if goes {
-			want += p.len()
+			want += p.Len()
 		}
 		return goes
 	})
@@ -143,9 +145,9 @@ func (g *rig) residents() map[*extent]pinned {
 	all := make(map[*extent]pinned)
 	if p := g.pools[alice]; p != nil && p.open && !p.isRevoked() {
 		for _, f := range p.files {
-			for n := f.extents.first; n != nil; n = n.next {
-				if e := n.value; e.state == resident {
-					all[e] = pinned{key: f.key, span: e.span()}
+			for n := f.index.First(); n != nil; n = n.Next() {
+				if e := extentAt(n.Value); e.state == resident {
+					all[e] = pinned{key: f.key, Span: e.span()}
 				}
 			}
 		}
@@ -161,7 +163,7 @@ func (d *driver) collectPins() {
 	for e, was := range d.pins {
 		is, ok := now[e]
 		switch expired := !was.until.IsZero() && !was.until.After(time.Now()); {
-		case ok && is.key == was.key && is.span == was.span && !outlasts(was.until, is.until):
+		case ok && is.key == was.key && is.Span == was.Span && !outlasts(was.until, is.until):
 		case !ok && (expired || covered(now, was)):
 		default:
 			d.t.Fatalf("%+v was pinned, and is %v, %+v", was, ok, is)
@@ -195,7 +197,7 @@ func (d *driver) collectPins() {
 // covered reports whether something else is pinned that has all of p, for as long.
 func covered(now map[*extent]pinned, p pinned) bool {
 	for _, o := range now {
-		if o.key == p.key && o.contains(p.span) && !outlasts(p.until, o.until) {
+		if o.key == p.key && o.Contains(p.Span) && !outlasts(p.until, o.until) {
 			return true
 		}
 	}
@@ -204,7 +206,7 @@ func covered(now map[*extent]pinned, p pinned) bool {
 
 func (d *driver) isAsked(p pinned) bool {
 	for _, a := range d.pinning {
-		if a.src.key == p.key && p.overlaps(span{a.off, a.off + a.n}) {
+		if a.src.key == p.key && p.Overlaps(index.Span{From: a.off, To: a.off + a.n}) {
 			return true
 		}
 	}
@@ -218,8 +220,9 @@ func (d *driver) checkBudget() {
 	if p == nil || !p.open {
 		return
 	}
-	if p.pins.held > p.region.Size()/2 || p.pins.frames > 3*d.frames/4 {
-		d.t.Fatalf("pins hold %d of %d bytes, %d of %d frames", p.pins.held, p.region.Size(), p.pins.frames, d.frames)
+	held, frames := p.memory.PinnedBytes(), p.memory.PinnedFrames()
+	if held > p.region.Size()/2 || frames > 3*d.frames/4 {
+		d.t.Fatalf("pins hold %d of %d bytes, %d of %d frames", held, p.region.Size(), frames, d.frames)
 	}
 }
 
@@ -237,8 +240,8 @@ func (d *driver) pinOver(a *pinAsked, o pinOutcome) {
 	for at := a.off; a.whole && at < a.off+o.pinned; {
 		next := at
 		for _, p := range d.pins {
-			if p.key == a.src.key && p.from <= at && p.to > next && !outlasts(a.until, p.until) {
-				next = p.to
+			if p.key == a.src.key && p.From <= at && p.To > next && !outlasts(a.until, p.until) {
+				next = p.To
 			}
 		}
 		if next == at && (a.until.IsZero() || a.until.After(time.Now())) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"hbmfs/cache/slots"
 	"hbmfs/transport/limits"
 )
 
@@ -15,24 +16,15 @@ func newPinFiles(all int64) *limits.Limit {
 	return limits.New(limits.Config{What: "files with pins", All: cmp.Or(all, math.MaxInt64), Remedy: "unpin some"})
 }
 
-// Pins may lie in pinFramesNum of pinFramesDen of a pool's frames, so that some are left
-// that can become of any class.
-const pinFramesNum, pinFramesDen = 3, 4
-
 // PinBudget is how many bytes of memory the pins of one user may hold on a device.
-func (d Device) PinBudget() int64 { return d.Pool / pinShare }
-
-func (p *pool) pinBudget() int64 { return p.region.Size() / pinShare }
-
-// pinFrames is how many frames may have pins.
-func (p *pool) pinFrames() int { return max(1, len(p.frames.all)*pinFramesNum/pinFramesDen) }
+func (d Device) PinBudget() int64 { return d.Pool / slots.PinShare }
 
 // admitPin returns an error wrapping [ErrNoSpace] if e may not be pinned. With mu.
 func (p *pool) admitPin(e *extent) error {
-	if err := p.admitPins(p.pins.all.n+1, p.pins.held+e.frame.class.size); err != nil {
+	if err := p.admitPins(p.pins.all.Len()+1, p.memory.PinnedBytes()+e.slot.Size()); err != nil {
 		return err
 	}
-	if e.frame.pins == 0 && p.pins.frames >= p.pinFrames() {
+	if !p.memory.MayPin(&e.slot) {
 		return p.errPinFrames()
 	}
 	return nil
@@ -40,18 +32,18 @@ func (p *pool) admitPin(e *extent) error {
 
 func (p *pool) errPinFrames() error {
 	return fmt.Errorf("%w: pins of uid %d lie in %d of %d frames; unpin some, or enlarge the pool",
-		ErrNoSpace, p.dom.UID, p.pins.frames, len(p.frames.all))
+		ErrNoSpace, p.dom.UID, p.memory.PinnedFrames(), p.memory.Frames())
 }
 
 // admitPins is admitPin for so many pins in all, that hold so much. With mu.
 func (p *pool) admitPins(n int, held int64) error {
-	if budget := p.pinBudget(); held > budget {
+	if budget := p.memory.PinBudget(); held > budget {
 		return fmt.Errorf("%w: pins of uid %d hold %d bytes of the %d that they may; unpin some, or enlarge the pool",
-			ErrNoSpace, p.dom.UID, p.pins.held, budget)
+			ErrNoSpace, p.dom.UID, p.memory.PinnedBytes(), budget)
 	}
 	if n > maxPins {
 		return fmt.Errorf("%w: uid %d has %d extents pinned, of the %d that he may; unpin some, or pin larger ranges",
-			ErrNoSpace, p.dom.UID, p.pins.all.n, maxPins)
+			ErrNoSpace, p.dom.UID, p.pins.all.Len(), maxPins)
 	}
 	return nil
 }

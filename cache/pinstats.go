@@ -49,8 +49,8 @@ func (c *Cache) Pins() Pins {
 // add counts a pool's. With mu.
 func (s *Pins) add(p *pool) {
 	u := UserPins{
-		UID: p.dom.UID, Device: p.dom.Device, Files: p.pins.files, Extents: p.pins.all.n, MaxExtents: maxPins,
-		Bytes: p.pins.bytes, Held: p.pins.held, Budget: p.pinBudget(),
+		UID: p.dom.UID, Device: p.dom.Device, Files: p.pins.files, Extents: p.pins.all.Len(), MaxExtents: maxPins,
+		Bytes: p.pins.bytes, Held: p.memory.PinnedBytes(), Budget: p.memory.PinBudget(),
 	}
 	if u.Extents == 0 {
 		return

@@ -7,21 +7,36 @@ import (
 	"time"
 
 	"hbmfs/cache/device"
+	"hbmfs/cache/index"
+	"hbmfs/cache/internal/list"
+	"hbmfs/cache/slots"
 	"hbmfs/transport"
 	"hbmfs/transport/limits"
 )
 
 // file is a file version that a pool has extents of in its table.
 type file struct {
-	pool    *pool
-	key     FileKey
-	extents list[extent]
-	pins    int           // of extents that are pinned
-	source  PinSource     // retained while there are some
-	share   *limits.Share // of Cache.pinFiles, likewise
+	pool   *pool
+	key    FileKey
+	index  index.File    // of extents
+	pins   int           // of those that are pinned
+	source PinSource     // retained while there are some
+	share  *limits.Share // of Cache.pinFiles, likewise
+}
 
-	first block            // number 0
-	more  map[int64]*block // the others that extents touch, by their number
+// find returns an extent that has all of s, a resident one if there is one, or nil.
+// With mu.
+func (f *file) find(s index.Span) *extent { return extentAt(f.index.Find(s)) }
+
+// coming returns the first filling extent that has a part of s, or nil. With mu.
+func (f *file) coming(s index.Span) *extent { return extentAt(f.index.Coming(s)) }
+
+// extentAt is the extent of an entry, or of none.
+func extentAt(e *index.Entry) *extent {
+	if e == nil {
+		return nil
+	}
+	return e.Tag.(*extent)
 }
 
 // pool is one domain's region and what lies in it. That of a reserved region is
@@ -38,13 +53,13 @@ type pool struct {
 	revoked <-chan struct{}
 
 	// These are guarded by Cache.mu.
-	frames frames
+	memory slots.Memory
 	files  map[FileKey]*file
 	pins   pins
-	leased int64         // bytes, each extent counted once
-	queue  list[queued]  // who waits for room, in order of arrival
-	waits  int64         // that ever were in queue
-	waited time.Duration // of those that are no more
+	leased int64             // bytes, each extent counted once
+	queue  list.List[queued] // who waits for room, in order of arrival
+	waits  int64             // that ever were in queue
+	waited time.Duration     // of those that are no more
 }
 
 // user names whose it is, for limits.
@@ -129,7 +144,7 @@ func (c *Cache) makePool(p *pool) {
 		return
 	}
 	c.enter(p, region)
-	p.frames.init(region.Size(), c.cfg.Extent)
+	p.memory.Init(region.Size(), c.cfg.Extent, func(s *slots.Slot) { c.evict(s.Tag.(*extent)) })
 	p.files = make(map[FileKey]*file)
 	p.open = true
 	c.work.Go(func() { c.awaitRevocation(p) })
@@ -190,13 +205,13 @@ func (c *Cache) share(e *extent, key FileKey, whole bool) {
 	if f == nil {
 		f = pop(&c.files)
 		f.pool, f.key = p, key
+		f.index.Init(&c.blocks)
 		p.files[key] = f
 	}
 	e.file = f
-	e.inFile.moveTo(&f.extents)
-	c.index(e, whole)
-	hash := key.hash(e.span())
-	e.frame.class.queue.Add(&e.inQueue, hash)
+	e.place.Span = e.span()
+	f.index.Add(&e.place, whole)
+	p.memory.Enter(&e.slot, key.hash(e.span()))
 }
 
 // unshare takes e out of the table, if it is there. With mu.
@@ -205,10 +220,9 @@ func (c *Cache) unshare(e *extent) {
 	if f == nil {
 		return
 	}
-	c.unindex(e)
-	e.inFile.moveTo(nil)
+	f.index.Remove(&e.place)
 	e.file = nil
-	if f.extents.n == 0 {
+	if f.index.Len() == 0 {
 		c.discard(f)
 	}
 }
@@ -223,16 +237,15 @@ func (c *Cache) discard(f *file) {
 // forget ends a file's pins, takes all of its extents out of the table, and frees those
 // that nobody holds. With mu.
 func (c *Cache) forget(f *file) {
-	for n := f.extents.first; n != nil && f.pins > 0; n = n.next {
-		if p := n.value.pin; p != nil {
+	for n := f.index.First(); n != nil && f.pins > 0; n = n.Next() {
+		if p := extentAt(n.Value).pin; p != nil {
 			c.endPin(p)
 		}
 	}
-	c.unindexAll(f)
-	for e := f.extents.front(); e != nil; e = f.extents.front() {
-		e.inFile.moveTo(nil)
+	f.index.Clear(func(at *index.Entry) {
+		e := extentAt(at)
 		e.file = nil
 		c.reap(e)
-	}
+	})
 	c.discard(f)
 }

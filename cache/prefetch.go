@@ -34,8 +34,8 @@ func (c *Cache) planAhead(dom transport.Domain, a ask) *Lease {
 	}
 	l := c.lease(p, a)
 	l.cover(1)
-	defer p.frames.planned()
-	if l.parts[0] != nil || p.queue.n > 0 || l.survey() > 0 || p.frames.available() <= 1+len(p.frames.all)/8 {
+	defer p.memory.Planned()
+	if l.parts[0] != nil || p.queue.Len() > 0 || l.survey() > 0 || p.memory.Available() <= 1+p.memory.Frames()/8 {
 		c.recycle(l)
 		return nil
 	}

@@ -72,7 +72,7 @@ func (c *Cache) Users() []UserStats {
 		if p.open && !p.isRevoked() {
 			all = append(all, UserStats{
 				UID: dom.UID, Device: dom.Device, RegionBytes: p.region.Size(), LeasedBytes: p.leased,
-				Waits: p.waits, WaitSeconds: p.waited.Seconds(), Waiting: p.queue.n,
+				Waits: p.waits, WaitSeconds: p.waited.Seconds(), Waiting: p.queue.Len(),
 			})
 		}
 	}

@@ -15,14 +15,14 @@ func (l *Lease) fits(q *queued) error {
 	switch {
 	case missing > 0 && l.tooLarge():
 		unpin := ""
-		if p.pins.held > 0 {
-			unpin = fmt.Sprintf(", unpin some of the %d bytes that pins of uid %d hold", p.pins.held, p.dom.UID)
+		if held := p.memory.PinnedBytes(); held > 0 {
+			unpin = fmt.Sprintf(", unpin some of the %d bytes that pins of uid %d hold", held, p.dom.UID)
 		}
-		return fmt.Errorf("%s: %w: ask for less%s or enlarge the pool of %d frames of %d bytes", what, errTooLarge, unpin, len(p.frames.all), p.frames.size)
+		return fmt.Errorf("%s: %w: ask for less%s or enlarge the pool of %d frames of %d bytes", what, errTooLarge, unpin, p.memory.Frames(), p.memory.FrameSize())
 	case missing > 0:
-		return fmt.Errorf("%s: %w: %d frames of %d bytes more are needed; release leases, unpin files or enlarge the pool", what, ErrNoSpace, missing, p.frames.size)
+		return fmt.Errorf("%s: %w: %d frames of %d bytes more are needed; release leases, unpin files or enlarge the pool", what, ErrNoSpace, missing, p.memory.FrameSize())
 	}
-	return fmt.Errorf("%s: %w: what is not is for the %d that wait for room; wait too, or release leases", what, ErrNoSpace, p.queue.n)
+	return fmt.Errorf("%s: %w: what is not is for the %d that wait for room; wait too, or release leases", what, ErrNoSpace, p.queue.Len())
 }
 
 // tooLarge reports whether what was surveyed, and did not fit, would not fit either if
@@ -30,47 +30,25 @@ func (l *Lease) fits(q *queued) error {
 // With mu.
 func (l *Lease) tooLarge() bool {
 	p := l.pool
-	held, own := make(map[*frame]int), make(map[*extent]bool)
-	for i := 0; len(held) < p.pins.frames; i++ {
-		if f := &p.frames.all[i]; f.pins > 0 {
-			held[f] = f.pins
-		}
-	}
+	held, own := p.memory.Pinned(), make(map[*extent]bool)
 	for _, e := range l.parts {
 		if e == nil || own[e] {
 			continue
 		}
 		own[e] = true
 		if e.pin == nil {
-			held[e.frame]++
+			held.Add(&e.slot)
 		}
 	}
-	if p.frames.fitBeside(held) {
+	if p.memory.FitsBeside(held) {
 		return false
 	}
-	for n := p.pins.all.first; n != nil; n = n.next {
-		if e := n.value.e; !own[e] && !outlasts(n.value.until, l.ask.until) {
-			if held[e.frame]--; held[e.frame] == 0 {
-				delete(held, e.frame)
-			}
+	for n := p.pins.all.First(); n != nil; n = n.Next() {
+		if e := n.Value.e; !own[e] && !outlasts(n.Value.until, l.ask.until) {
+			held.Remove(&e.slot)
 		}
 	}
-	return !p.frames.fitBeside(held)
-}
-
-// fitBeside reports whether what the lease being planned needs would fit if only that
-// many slots of frames were held.
-func (fs *frames) fitBeside(held map[*frame]int) bool {
-	free, room := len(fs.all)-len(held), make(map[*class]int)
-	for f, n := range held {
-		room[f.class] += f.class.slots - n
-	}
-	for _, cl := range fs.asked {
-		if lacking := cl.need - room[cl]; lacking > 0 {
-			free -= (lacking + cl.slots - 1) / cl.slots
-		}
-	}
-	return free >= 0
+	return !p.memory.FitsBeside(held)
 }
 
 // survey returns how many frames are missing for the extents that are not there,
@@ -80,45 +58,15 @@ func (l *Lease) survey() (missing int) {
 	if len(l.spans) == 0 {
 		return 0
 	}
-	taken := 0
+	p := &l.plan
+	p.Held, p.Sizes = p.Held[:0], p.Sizes[:0]
 	for _, e := range l.parts {
 		if e != nil && e.goes() {
-			if e.frame.held+e.frame.asked == 0 {
-				taken++
-			}
-			e.frame.class.room += e.frame.holding()
-			e.frame.asked++
+			p.Held = append(p.Held, &e.slot)
 		}
 	}
-	missing = taken + l.choose((*frames).place)
-	if missing > 0 {
-		missing = taken + l.choose((*frames).classOf)
-	}
-	for _, e := range l.parts {
-		if e != nil && e.goes() {
-			e.frame.asked--
-			e.frame.class.room -= e.frame.holding()
-		}
-	}
-	return missing
-}
-
-// choose gives the extents that are not there a class each, and returns how many
-// frames are missing for that. With mu.
-func (l *Lease) choose(place func(*frames, int64) *class) (missing int) {
-	fs := &l.pool.frames
-	fs.planned()
-	if l.ask.access == pinning { // planPins has chosen
-		for _, cl := range l.classes {
-			fs.want(cl)
-		}
-		return -fs.slack()
-	}
-	l.classes = l.classes[:0]
 	for _, s := range l.spans {
-		cl := place(fs, s.len())
-		fs.want(cl)
-		l.classes = append(l.classes, cl)
+		p.Sizes = append(p.Sizes, s.Len())
 	}
-	return -fs.slack()
+	return l.pool.memory.Survey(p)
 }

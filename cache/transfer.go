@@ -59,9 +59,9 @@ func (c *Cache) complete(e *extent, r transport.Result) {
 // succeed makes e resident and hands it to those who wait. With mu.
 func (c *Cache) succeed(e *extent) {
 	c.become(e, resident)
-	e.inFilling.moveTo(nil)
+	e.inFilling.MoveTo(nil)
 	if e.file != nil {
-		c.filled(e)
+		e.file.index.Came(&e.place)
 	}
 	e.leases = len(e.waiters)
 	for _, w := range e.waiters {
@@ -78,7 +78,7 @@ func (c *Cache) succeed(e *extent) {
 
 // fail takes e from those who wait, and out of the table. With mu.
 func (c *Cache) fail(e *extent, err error) {
-	e.inFilling.moveTo(nil)
+	e.inFilling.MoveTo(nil)
 	e.pool.touched(e)
 	c.unshare(e)
 	for _, w := range e.waiters {
@@ -96,7 +96,6 @@ func (e *extent) dropWaiters() {
 // abandon frees an extent that was taken from everybody, when its transfer has
 // ended. With mu.
 func (c *Cache) abandon(e *extent) {
-	e.pool.frames.unhold(e.frame)
 	c.release(e)
 }
 
@@ -105,7 +104,7 @@ func (c *Cache) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	for e := c.filling.front(); e != nil; e = c.filling.front() {
+	for e := c.filling.Front(); e != nil; e = c.filling.Front() {
 		if left := c.cfg.Timeout - now.Sub(e.started); left > 0 {
 			c.timer.Reset(left)
 			return

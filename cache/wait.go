@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"hbmfs/cache/internal/list"
 	"hbmfs/transport/limits"
 )
 
@@ -14,7 +15,7 @@ const headStart = 5 * time.Second
 
 // queued is a Fetch that waits for room in a pool.
 type queued struct {
-	inQueue node[queued]
+	inQueue list.Node[queued]
 	ask     *ask
 	limit   int
 	wake    chan struct{} // has a token when it is to look whether there is room
@@ -85,8 +86,8 @@ func (c *Cache) sleep(ctx context.Context, p *pool, q *queued, over <-chan time.
 // enqueue enters one more at the end of the queue. With mu.
 func (c *Cache) enqueue(p *pool, a *ask, limit int) *queued {
 	q := &queued{ask: a, limit: limit, wake: make(chan struct{}, 1)}
-	q.inQueue.value = q
-	q.inQueue.moveTo(&p.queue)
+	q.inQueue.Value = q
+	q.inQueue.MoveTo(&p.queue)
 	p.waits++
 	c.lead(p)
 	return q
@@ -96,7 +97,7 @@ func (c *Cache) enqueue(p *pool, a *ask, limit int) *queued {
 // the next. With mu.
 func (c *Cache) dequeue(p *pool, q *queued, came time.Time) {
 	p.pass(q)
-	q.inQueue.moveTo(nil)
+	q.inQueue.MoveTo(nil)
 	p.waited += time.Since(came)
 	if q.lapse != nil {
 		q.lapse.Stop()
@@ -108,14 +109,14 @@ func (c *Cache) dequeue(p *pool, q *queued, came time.Time) {
 // lead begins the time for which the first has all room to itself, if it is that only
 // now. With mu.
 func (c *Cache) lead(p *pool) {
-	q := p.queue.front()
+	q := p.queue.Front()
 	if q == nil || q.lapse != nil {
 		return
 	}
 	q.lapse = time.AfterFunc(headStart, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if q.inQueue.in != nil {
+		if q.inQueue.In() != nil {
 			q.shares = true
 			p.more()
 		}
@@ -125,7 +126,7 @@ func (c *Cache) lead(p *pool) {
 // more offers what room there is to those who wait, the first of them first: there is
 // more than before, or less is needed, or it is the first only now. With mu.
 func (p *pool) more() {
-	if q := p.queue.front(); q != nil {
+	if q := p.queue.Front(); q != nil {
 		q.offer()
 	}
 }
@@ -137,8 +138,8 @@ func (p *pool) pass(q *queued) {
 		return
 	}
 	q.turn = false
-	if next := q.inQueue.next; next != nil && p.queue.front().shares {
-		next.value.offer()
+	if next := q.inQueue.Next(); next != nil && p.queue.Front().shares {
+		next.Value.offer()
 	}
 }
 
@@ -162,9 +163,9 @@ func (p *pool) touched(e *extent) {
 	if e.file == nil {
 		return
 	}
-	for n := p.queue.first; n != nil; n = n.next {
-		if a := n.value.ask; a.settled && a.key == e.file.key && a.near(e.span()) {
-			n.value.rouse()
+	for n := p.queue.First(); n != nil; n = n.Next() {
+		if a := n.Value.ask; a.settled && a.key == e.file.key && a.near(e.span()) {
+			n.Value.rouse()
 		}
 	}
 }
@@ -173,7 +174,7 @@ func (p *pool) touched(e *extent) {
 // for the first of those who wait, as long as that has not been first for headStart; then
 // only what it has not seen yet, and what is enough for it. With mu.
 func (c *Cache) keeps(p *pool, q *queued) bool {
-	first := p.queue.front()
+	first := p.queue.Front()
 	switch {
 	case first == nil || first == q:
 		return false
@@ -187,7 +188,7 @@ func (c *Cache) keeps(p *pool, q *queued) bool {
 func (c *Cache) suffices(p *pool, q *queued) bool {
 	l := c.lease(p, *q.ask)
 	defer c.recycle(l)
-	defer p.frames.planned()
+	defer p.memory.Planned()
 	l.cover(q.limit)
 	return l.survey() <= 0
 }
