@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"hbmfs/remote/control"
+	"hbmfs/remote/session"
 	"hbmfs/remote/term"
 	"hbmfs/remote/wire"
 	"hbmfs/transport"
@@ -43,7 +44,7 @@ func (a *ask) next() {
 }
 
 // begin is called before each attempt, with its session.
-func (a *ask) begin(s *session, clock term.Clock) {
+func (a *ask) begin(s *session.Session, clock term.Clock) {
 	if a.file != nil {
 		a.file.session.Store(s)
 	}
@@ -51,7 +52,7 @@ func (a *ask) begin(s *session, clock term.Clock) {
 }
 
 // decode takes an answer that came by the link.
-func (a *ask) decode(s *session, b []byte) error {
+func (a *ask) decode(s *session.Session, b []byte) error {
 	answer := new(wire.Answer)
 	if err := proto.Unmarshal(b, answer); err != nil {
 		return fmt.Errorf("%w: an answer of %d bytes: %v", transport.ErrProtocol, len(b), err)
@@ -63,7 +64,7 @@ func (a *ask) decode(s *session, b []byte) error {
 // extend. The error is what the target says, as [control.Error] has it, or is
 // [transport.ErrSession] if a file was opened in a session that is not the current
 // one any more.
-func (a *ask) take(s *session, answer *wire.Answer) error {
+func (a *ask) take(s *session.Session, answer *wire.Answer) error {
 	if err := control.Error(answer.Err()); err != nil {
 		if errors.Is(err, transport.ErrConnLost) { // it was not: there is an answer
 			err = fmt.Errorf("%w: an answer that says: %v", transport.ErrProtocol, err)
@@ -79,12 +80,12 @@ func (a *ask) take(s *session, answer *wire.Answer) error {
 		if answer.GetStat() == nil {
 			return fmt.Errorf("%w: no answer to a stat", transport.ErrProtocol)
 		}
-		s.term.Granted(a.sent, answer.GetStat().TermMs)
+		s.Term.Granted(a.sent, answer.GetStat().TermMs)
 	case *wire.Ask_Open:
 		if answer.GetOpen() == nil {
 			return fmt.Errorf("%w: no answer to an open", transport.ErrProtocol)
 		}
-		s.term.Granted(a.sent, answer.GetOpen().TermMs)
+		s.Term.Granted(a.sent, answer.GetOpen().TermMs)
 	}
 	if a.file != nil {
 		return a.file.opened(s, answer.GetOpen())
@@ -145,16 +146,16 @@ func (q *queue) begin(ctx context.Context, a *ask, limit time.Duration) {
 
 // askAlone is for asks that the link can't carry, or whose answer it can't.
 func (c *caller) askAlone(ctx context.Context, a *ask) error {
-	return c.retryCall(ctx, func(ctx context.Context, s *session) error {
+	return c.retryCall(ctx, func(ctx context.Context, s *session.Session) error {
 		a.begin(s, c.cfg.Clock)
 		return c.askIn(ctx, s, a)
 	})
 }
 
 // askIn makes an attempt in the session s by a message of its own.
-func (c *caller) askIn(ctx context.Context, s *session, a *ask) error {
+func (c *caller) askIn(ctx context.Context, s *session.Session, a *ask) error {
 	a.next()
-	answer, err := c.control.Do(ctx, &wire.DoRequest{Session: s.id, Ask: a.what})
+	answer, err := c.control.Do(ctx, &wire.DoRequest{Session: s.ID, Ask: a.what})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"hbmfs/remote/session"
 	"hbmfs/remote/term"
 	"hbmfs/remote/wire"
 	"hbmfs/transport"
@@ -34,7 +35,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for i, what := range asks {
-			s := &session{term: term.NewRenewer(term.Boot, nil)}
+			s := &session.Session{Term: term.NewRenewer(term.Boot, nil)}
 			a := newAsk(what)
 			err := a.decode(s, b)
 			if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"hbmfs/remote/session"
 	"hbmfs/transport"
 )
 
@@ -31,7 +32,7 @@ func (f *File) Borrow(ctx context.Context, dom transport.Domain, off, n int64, l
 	w := f.t.startWait()
 	inner, cancel := context.WithTimeout(ctx, w.limit)
 	defer cancel()
-	err := f.t.retry(inner, func(_ context.Context, s *session) (err error) {
+	err := f.t.retry(inner, func(_ context.Context, s *session.Session) (err error) {
 		if tries++; tries > 1 {
 			f.t.counters.retries.Add(1)
 		}
@@ -60,8 +61,8 @@ func (f *File) Borrow(ctx context.Context, dom transport.Domain, off, n int64, l
 var errNoLender = fmt.Errorf("%w: the transport in use does not lend; devmem-tcp does, with --lend-queues", transport.ErrNoLoan)
 
 // borrowIn borrows by a link of the session s.
-func (f *File) borrowIn(ctx context.Context, s *session, dom transport.Domain, off, n int64, limit int) (transport.Loan, error) {
-	lender, ok := s.links.Lender()
+func (f *File) borrowIn(ctx context.Context, s *session.Session, dom transport.Domain, off, n int64, limit int) (transport.Loan, error) {
+	lender, ok := s.Links.Lender()
 	if !ok {
 		return nil, errNoLender
 	}

@@ -8,6 +8,7 @@ import (
 
 	"hbmfs/remote/control"
 	"hbmfs/remote/outage"
+	"hbmfs/remote/session"
 	"hbmfs/remote/wire"
 	"hbmfs/transport"
 	"hbmfs/transport/logging"
@@ -28,20 +29,20 @@ type caller struct {
 	cfg      Config
 	log      *logging.Limiter // of what a target can cause
 	control  wire.ControlClient
-	sessions *sessions
+	sessions *session.Current
 	outage   outage.Outage
 	counters counters
 }
 
 func newCaller(cfg Config) *caller {
 	c := &caller{cfg: cfg, log: logging.NewLimiter(cfg.Log)}
-	c.sessions = newSessions(cfg.Clock, &c.outage)
+	c.sessions = session.NewCurrent(cfg.Clock, &c.outage)
 	return c
 }
 
 // call runs f, which makes one control call, until it succeeds or fails for a
 // reason that a new connection would not cure, or the time-out is over.
-func (c *caller) call(ctx context.Context, f func(context.Context, *session) error) error {
+func (c *caller) call(ctx context.Context, f func(context.Context, *session.Session) error) error {
 	w := c.startWait()
 	inner, cancel := context.WithTimeout(ctx, w.limit)
 	defer cancel()
@@ -50,20 +51,20 @@ func (c *caller) call(ctx context.Context, f func(context.Context, *session) err
 
 // longCall is [caller.call] for calls that take their time: f keeps idle from
 // firing while there is progress.
-func (c *caller) longCall(ctx context.Context, f func(context.Context, *session, *time.Timer) error) error {
+func (c *caller) longCall(ctx context.Context, f func(context.Context, *session.Session, *time.Timer) error) error {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w := c.startWait()
 	idle := time.AfterFunc(w.limit, cancel)
 	defer idle.Stop()
-	return c.overdue(ctx, inner, w, c.retryCall(inner, func(ctx context.Context, s *session) error {
+	return c.overdue(ctx, inner, w, c.retryCall(inner, func(ctx context.Context, s *session.Session) error {
 		return f(ctx, s, idle)
 	}))
 }
 
 // retryCall is [caller.retry] for control calls, and counts those that the
 // target answered.
-func (c *caller) retryCall(ctx context.Context, f func(context.Context, *session) error) error {
+func (c *caller) retryCall(ctx context.Context, f func(context.Context, *session.Session) error) error {
 	err := c.retry(ctx, f)
 	if ctx.Err() == nil && !isLost(err) {
 		c.outage.End()
@@ -74,9 +75,9 @@ func (c *caller) retryCall(ctx context.Context, f func(context.Context, *session
 
 // retry runs f with the session of the moment, until it succeeds, fails for a
 // reason that another connection or session would not cure, or ctx ends.
-func (c *caller) retry(ctx context.Context, f func(context.Context, *session) error) error {
+func (c *caller) retry(ctx context.Context, f func(context.Context, *session.Session) error) error {
 	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
-		s, err := c.sessions.await(ctx)
+		s, err := c.sessions.Await(ctx)
 		if err != nil {
 			return err
 		}
@@ -85,7 +86,7 @@ func (c *caller) retry(ctx context.Context, f func(context.Context, *session) er
 			return err
 		}
 		if needsSession(err) {
-			c.sessions.fail(s, err)
+			c.sessions.Fail(s, err)
 		}
 		if !sleep(ctx, wait) {
 			return err
@@ -144,7 +145,7 @@ func (c *caller) overdue(outer, inner context.Context, w wait, err error) error 
 	}
 	c.outage.Unanswered(w.began)
 	err = fmt.Errorf("target %s: %w: no answer within %v%s", c.cfg.Addr, transport.ErrConnLost, w.limit, c.awaySince())
-	if cause := c.sessions.why(); cause != nil && !c.outage.IsOn() {
+	if cause := c.sessions.Why(); cause != nil && !c.outage.IsOn() {
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
 	return err

@@ -59,12 +59,12 @@ func (c *connector) connectOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.datasets = s.datasets
+	c.datasets = s.Datasets
 	if err := c.memories.begin(ctx, s); err != nil {
-		s.abandon()
+		s.Abandon()
 		return err
 	}
-	if err := c.sessions.install(s); err != nil {
+	if err := c.sessions.Install(s); err != nil {
 		return err
 	}
 	c.installed(s)

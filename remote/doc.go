@@ -32,14 +32,11 @@
 // found again by its name and version. Whether the name still leads to that is asked,
 // or the caller's to know.
 //
-// Keeping. A file that is closed stays open at the target (package closing), and is
-// found again by its name and version. Whether the name still leads to that is asked,
-// or the caller's to know.
-//
-// Locking: each type guards its own state. sessions.mu may be taken while package
-// links has its locks, or fileTable.mu or queue.mu is held, and a links.Session's while
-// queue.mu or sessions.mu is; no other two are held together. File.mu guards a file's
-// callback. No lock is held while a request is submitted, its completer is called, a
-// callback runs, or a message is sent; but session.sending is for messages on the stream
-// of events, one of which may be sent at a time.
+// Locking: each type guards its own state. A session.Current's lock may be taken while
+// package links has its locks, or fileTable.mu or queue.mu is held, and a
+// links.Session's while queue.mu or the session.Current's is; no other two are held
+// together. File.mu guards a file's callback. No lock is held while a request is
+// submitted, its completer is called, a callback runs, or a message is sent, but for
+// package session's own, by which messages on the stream of events are sent one at a
+// time.
 package remote

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hbmfs/remote/namespace"
+	"hbmfs/remote/session"
 	"hbmfs/remote/wire"
 	"hbmfs/transport"
 )
@@ -29,9 +30,9 @@ type File struct {
 	settled bool
 	why     string
 
-	session    atomic.Pointer[session] // that it is open in, or about to be
-	isOpen     bool                    // guarded by fileTable.mu
-	orphan     atomic.Bool             // it is not kept: no name leads to it any more, or it was discarded
+	session    atomic.Pointer[session.Session] // that it is open in, or about to be
+	isOpen     bool                            // guarded by fileTable.mu
+	orphan     atomic.Bool                     // it is not kept: no name leads to it any more, or it was discarded
 	onUnlinked atomic.Pointer[func()]
 
 	spans  atomic.Pointer[namespace.Spans] // that were asked for last, of a file with holes
@@ -100,7 +101,7 @@ func (f *File) askOpen(want *transport.Version) *ask {
 }
 
 // opened takes the answer that came in the session s.
-func (f *File) opened(s *session, r *wire.OpenReply) (err error) {
+func (f *File) opened(s *session.Session, r *wire.OpenReply) (err error) {
 	if f.attr, err = namespace.DecodeAttr(r.Attr); err != nil {
 		return err
 	}
@@ -185,7 +186,7 @@ func (f *File) Digest(ctx context.Context, off, n int64) ([32]byte, error) {
 	if f.Stale() {
 		return sum, f.errStale()
 	}
-	err := f.t.longCall(ctx, func(ctx context.Context, s *session, idle *time.Timer) error {
+	err := f.t.longCall(ctx, func(ctx context.Context, s *session.Session, idle *time.Timer) error {
 		idle.Stop()
 		defer idle.Reset(f.t.cfg.Timeout)
 		ref, err := f.refIn(s)
@@ -193,7 +194,7 @@ func (f *File) Digest(ctx context.Context, off, n int64) ([32]byte, error) {
 			return err
 		}
 		reply, err := f.t.control.Digest(ctx, &wire.DigestRequest{
-			Session: s.id, Handle: ref.Handle, Version: ref.Version[:], Offset: uint64(off), Length: uint64(n),
+			Session: s.ID, Handle: ref.Handle, Version: ref.Version[:], Offset: uint64(off), Length: uint64(n),
 		})
 		if err != nil {
 			return err
@@ -218,7 +219,7 @@ func (f *File) judge(err error) error {
 // refIn returns how f is named in the session s. The error wraps
 // [transport.ErrStale], or is [transport.ErrSession] if s is not the one that f is
 // open in.
-func (f *File) refIn(s *session) (transport.FileRef, error) {
+func (f *File) refIn(s *session.Session) (transport.FileRef, error) {
 	if f.Stale() {
 		return transport.FileRef{}, f.errStale()
 	}

@@ -4,19 +4,20 @@ import (
 	"context"
 	"sync"
 
+	"hbmfs/remote/session"
 	"hbmfs/remote/wire"
 	"hbmfs/transport"
 )
 
 // fileTable is the files that are open, or are being opened, by their handles.
 type fileTable struct {
-	sessions *sessions
+	sessions *session.Current
 	mu       sync.Mutex // guards all below, and isOpen of each file
 	last     uint64
 	files    map[uint64]*File
 }
 
-func newFileTable(s *sessions) *fileTable {
+func newFileTable(s *session.Current) *fileTable {
 	return &fileTable{sessions: s, files: make(map[uint64]*File)}
 }
 
@@ -31,10 +32,10 @@ func (t *fileTable) add(f *File) {
 }
 
 // opened says that f is open in the session s, unless that is gone already.
-func (t *fileTable) opened(f *File, s *session) error {
+func (t *fileTable) opened(f *File, s *session.Session) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if cur, _ := t.sessions.current(); cur != s {
+	if cur, _ := t.sessions.Get(); cur != s {
 		return transport.ErrSession
 	}
 	f.isOpen = true
@@ -42,7 +43,7 @@ func (t *fileTable) opened(f *File, s *session) error {
 }
 
 // find returns the file that has the handle in the session s, or nil.
-func (t *fileTable) find(s *session, handle uint64) *File {
+func (t *fileTable) find(s *session.Session, handle uint64) *File {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if f := t.files[handle]; f != nil && f.session.Load() == s {
@@ -75,7 +76,7 @@ func (t *fileTable) live() []*File {
 
 // move says that f is about to be opened in the session s. It returns false if it
 // was closed.
-func (t *fileTable) move(f *File, s *session) bool {
+func (t *fileTable) move(f *File, s *session.Session) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.files[f.handle] != f {

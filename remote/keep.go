@@ -58,7 +58,7 @@ func (t *Target) openKept(ctx context.Context, dataset, path string, v transport
 // keep has f stay open at the target though no program has it open any more. It reports
 // false if f is to be closed there. Only a change that is told of can end that.
 func (t *Target) keep(f *File) bool {
-	cur, _ := t.sessions.current() // in another it would have to be opened again
+	cur, _ := t.sessions.Get() // in another it would have to be opened again
 	if cur == nil || f.session.Load() != cur || !f.settled || f.Stale() || f.orphan.Load() {
 		return false
 	}

@@ -6,6 +6,7 @@ import (
 
 	"hbmfs/remote/namespace"
 	"hbmfs/remote/prefetch"
+	"hbmfs/remote/session"
 	"hbmfs/remote/term"
 	"hbmfs/remote/wire"
 )
@@ -22,7 +23,7 @@ type listTarget struct{ c *caller }
 
 // Session implements [prefetch.Target].
 func (t listTarget) Session() (prefetch.Session, error) {
-	s, err := t.c.sessions.current()
+	s, err := t.c.sessions.Get()
 	if s == nil {
 		return nil, err
 	}
@@ -31,7 +32,7 @@ func (t listTarget) Session() (prefetch.Session, error) {
 
 // Call implements [prefetch.Target].
 func (t listTarget) Call(ctx context.Context, f func(context.Context, prefetch.Session, func()) error) error {
-	return t.c.longCall(ctx, func(ctx context.Context, s *session, idle *time.Timer) error {
+	return t.c.longCall(ctx, func(ctx context.Context, s *session.Session, idle *time.Timer) error {
 		return f(ctx, listSession{t.c, s}, func() { idle.Reset(t.c.cfg.Timeout) })
 	})
 }
@@ -39,18 +40,18 @@ func (t listTarget) Call(ctx context.Context, f func(context.Context, prefetch.S
 // listSession makes List calls in a session, whose term the answers extend.
 type listSession struct {
 	c *caller
-	s *session
+	s *session.Session
 }
 
 // List implements [prefetch.Session].
 func (l listSession) List(ctx context.Context, req *wire.ListRequest) (prefetch.Stream, error) {
-	req.Session = l.s.id
+	req.Session = l.s.ID
 	sent := l.c.cfg.Clock()
 	pages, err := l.c.control.List(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	return &listStream{pages: pages, sent: sent, term: l.s.term}, nil
+	return &listStream{pages: pages, sent: sent, term: l.s.Term}, nil
 }
 
 type listStream struct {

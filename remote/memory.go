@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"hbmfs/remote/links"
+	"hbmfs/remote/session"
 	"hbmfs/transport"
 )
 
@@ -27,31 +28,31 @@ func newMemories(c *caller) *memories {
 }
 
 // begin chooses the transports, and dials the links of the first session.
-func (m *memories) begin(ctx context.Context, s *session) error {
-	if err := m.Begin(ctx, s.links); err != nil {
+func (m *memories) begin(ctx context.Context, s *session.Session) error {
+	if err := m.Begin(ctx, s.Links); err != nil {
 		return err
 	}
 	m.first = m.queues[m.First()]
-	s.link = s.links.To(m.First())
+	s.Link = s.Links.To(m.First())
 	return nil
 }
 
 // redial makes links in a new session as the last one had.
-func (m *memories) redial(ctx context.Context, s *session, extend func()) error {
-	err := m.Redial(ctx, s.links, extend)
-	s.link = s.links.To(m.First())
+func (m *memories) redial(ctx context.Context, s *session.Session, extend func()) error {
+	err := m.Redial(ctx, s.Links, extend)
+	s.Link = s.Links.To(m.First())
 	return err
 }
 
 // attach prepares mem now and in each new session.
 func (m *memories) attach(ctx context.Context, mem transport.Memory) error {
-	var s *session
+	var s *session.Session
 	return m.Attach(ctx, mem, func() (now *links.Session, err error) {
-		if s, err = m.sessions.current(); s != nil {
-			now = s.links
+		if s, err = m.sessions.Get(); s != nil {
+			now = s.Links
 		}
 		return now, err
-	}, func(err error) { m.sessions.fail(s, err) })
+	}, func(err error) { m.sessions.Fail(s, err) })
 }
 
 // queueOf returns the queue of requests into r, which is nil if it is not attached.

@@ -7,6 +7,7 @@ import (
 
 	"hbmfs/fs/uapi"
 	"hbmfs/remote/links"
+	"hbmfs/remote/session"
 	"hbmfs/remote/term"
 	"hbmfs/transport"
 )
@@ -18,12 +19,12 @@ type op struct {
 	from     *transport.Request
 	ask      *ask // nil: a read
 	room     *askRoom
-	deadline time.Duration // since queue.started; it is not issued again after that
-	mem      *links.Memory // of its destination; nil: it is not attached
-	session  *session      // that it was issued in
-	why      uapi.Reason   // what its link has no reason of its own for
-	err      error         // why it was set aside; nil if another link serves mem
-	next     *op           // in the queue
+	deadline time.Duration    // since queue.started; it is not issued again after that
+	mem      *links.Memory    // of its destination; nil: it is not attached
+	session  *session.Session // that it was issued in
+	why      uapi.Reason      // what its link has no reason of its own for
+	err      error            // why it was set aside; nil if another link serves mem
+	next     *op              // in the queue
 }
 
 var ops sync.Pool
@@ -53,7 +54,7 @@ func (o *op) setAsk(a *ask) {
 }
 
 // nameIn readies o for an attempt in the session s: see [File.refIn].
-func (o *op) nameIn(s *session, clock term.Clock) (err error) {
+func (o *op) nameIn(s *session.Session, clock term.Clock) (err error) {
 	o.session = s
 	if o.ask != nil {
 		o.ask.begin(s, clock)
@@ -166,7 +167,7 @@ func (q *queue) requeue(o *op, err error) bool {
 		return false
 	}
 	if needsSession(err) {
-		q.sessions.fail(o.session, err)
+		q.sessions.Fail(o.session, err)
 	}
 	if o.ask != nil {
 		o.room.encode(o.ask)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hbmfs/remote/session"
 	"hbmfs/transport"
 )
 
@@ -77,7 +78,7 @@ func (q *queue) pump() {
 	q.running.Add(1)
 	defer q.running.Done()
 	for !q.isEmpty() {
-		s, _ := q.sessions.current()
+		s, _ := q.sessions.Get()
 		if s == nil {
 			break
 		}
@@ -95,14 +96,14 @@ func (q *queue) pump() {
 
 // handOver gives the link one batch, and reports whether it took all of it. q.mu
 // is held, but for the time of the submission.
-func (q *queue) handOver(s *session) (all bool, err error) {
+func (q *queue) handOver(s *session.Session) (all bool, err error) {
 	n, aside := q.fill(s)
 	read := slices.IndexFunc(q.batch[:n], func(o *op) bool { return o.ask == nil })
 	q.mu.Unlock()
 	put(aside)
 	accepted, err := q.submit(s, n)
 	if err != nil && needsSession(err) {
-		q.sessions.fail(s, err)
+		q.sessions.Fail(s, err)
 	}
 	refused := q.refused
 	if n > 0 {
@@ -124,11 +125,11 @@ func (q *queue) handOver(s *session) (all bool, err error) {
 }
 
 // submit gives n requests to the link.
-func (q *queue) submit(s *session, n int) (accepted int, err error) {
+func (q *queue) submit(s *session.Session, n int) (accepted int, err error) {
 	if n == 0 {
 		return 0, nil
 	}
-	if link := s.links.To(q.number); link != nil {
+	if link := s.Links.To(q.number); link != nil {
 		return link.Submit(q.reqs[:n])
 	}
 	return 0, fmt.Errorf("%w: the session has no link by %s", transport.ErrConnLost, q.cfg.Candidates[q.number].Name)
@@ -137,7 +138,7 @@ func (q *queue) submit(s *session, n int) (accepted int, err error) {
 // fill takes a batch out of the queue and names its files in the session s. It
 // sets aside requests that are overdue, or whose file is stale, or whose memory another
 // link serves, or none. q.mu is held.
-func (q *queue) fill(s *session) (n int, aside []*op) {
+func (q *queue) fill(s *session.Session) (n int, aside []*op) {
 	now := time.Since(q.started)
 	for n < batchSize && !q.isEmpty() {
 		o := q.pop(n == 0)

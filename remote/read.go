@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"hbmfs/remote/session"
 	"hbmfs/transport"
 )
 
@@ -45,7 +46,7 @@ func (f *File) Read(ctx context.Context, off int64, n int) (transport.Buffer, er
 
 // readNow reads by the link of the moment, and reports false if there is none.
 func (f *File) readNow(ctx context.Context, off int64, n int) (buf transport.Buffer, res transport.Result, begun bool) {
-	s, _ := f.t.sessions.current()
+	s, _ := f.t.sessions.Get()
 	if s == nil || f.Stale() || f.closed.Load() {
 		return nil, res, false
 	}
@@ -54,9 +55,9 @@ func (f *File) readNow(ctx context.Context, off int64, n int) (buf transport.Buf
 		return nil, res, false
 	}
 	defer f.release()
-	buf, res = s.link.Read(ctx, ref, off, n)
+	buf, res = s.Link.Read(ctx, ref, off, n)
 	if needsSession(res.Err) {
-		f.t.sessions.fail(s, res.Err)
+		f.t.sessions.Fail(s, res.Err)
 	}
 	return buf, res, true
 }
@@ -73,7 +74,7 @@ func (f *File) readLater(ctx context.Context, w wait, off int64, n int) (buf tra
 	inner, cancel := context.WithDeadline(ctx, w.began.Add(w.limit))
 	defer cancel()
 	tries := 0
-	err := f.t.retry(inner, func(ctx context.Context, s *session) error {
+	err := f.t.retry(inner, func(ctx context.Context, s *session.Session) error {
 		if tries++; tries > 1 {
 			f.t.counters.retries.Add(1)
 		}
@@ -84,7 +85,7 @@ func (f *File) readLater(ctx context.Context, w wait, off int64, n int) (buf tra
 		if err != nil {
 			return err
 		}
-		buf, res = s.link.Read(ctx, ref, off, n)
+		buf, res = s.Link.Read(ctx, ref, off, n)
 		return res.Err
 	})
 	if err != nil {

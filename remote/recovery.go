@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"hbmfs/remote/session"
 	"hbmfs/transport"
 )
 
@@ -22,10 +23,10 @@ func (c *connector) run() {
 		select {
 		case <-c.ctx.Done():
 			return
-		case s := <-c.sessions.lost:
-			c.log.Warn("session lost", "", "target", c.cfg.Addr, "err", c.sessions.why())
-			s.cancel()
-			c.sessions.retire(s)
+		case s := <-c.sessions.Lost():
+			c.log.Warn("session lost", "", "target", c.cfg.Addr, "err", c.sessions.Why())
+			s.Cancel()
+			c.sessions.Retire(s)
 			c.memories.DetachAll()
 			closeAll(c.kept.Shed(1)) // rather than to open them again
 			began := time.Now()
@@ -48,7 +49,7 @@ func (c *connector) reconnect() bool {
 		}
 		c.outage.Begin(time.Now()) // unless it goes on
 		c.cfg.Log.Debug("session not recovered", "target", c.cfg.Addr, "err", err)
-		c.sessions.stillNone(err)
+		c.sessions.StillNone(err)
 		wait = min(2*wait, maxBackoff)
 	}
 	return false
@@ -93,10 +94,10 @@ func (c *connector) replaceOnce(ctx context.Context, r *recovery) error {
 		err = c.reopenAll(ctx, s, r)
 	}
 	if err == nil {
-		err = c.memories.MoveTo(ctx, s.links, func() error { return c.sessions.install(s) })
+		err = c.memories.MoveTo(ctx, s.Links, func() error { return c.sessions.Install(s) })
 	}
 	if err != nil {
-		s.abandon()
+		s.Abandon()
 		c.memories.DetachAll()
 		return err
 	}
@@ -105,11 +106,11 @@ func (c *connector) replaceOnce(ctx context.Context, r *recovery) error {
 }
 
 // installed follows when a session has become the current one.
-func (c *connector) installed(s *session) {
-	c.logRoots(s.roots)
+func (c *connector) installed(s *session.Session) {
+	c.logRoots(s.Roots)
 	select {
-	case <-s.ended: // before anyone could be told
-		c.sessions.fail(s, transport.ErrConnLost)
+	case <-s.Ended(): // before anyone could be told
+		c.sessions.Fail(s, transport.ErrConnLost)
 	default:
 	}
 	c.memories.queues.pump()

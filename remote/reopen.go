@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"hbmfs/remote/control"
+	"hbmfs/remote/session"
 	"hbmfs/transport"
 )
 
@@ -13,7 +14,7 @@ import (
 // by a message. It is the completer of its requests.
 type reopening struct {
 	*connector
-	s        *session
+	s        *session.Session
 	r        *recovery
 	rest     []*File // to ask for
 	ready    []*transport.Request
@@ -22,7 +23,7 @@ type reopening struct {
 }
 
 // reopenAll opens every file again. One that changed turns stale.
-func (c *connector) reopenAll(ctx context.Context, s *session, r *recovery) error {
+func (c *connector) reopenAll(ctx context.Context, s *session.Session, r *recovery) error {
 	files := c.files.live()
 	o := &reopening{connector: c, s: s, r: r, rest: files, ended: make(chan transport.Completion, len(files))}
 	for len(o.rest)+len(o.ready)+o.underWay > 0 {
@@ -45,7 +46,7 @@ func (o *reopening) submit(ctx context.Context) error {
 			return err
 		}
 	}
-	n, err := o.s.link.Submit(o.ready)
+	n, err := o.s.Link.Submit(o.ready)
 	o.ready = slices.Delete(o.ready, 0, n)
 	o.underWay += n
 	return err

@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"hbmfs/remote/namespace"
+	"hbmfs/remote/session"
 	"hbmfs/remote/wire"
 )
 
@@ -92,13 +93,13 @@ func (f *File) spansAt(ctx context.Context, off int64) (*namespace.Spans, error)
 
 func (f *File) askSpans(ctx context.Context, off int64) (*namespace.Spans, error) {
 	var found *namespace.Spans
-	err := f.t.call(ctx, func(ctx context.Context, s *session) error {
+	err := f.t.call(ctx, func(ctx context.Context, s *session.Session) error {
 		ref, err := f.refIn(s)
 		if err != nil {
 			return err
 		}
 		reply, err := f.t.control.Spans(ctx, &wire.SpansRequest{
-			Session: s.id, Handle: ref.Handle, Version: ref.Version[:], Offset: uint64(off),
+			Session: s.ID, Handle: ref.Handle, Version: ref.Version[:], Offset: uint64(off),
 		})
 		if err != nil {
 			return err

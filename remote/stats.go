@@ -67,7 +67,7 @@ func (t *Target) Stats() Stats {
 	}
 	s.AwaySince, s.AwayWhy = t.away()
 	s.Links = make(map[string]transport.LinkStats)
-	for i, l := range t.sessions.linkStats() {
+	for i, l := range t.sessions.LinkStats() {
 		if l != (transport.LinkStats{}) {
 			s.Links[t.cfg.Candidates[i].Name] = l
 			s.Link = links.Sum(s.Link, l)

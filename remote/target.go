@@ -8,6 +8,7 @@ import (
 	"hbmfs/remote/closing"
 	"hbmfs/remote/namespace"
 	"hbmfs/remote/prefetch"
+	"hbmfs/remote/session"
 	"hbmfs/remote/wire"
 	"hbmfs/transport"
 )
@@ -89,17 +90,17 @@ func (t *Target) Detach(mem transport.Memory) error { return t.memories.Detach(m
 func (t *Target) Close() error { return t.close() }
 
 func (t *Target) shut() error {
-	last := t.sessions.close()
+	last := t.sessions.Close()
 	closeAll(t.kept.SetRoom(0))
 	t.memories.queues.close()
 	if last != nil {
-		t.sessions.retire(last)
-		last.goodbye()
+		t.sessions.Retire(last)
+		last.Goodbye()
 	}
 	t.cancel()
 	t.lister.Close()
 	t.workers.Wait()
-	t.sessions.retireLost()
+	t.sessions.RetireLost()
 	t.memories.DetachAll()
 	t.memories.queues.drain()
 	t.log.Close()
@@ -120,8 +121,8 @@ func (t *Target) Stat(ctx context.Context, dataset, path string) (namespace.Attr
 // Statfs describes the file system that the dataset is on.
 func (t *Target) Statfs(ctx context.Context, dataset string) (namespace.Statfs, error) {
 	var st namespace.Statfs
-	err := t.call(ctx, func(ctx context.Context, s *session) error {
-		r, err := t.control.Statfs(ctx, &wire.StatfsRequest{Session: s.id, Dataset: []byte(dataset)})
+	err := t.call(ctx, func(ctx context.Context, s *session.Session) error {
+		r, err := t.control.Statfs(ctx, &wire.StatfsRequest{Session: s.ID, Dataset: []byte(dataset)})
 		if err != nil {
 			return err
 		}

@@ -36,14 +36,14 @@ func (f *File) VouchSoon(ctx context.Context, since Moment) error {
 
 // VouchAhead asks the target, if the mount's term ends soon, and does not wait.
 func (f *File) VouchAhead(now Moment) {
-	if s := f.t.sessions.vouching.Load(); s != nil && f.settled {
-		s.term.AskAhead(time.Duration(now))
+	if s := f.t.sessions.Vouching(); s != nil && f.settled {
+		s.Term.AskAhead(time.Duration(now))
 	}
 }
 
 func (f *File) vouch(ctx context.Context, since Moment, timeout time.Duration) (err error) {
-	s := f.t.sessions.vouching.Load()
-	if s == nil || s.term.Left(time.Duration(since)) <= 0 {
+	s := f.t.sessions.Vouching()
+	if s == nil || s.Term.Left(time.Duration(since)) <= 0 {
 		if f.closed.Load() || !f.acquire() { // nobody would tell it of a change
 			return fmt.Errorf("%s/%s: %w", f.dataset, f.path, ErrFileClosed)
 		}
@@ -61,7 +61,7 @@ func (f *File) vouch(ctx context.Context, since Moment, timeout time.Duration) (
 // askTarget returns nil once the target has answered a question that was sent at
 // since or later.
 func (t *Target) askTarget(ctx context.Context, since Moment, timeout time.Duration) error {
-	left := timeout - t.sessions.silence()
+	left := timeout - t.sessions.Silence()
 	if left <= 0 {
 		return fmt.Errorf("target %s: %w: it does not answer", t.cfg.Addr, transport.ErrConnLost)
 	}
@@ -79,11 +79,11 @@ func (t *Target) askTarget(ctx context.Context, since Moment, timeout time.Durat
 
 func (t *Target) askUntil(ctx context.Context, since Moment) error {
 	for {
-		s, err := t.sessions.await(ctx)
+		s, err := t.sessions.Await(ctx)
 		if err != nil {
 			return err
 		}
-		r := s.term.Ask(time.Duration(since))
+		r := s.Term.Ask(time.Duration(since))
 		select {
 		case <-r.Done():
 		case <-ctx.Done():
@@ -92,7 +92,7 @@ func (t *Target) askUntil(ctx context.Context, since Moment) error {
 		if r.OK() {
 			return nil
 		}
-		<-s.ended // it has; then another session is awaited
+		<-s.Ended() // it has; then another session is awaited
 	}
 }
 
@@ -102,7 +102,7 @@ func (t *Target) away() (*time.Time, string) {
 	if since, why := t.outage.Report(); since != nil {
 		return since, why
 	}
-	if silence := t.sessions.silence(); silence > vouchSoonTimeout {
+	if silence := t.sessions.Silence(); silence > vouchSoonTimeout {
 		since := time.Now().Add(-silence)
 		return &since, outage.NoAnswer
 	}
@@ -112,8 +112,8 @@ func (t *Target) away() (*time.Time, string) {
 // TermLeft returns for how long the mount may vouch for what it has open,
 // without asking; at most 0 means not at all.
 func (t *Target) TermLeft() time.Duration {
-	if s := t.sessions.vouching.Load(); s != nil {
-		return s.term.Left(t.cfg.Clock())
+	if s := t.sessions.Vouching(); s != nil {
+		return s.Term.Left(t.cfg.Clock())
 	}
 	return 0
 }

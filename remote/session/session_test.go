@@ -1,4 +1,4 @@
-package remote
+package session
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ func FuzzSession(f *testing.F) {
 		if proto.Unmarshal(b, &reply) != nil {
 			return
 		}
-		s, err := newSession(&reply)
+		s, err := New(&reply, nil)
 		if (s == nil) == (err == nil) || err != nil && !errors.Is(err, transport.ErrProtocol) {
 			t.Errorf("%v, %v", s, err)
 		}
