@@ -132,6 +132,7 @@ var soleImporters = map[string][]string{
 		"cmd/hbmfs/internal/loader",
 		"cmd/hbmfs/internal/logfile",
 		"cmd/hbmfs/internal/mounts",
+		"cmd/hbmfs/internal/onemount",
 		"cmd/hbmfs/internal/stream",
 		"cmd/hbmfs/internal/supervise",
 		"cmd/hbmfs/internal/warm",
