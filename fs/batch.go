@@ -10,6 +10,7 @@ import (
 	"hbmfs/fs/batch"
 	"hbmfs/fs/byname"
 	"hbmfs/fs/creds"
+	"hbmfs/fs/ctl"
 	"hbmfs/fs/handles"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
@@ -145,7 +146,7 @@ func (g *named) fetch(ctx context.Context, e *uapi.BatchEntry, name string, room
 func (t *tree) paths(d *dataset) *byname.Paths[File] {
 	p := &byname.Paths[File]{Target: t.target, Dataset: d.Name, OpenAt: t.openAt, Reopen: t.reopen}
 	if d.top.IsRoot() {
-		p.Hidden = ctlDirName
+		p.Hidden = ctl.DirName
 	}
 	if t.vouchedFor() {
 		p.IsNow = t.isNow

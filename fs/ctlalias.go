@@ -4,6 +4,8 @@ import (
 	"context"
 	"syscall"
 
+	"hbmfs/fs/ctl"
+
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -21,7 +23,7 @@ type ctlAlias struct {
 func (d *ctlDir) alias(ctx context.Context, parent *fusefs.Inode, out *fuse.EntryOut) *fusefs.Inode {
 	out.Attr = d.attr()
 	out.SetEntryTimeout(nameTimeout)
-	if known := parent.GetChild(ctlDirName); known != nil {
+	if known := parent.GetChild(ctl.DirName); known != nil {
 		if _, ok := known.Operations().(*ctlAlias); ok {
 			return known
 		}

@@ -11,6 +11,7 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"hbmfs/fs/ctl"
 	"hbmfs/fs/handles"
 	"hbmfs/fs/uapi"
 	"hbmfs/remote/namespace"
@@ -80,7 +81,7 @@ func (n *dirNode) statRoot(ctx context.Context) (namespace.Attr, error) {
 
 // Lookup asks the target for one name.
 func (n *dirNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
-	if n.IsRoot() && name == ctlDirName {
+	if n.IsRoot() && name == ctl.DirName {
 		return n.t.ctlDir.attach(ctx, &n.Inode, out), 0
 	}
 	path := join(n.at(), name)
@@ -90,7 +91,7 @@ func (n *dirNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (
 		a, f, expected, err = n.find(ctx, path)
 		return a, err
 	})
-	if name == ctlDirName && errors.Is(err, syscall.ENOENT) {
+	if name == ctl.DirName && errors.Is(err, syscall.ENOENT) {
 		return n.t.ctlDir.alias(ctx, &n.Inode, out), 0
 	}
 	if err != nil {
@@ -170,7 +171,7 @@ func (h *dirHandle) load(ctx context.Context) syscall.Errno {
 	}
 	if h.n.IsRoot() {
 		// The target refuses a dataset that has the name, but may get it later.
-		entries = slices.DeleteFunc(entries, func(e namespace.Entry) bool { return e.Name == ctlDirName })
+		entries = slices.DeleteFunc(entries, func(e namespace.Entry) bool { return e.Name == ctl.DirName })
 	}
 	h.entries, h.age, h.loaded = entries, age, true
 	return 0

@@ -11,7 +11,7 @@
 //
 // No thread of the process waits in the kernel for its own mount: it could not
 // be killed. Nothing here resolves a path below the mount point; what needs one,
-// the control socket's bind, another process does (binder.go).
+// the control socket's bind, another process does (fs/ctl).
 //
 // Files of a batch on a directory are no open files of the kernel's: package byname
 // makes the checks that it would, and they are closed once their bytes are there.
@@ -33,6 +33,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/cache"
+	"hbmfs/fs/ctl"
 	"hbmfs/fs/mountwatch"
 )
 
@@ -91,7 +92,7 @@ type Config struct {
 type Server struct {
 	cfg        Config
 	mountpoint string
-	ctl        *ctlServer
+	ctl        *ctl.Server
 	tree       *tree
 	gone       chan struct{} // closed when the FUSE session has ended
 	closeOnce  sync.Once
@@ -133,7 +134,7 @@ func serve(mountpoint string, root fusefs.InodeEmbedder, o *fusefs.Options) (*fu
 }
 
 func (s *Server) start() error {
-	if err := closeOnExec(); err != nil {
+	if err := ctl.CloseOnExec(); err != nil {
 		return err
 	}
 	if err := mountwatch.SetReadAhead(s.mountpoint, readAhead); err != nil {
@@ -141,11 +142,11 @@ func (s *Server) start() error {
 			"error", err, "remedy", "mount as root, or set read_ahead_kb of the mount's bdi")
 	}
 	direct := mountsItself()
-	ctl, err := startCtl(s.mountpoint, direct, s.tree, s.cfg.Log)
+	socket, err := startCtl(s.mountpoint, direct, s.tree, s.cfg.Log)
 	if err != nil {
 		return err
 	}
-	s.ctl = ctl
+	s.ctl = socket
 	if !direct {
 		return nil
 	}
@@ -257,7 +258,7 @@ func (s *Server) ended() bool {
 func (s *Server) closeCtl() {
 	s.closeOnce.Do(func() {
 		if s.ctl != nil {
-			s.ctl.close()
+			s.ctl.Close()
 		}
 		s.tree.found.Close()
 		s.tree.log.Close()

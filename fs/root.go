@@ -4,6 +4,8 @@ import (
 	"context"
 	"syscall"
 
+	"hbmfs/fs/ctl"
+
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -29,7 +31,7 @@ func (r *datasetsRoot) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse
 
 // Lookup finds a dataset by its name.
 func (r *datasetsRoot) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
-	if name == ctlDirName {
+	if name == ctl.DirName {
 		return r.t.ctlDir.attach(ctx, &r.Inode, out), 0
 	}
 	for _, d := range r.all {

@@ -1,6 +1,7 @@
 package uapi
 
 import (
+	"encoding/binary"
 	"fmt"
 	"structs"
 	"unsafe"
@@ -98,4 +99,12 @@ func DecodeCtlReply(in []byte) (r CtlReply, rest []byte, err error) {
 		return CtlReply{}, nil, err
 	}
 	return r, in[CtlReplySize:], nil
+}
+
+// CtlOp is what a message asks for, 0 if it is too short to say.
+func CtlOp(in []byte) uint32 {
+	if len(in) < 8 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(in[4:])
 }

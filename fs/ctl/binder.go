@@ -1,4 +1,4 @@
-package fs
+package ctl
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,8 +31,8 @@ const (
 // bindTimeout bounds how long the binder may take.
 const bindTimeout = 10 * time.Second
 
-// RunIfBinder ends this process if [Mount] has started it to bind a control
-// socket. A program that calls Mount calls this before all else.
+// RunIfBinder ends this process if [Start] has started it to bind a control
+// socket. A program that mounts calls this before all else.
 func RunIfBinder() {
 	root := os.Getenv(binderEnv)
 	if root == "" {
@@ -39,7 +40,7 @@ func RunIfBinder() {
 	}
 	err := os.Chdir(root) // a socket's address has room for 107 bytes only
 	if err == nil {
-		err = unix.Bind(binderFD, &unix.SockaddrUnix{Name: ctlDirName + "/" + ctlSockName})
+		err = unix.Bind(binderFD, &unix.SockaddrUnix{Name: DirName + "/" + SocketName})
 	}
 	if err != nil {
 		fmt.Fprint(os.Stderr, err)
@@ -48,31 +49,43 @@ func RunIfBinder() {
 	os.Exit(0)
 }
 
-// binder is the process that may make the control socket's inode.
-type binder struct {
-	cmd *exec.Cmd
+// Binder is the process that may make the control socket's inode.
+type Binder struct {
+	mu  sync.Mutex
+	cmd *exec.Cmd    // guarded by mu until it has started
 	out bytes.Buffer // what it complains of
 }
 
-// startBinder has another process bind socket in clone, a mount.
-func startBinder(socket, clone *os.File) (*binder, error) {
-	b := &binder{cmd: exec.Command("/proc/self/exe")}
+// newBinder makes a process that is to bind socket in clone, a mount.
+func newBinder(socket, clone *os.File) *Binder {
+	b := &Binder{cmd: exec.Command("/proc/self/exe")}
 	b.cmd.Env = append(os.Environ(), fmt.Sprintf("%s=/proc/self/fd/%d", binderEnv, binderFD+1))
 	b.cmd.ExtraFiles = []*os.File{socket, clone}
 	b.cmd.Stderr = &b.out
 	b.cmd.WaitDelay = time.Second
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	return b, b.cmd.Start()
+	return b
 }
 
-// owns reports whether the thread belongs to the process.
-func (b *binder) owns(tid uint32) bool {
-	return b != nil && b.cmd.Process != nil &&
-		unix.Access(fmt.Sprintf("/proc/%d/task/%d", b.cmd.Process.Pid, tid), unix.F_OK) == nil
+// start keeps Owns waiting until the process has a number.
+func (b *Binder) start() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cmd.Start()
+}
+
+// Owns reports whether the thread belongs to the process. A nil Binder owns none.
+func (b *Binder) Owns(tid uint32) bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cmd.Process != nil && unix.Access(fmt.Sprintf("/proc/%d/task/%d", b.cmd.Process.Pid, tid), unix.F_OK) == nil
 }
 
 // wait returns once the socket is bound.
-func (b *binder) wait() error {
+func (b *Binder) wait() error {
 	tooLong := time.AfterFunc(bindTimeout, func() { _ = b.cmd.Process.Kill() })
 	defer tooLong.Stop()
 	err := b.cmd.Wait()
@@ -82,15 +95,15 @@ func (b *binder) wait() error {
 	return err
 }
 
-// listen returns the listener on the socket, which it has bound.
-func (d *ctlDir) listen(clone *os.File) (*net.UnixListener, error) {
+// listen returns the listener on a socket that it has bound in clone, a mount.
+func listen(dir Dir, clone *os.File) (*net.UnixListener, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	socket := os.NewFile(uintptr(fd), ctlSockName)
+	socket := os.NewFile(uintptr(fd), SocketName)
 	defer socket.Close()
-	if err := d.bind(socket, clone); err != nil {
+	if err := bind(dir, socket, clone); err != nil {
 		return nil, err
 	}
 	if err := unix.Listen(fd, unix.SOMAXCONN); err != nil {
@@ -103,25 +116,20 @@ func (d *ctlDir) listen(clone *os.File) (*net.UnixListener, error) {
 	return l.(*net.UnixListener), nil
 }
 
-// bind has another process bind socket in this directory.
-func (d *ctlDir) bind(socket, clone *os.File) error {
-	d.mu.Lock() // the binder's Mknod comes after this
-	b, err := startBinder(socket, clone)
-	d.binder = b
-	d.mu.Unlock()
-	if err != nil {
+// bind has another process bind socket in the directory.
+func bind(dir Dir, socket, clone *os.File) error {
+	b := newBinder(socket, clone)
+	dir.Admit(b)
+	defer dir.Admit(nil)
+	if err := b.start(); err != nil {
 		return err
 	}
-	err = b.wait()
-	d.mu.Lock()
-	d.binder = nil
-	d.mu.Unlock()
-	return err
+	return b.wait()
 }
 
-// closeOnExec marks all descriptors but the standard ones: go-fuse leaves
+// CloseOnExec marks all descriptors but the standard ones: go-fuse leaves
 // /dev/fuse to every process that this one starts, where it would keep the
 // connection alive after a kill -9 of the daemon.
-func closeOnExec() error {
+func CloseOnExec() error {
 	return os.NewSyscallError("close_range", unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC))
 }

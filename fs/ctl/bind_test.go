@@ -1,4 +1,4 @@
-package fs
+package ctl
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ import (
 // is gone, though another had begun to close it.
 func TestCtlCloseWaits(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	s := &ctlServer{log: slog.New(slog.DiscardHandler)}
+	s := &Server{cfg: Config{Log: slog.New(slog.DiscardHandler)}}
 	var err error
 	if s.watch, err = mountwatch.New("/proc"); err != nil {
 		t.Fatal(err)
@@ -32,8 +32,8 @@ func TestCtlCloseWaits(t *testing.T) {
 	s.wg.Add(cap(closed)) // clients that are served
 	for range cap(closed) {
 		go func() {
-			s.close()
-			_, err := os.Lstat(filepath.Join(s.beside.Path, ctlSockName))
+			s.Close()
+			_, err := os.Lstat(filepath.Join(s.beside.Path, SocketName))
 			closed <- err
 		}()
 	}

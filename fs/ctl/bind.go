@@ -1,16 +1,12 @@
-package fs
+package ctl
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 
-	fusefs "github.com/hanwen/go-fuse/v2/fs"
-	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"hbmfs/fs/beside"
@@ -20,13 +16,13 @@ import (
 // path would keep the mount busy for ever, so that is done through a detached
 // clone of the mount, and the clone is dropped once the mount is no longer
 // visible.
-func (s *ctlServer) bindInside(mountpoint string) error {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, mountpoint, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+func (s *Server) bindInside() error {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, s.cfg.Mountpoint, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return os.NewSyscallError("open_tree", err)
 	}
-	s.clone = os.NewFile(uintptr(fd), mountpoint)
-	s.listener, err = s.t.ctlDir.listen(s.clone)
+	s.clone = os.NewFile(uintptr(fd), s.cfg.Mountpoint)
+	s.listener, err = listen(s.cfg.Dir, s.clone)
 	return err
 }
 
@@ -35,12 +31,12 @@ func (s *ctlServer) bindInside(mountpoint string) error {
 // was mounted read-only (mnt_want_write: EROFS); and fusermount3 can't make one
 // read-only later, which root can. So the mount of another user has either the
 // socket or the flag.
-func (s *ctlServer) bindBeside() error {
+func (s *Server) bindBeside() error {
 	if err := beside.RemoveLeftover(s.watch.Device, uint32(os.Geteuid())); err != nil {
-		s.log.Warn("remove what a killed daemon left", "error", err)
+		s.cfg.Log.Warn("remove what a killed daemon left", "error", err)
 	}
 	mode := os.FileMode(0o700)
-	if s.t.cfg.AllowOther {
+	if s.cfg.AllowOther {
 		mode = 0o711
 	}
 	dir, err := beside.Make(s.watch.Device, mode)
@@ -51,16 +47,16 @@ func (s *ctlServer) bindBeside() error {
 	if err := s.bindIn(dir.File); err != nil {
 		return err
 	}
-	path := filepath.Join(dir.Path, ctlSockName)
-	s.t.ctlDir.leadTo(path)
+	path := filepath.Join(dir.Path, SocketName)
+	s.cfg.Dir.LeadTo(path)
 	// As the one in a mount: who may get what is decided by SO_PEERCRED.
 	return os.Chmod(path, 0o666)
 }
 
 // bindIn binds in a directory that is open, of another file system than the
 // mount: the path of a socket's address is limited to 107 bytes.
-func (s *ctlServer) bindIn(dir *os.File) (err error) {
-	name := fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), ctlSockName)
+func (s *Server) bindIn(dir *os.File) (err error) {
+	name := fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), SocketName)
 	if s.listener, err = net.ListenUnix("unixpacket", &net.UnixAddr{Name: name, Net: "unixpacket"}); err != nil {
 		return err
 	}
@@ -69,7 +65,7 @@ func (s *ctlServer) bindIn(dir *os.File) (err error) {
 }
 
 // dropPlace lets go of where the socket is.
-func (s *ctlServer) dropPlace() (err error) {
+func (s *Server) dropPlace() (err error) {
 	if s.clone != nil {
 		err = s.clone.Close()
 	}
@@ -78,31 +74,3 @@ func (s *ctlServer) dropPlace() (err error) {
 	}
 	return err
 }
-
-// leadTo has the directory show a link to a socket elsewhere.
-func (d *ctlDir) leadTo(path string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.link = path
-}
-
-// ctlLink stands for a socket that is not in the mount.
-type ctlLink struct {
-	fusefs.Inode
-	readOnly
-	owner fuse.Owner
-	to    string // absolute
-}
-
-func (l *ctlLink) attr() fuse.Attr {
-	return fuse.Attr{Mode: syscall.S_IFLNK | 0o777, Nlink: 1, Size: uint64(len(l.to)), Owner: l.owner}
-}
-
-// Getattr describes the link.
-func (l *ctlLink) Getattr(_ context.Context, _ fusefs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	out.Attr = l.attr()
-	return 0
-}
-
-// Readlink says where the socket is.
-func (l *ctlLink) Readlink(context.Context) ([]byte, syscall.Errno) { return []byte(l.to), 0 }
