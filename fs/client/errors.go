@@ -66,6 +66,17 @@ var batchRemedies = map[syscall.Errno]string{
 	syscall.ESTALE:     "the directory was replaced by another; open it again",
 }
 
+// ringRemedies are likewise those of an operation of a ring on a registered file.
+var ringRemedies = map[syscall.Errno]string{
+	syscall.EBADF:      "the file is not registered with the ring, or was closed",
+	syscall.ECANCELED:  "it was cancelled",
+	syscall.EINVAL:     "the range is negative or too long, or a name is of a file that is no directory",
+	syscall.EISDIR:     "only regular files have ranges; with a name, those beneath a directory",
+	syscall.ENOENT:     "the ring has no such handle, or no such operation is under way",
+	syscall.ENOTTY:     "the mount does not know this operation; mount with a newer hbmfs",
+	syscall.EOPNOTSUPP: "the mount does not serve this operation; mount with a newer hbmfs",
+}
+
 // explain adds its remedy to an errno that a mount answered.
 func explain(errno syscall.Errno) error { return explainBy(nil, errno) }
 

@@ -214,8 +214,10 @@ func TestRemedies(t *testing.T) {
 	for errno := range remedies {
 		named[unix.ErrnoName(errno)] = true
 	}
-	for errno := range entryRemedies {
-		named[unix.ErrnoName(errno)] = true
+	for _, more := range []map[syscall.Errno]string{entryRemedies, ringRemedies} {
+		for errno := range more {
+			named[unix.ErrnoName(errno)] = true
+		}
 	}
 	if len(listed) < len(remedies) {
 		t.Errorf("%d errnos are listed, %d have a remedy", len(listed), len(remedies))

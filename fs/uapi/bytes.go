@@ -9,7 +9,8 @@ import (
 // layout is the structures that cross the boundary: fixed-width members, no
 // pointers, no holes.
 type layout interface {
-	Info | Fetch | Segment | Release | Digest | Pin | Unpin | Evict | Batch | BatchEntry | CtlRequest | CtlReply
+	Info | Fetch | Segment | Release | Digest | Pin | Unpin | Evict | Batch | BatchEntry | CtlRequest | CtlReply |
+		CtlRingRequest | RingFile | Ring | RingOp | RingDone
 }
 
 // bytesOf is the memory of v. Copying through it needs no alignment of the

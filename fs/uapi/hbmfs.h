@@ -422,6 +422,27 @@ struct hbmfs_evict {
 	__u64 evicted; /* out: bytes */
 };
 
+/*
+ * RING_FILE: register the open file or directory with a ring of the same user (below),
+ * whose submissions then name it by `file`. The registration ends with the open file
+ * description, with the ring, or by HBMFS_RING_REMOVE. A number is not used again by
+ * that ring. What of a submission is under way then still completes.
+ *
+ * EACCES     the ring is another user's
+ * EINVAL     flags
+ * ENFILE     the ring has as many files as may be: 65536
+ * ENOENT     no such ring, or with HBMFS_RING_REMOVE: no such file of this open file
+ * EOPNOTSUPP the directory is above all datasets, or .hbmfs
+ */
+#define HBMFS_RING_REMOVE 0x1 /* flags, in: end the registration `file` */
+
+struct hbmfs_ring_file {
+	__u32 size;
+	__u32 flags; /* in: 0, or HBMFS_RING_REMOVE */
+	__u32 ring;
+	__u32 file; /* out; in with HBMFS_RING_REMOVE */
+};
+
 /* The least `size`. INFO may be asked for without its tables. */
 #define HBMFS_INFO_SIZE_MIN 40
 #define HBMFS_FETCH_SIZE_MIN 80
@@ -431,6 +452,7 @@ struct hbmfs_evict {
 #define HBMFS_UNPIN_SIZE_MIN 32
 #define HBMFS_EVICT_SIZE_MIN 32
 #define HBMFS_BATCH_SIZE_MIN 48
+#define HBMFS_RING_FILE_SIZE_MIN 16
 
 #define HBMFS_IOC_INFO _IOWR(HBMFS_IOC_MAGIC, 1, struct hbmfs_info)
 #define HBMFS_IOC_FETCH(n)                                   \
@@ -441,6 +463,8 @@ struct hbmfs_evict {
 #define HBMFS_IOC_PIN _IOWR(HBMFS_IOC_MAGIC, 5, struct hbmfs_pin)
 #define HBMFS_IOC_UNPIN _IOWR(HBMFS_IOC_MAGIC, 6, struct hbmfs_unpin)
 #define HBMFS_IOC_EVICT _IOWR(HBMFS_IOC_MAGIC, 7, struct hbmfs_evict)
+
+#define HBMFS_IOC_RING_FILE _IOWR(HBMFS_IOC_MAGIC, 10, struct hbmfs_ring_file)
 
 #define HBMFS_IOC_BATCH(bytes) _IOC(_IOC_READ | _IOC_WRITE, HBMFS_IOC_MAGIC, 8, bytes)
 
@@ -479,6 +503,7 @@ struct hbmfs_evict {
 #define HBMFS_CTL_REGION 1
 #define HBMFS_CTL_STATS 2
 #define HBMFS_CTL_UNPIN 3
+#define HBMFS_CTL_RING 6
 
 struct hbmfs_ctl_request {
 	__u32 size;
@@ -490,10 +515,171 @@ struct hbmfs_ctl_request {
 struct hbmfs_ctl_reply {
 	__u32 size;
 	__s32 error;     /* errno, 0 for success */
-	__u64 length;    /* CTL_REGION: the region's size; CTL_UNPIN: bytes that were pinned */
+	__u64 length;    /* CTL_REGION: the region's size; CTL_UNPIN: bytes that were pinned; CTL_RING: bytes to map */
 	__u64 fd_offset; /* CTL_REGION: where in the descriptor it starts */
-	__u32 region;    /* CTL_REGION: as asked for, and the device it is on */
+	__u32 region;    /* CTL_REGION: as asked for, and the device it is on; CTL_RING: the ring's number */
 	__u32 device;
+};
+
+/*
+ * CTL_RING makes a ring: memory that the program and the mount both map, by which
+ * operations are asked for and answered without a system call each. The reply comes
+ * with three descriptors: the memory, of `length` bytes, to be mapped shared and
+ * writable; an eventfd by which the program wakes the mount; and one by which the mount
+ * wakes the program. The ring ends with the connection that it was made on, when the
+ * last descriptor of the program's end is closed, also by death: then what is under way
+ * is cancelled, and what it had fetched is released. Every process of the user may
+ * register files with it. A child that inherits the connection keeps the ring alive.
+ *
+ * EDQUOT     the user has as many rings as may be
+ * EINVAL     `entries` is no power of two up to HBMFS_RING_ENTRIES_MAX, or
+ *            `name_bytes` over HBMFS_RING_NAME_BYTES_MAX
+ * ENFILE, ENOMEM: the daemon has no descriptor, or no memory, for it
+ */
+#define HBMFS_RING_ENTRIES_MAX 4096
+#define HBMFS_RING_NAME_BYTES_MAX 1048576
+
+struct hbmfs_ctl_ring {
+	__u32 size;
+	__u32 op;         /* HBMFS_CTL_RING */
+	__u32 entries;    /* of submissions: a power of two */
+	__u32 name_bytes; /* may be 0 */
+	__u32 flags;      /* 0 */
+	__u32 zero;
+};
+
+/*
+ * The memory of a ring begins with struct hbmfs_ring. `entries` submissions (struct
+ * hbmfs_ring_op) lie at submissions_offset, `completion_entries` completions (struct
+ * hbmfs_ring_done) at completions_offset, and `name_bytes` bytes for names at
+ * names_offset. What comes before submission_tail does not change. The numbers that
+ * follow run freely: number n is of the entry n & (entries - 1).
+ *
+ * The program writes submissions from submission_tail on, at most `entries` beyond
+ * submission_head, and then submission_tail, with release semantics. The mount takes
+ * them in that order, each before it writes submission_head. Until then, a submission
+ * and its name must not be changed; what a program does to them, or to any of this
+ * memory, it does to itself. Operations complete in any order: the mount writes
+ * completions, and then completion_tail; the program reads them, and then writes
+ * completion_head. There is a completion for each submission, with its `user_data`. The
+ * mount takes no more submissions while as many as there are completion_entries are
+ * under way or not yet read, so no completion is lost.
+ *
+ * Who has nothing to do sets HBMFS_RING_NEED_WAKEUP in its flags (the mount in
+ * submission_flags, the program in completion_flags), looks once more, and then sleeps
+ * until its eventfd is readable. So after it has written submission_tail, or
+ * completion_head while the mount has not taken all submissions, the program looks at
+ * submission_flags, with a full memory barrier between (atomic_thread_fence
+ * (memory_order_seq_cst)), and writes 1 to the first eventfd if the flag is set. Before
+ * it sleeps it sets its own, passes a full barrier, and looks at completion_tail; once
+ * awake it clears its flag, and reads the second eventfd. The mount does likewise.
+ * There may be one thread that submits, and one that reads completions, or locks.
+ *
+ * HBMFS_RING_BROKEN in submission_flags: one of the program's numbers was impossible,
+ * and the mount has ended the ring; what it had fetched is released. Nobody is told so
+ * of a daemon that was killed: then the ctl connection hangs up.
+ */
+#define HBMFS_RING_NEED_WAKEUP 0x1 /* of both: I sleep; write my eventfd */
+#define HBMFS_RING_BROKEN 0x2      /* of the mount's: the ring has ended */
+
+struct hbmfs_ring {
+	__u32 size; /* of this structure */
+	__u32 entries;
+	__u32 completion_entries; /* twice as many */
+	__u32 submissions_offset; /* bytes, as are the next three */
+	__u32 completions_offset;
+	__u32 names_offset;
+	__u32 name_bytes;
+	__u32 ring; /* its number, which RING_FILE names */
+	__u32 zero[8];
+
+	__u32 submission_tail; /* the program's */
+	__u32 pad0[15];
+
+	__u32 submission_head; /* the mount's, as is what follows */
+	__u32 submission_flags;
+	__u32 pad1[14];
+
+	__u32 completion_tail; /* the mount's */
+	__u32 pad2[15];
+
+	__u32 completion_head; /* the program's, as is what follows */
+	__u32 completion_flags;
+	__u32 pad3[14];
+};
+
+/*
+ * What a ring can be asked. `file` is what RING_FILE told, and ignored by none but
+ * NOP, RELEASE and CANCEL, of which all other members are 0, but `user_data` and what
+ * is named here.
+ *
+ * RING_FETCH is FETCH of one segment, kept as with HBMFS_FETCH_RANDOM if `flags` is 0.
+ * It pins what the completion tells: `length` bytes at `region_offset` of `region`. If
+ * the range needs another segment, `flags` has HBMFS_BATCH_MORE, and `cursor` says where
+ * to go on. `handle`, if not 0, is released first, and `handle` of the completion is
+ * what to release; it belongs to the ring, whatever becomes of the file. With a name,
+ * `file` is a directory, and the file that the name leads to beneath it is fetched,
+ * by the rules of BATCH: who calls is whoever made the connection that the ring was
+ * made on, with the groups that he had at that time. A later setuid(2) takes nothing
+ * away. CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH count of uid 0 only, where the kernel
+ * tells the process behind a socket (Linux 6.5) and that still runs when it asks for
+ * the ring.
+ *
+ * RING_FETCH_INTO is FETCH_INTO, with `buffer` and `buffer_offset`; `length` of the
+ * completion is how many bytes are there. A name is as of RING_FETCH.
+ *
+ * RING_RELEASE releases `handle`. RING_CANCEL has the operation whose `user_data` is
+ * `handle` end soon, if there is one under way that can: it completes with ECANCELED, or
+ * with what it has got. If there is none, the RING_CANCEL completes with ENOENT.
+ *
+ * Errors of a completion, beside those of FETCH and of an entry of a BATCH:
+ *
+ * EBADF      no such file is registered, or not any more
+ * ECANCELED  by RING_CANCEL
+ * EINVAL     a member that is not 0; a name that is not in the bytes of the names, or
+ *            longer than 4095, or one of a file that is no directory
+ * EISDIR     a directory, without a name
+ * ENOENT     no such handle, or nothing to cancel
+ * ENOTTY     an op that is not known
+ * EOPNOTSUPP an op that this mount does not serve
+ */
+#define HBMFS_RING_NOP 0
+#define HBMFS_RING_FETCH 1
+#define HBMFS_RING_FETCH_INTO 2
+#define HBMFS_RING_RELEASE 3
+#define HBMFS_RING_CANCEL 4
+
+struct hbmfs_ring_op { /* has no size, and so stays as it is */
+	__u64 user_data; /* anything */
+	__u16 op;
+	__u16 flags; /* RING_FETCH: 0, or HBMFS_FETCH_RANDOM or _SEQUENTIAL */
+	__u32 file;
+	__u64 offset;
+	__u64 length;
+	__u64 handle;
+	__u32 name; /* offset from names_offset */
+	__u16 name_length;
+	__u16 zero;
+	__u32 buffer;
+	__u32 device; /* RING_FETCH */
+	__u64 buffer_offset;
+};
+
+#define HBMFS_RING_HIT 0x100 /* flags, out: all of it was in device memory already */
+
+struct hbmfs_ring_done { /* has no size, and so stays as it is */
+	__u64 user_data;
+	__u16 error; /* errno, or 0; then nothing that follows has a meaning */
+	__u16 flags; /* HBMFS_FETCH_UNSETTLED, HBMFS_BATCH_MORE, HBMFS_RING_HIT */
+	__u16 path;
+	__u16 why;
+	__u64 handle; /* 0: nothing is pinned */
+	__u64 length;
+	__u64 cursor;
+	__u64 file_size;
+	__u64 region_offset;
+	__u32 region;
+	__u32 zero;
 };
 
 #endif

@@ -25,6 +25,11 @@ var structures = map[string]any{
 	"hbmfs_batch_entry": BatchEntry{},
 	"hbmfs_ctl_request": CtlRequest{},
 	"hbmfs_ctl_reply":   CtlReply{},
+	"hbmfs_ctl_ring":    CtlRingRequest{},
+	"hbmfs_ring_file":   RingFile{},
+	"hbmfs_ring":        Ring{},
+	"hbmfs_ring_op":     RingOp{},
+	"hbmfs_ring_done":   RingDone{},
 }
 
 // constants are the names and Go's values of all macros of hbmfs.h.
@@ -96,6 +101,21 @@ var constants = map[string]any{
 	"HBMFS_CTL_STATS":              CtlStats,
 	"HBMFS_CTL_UNPIN":              CtlUnpin,
 	"HBMFS_CTL_MAX":                CtlMax,
+	"HBMFS_CTL_RING":               CtlRing,
+	"HBMFS_RING_ENTRIES_MAX":       RingEntriesMax,
+	"HBMFS_RING_NAME_BYTES_MAX":    RingNameBytesMax,
+	"HBMFS_RING_NEED_WAKEUP":       RingNeedWakeup,
+	"HBMFS_RING_BROKEN":            RingBroken,
+	"HBMFS_RING_NOP":               RingNop,
+	"HBMFS_RING_FETCH":             RingFetch,
+	"HBMFS_RING_FETCH_INTO":        RingFetchInto,
+	"HBMFS_RING_RELEASE":           RingRelease,
+	"HBMFS_RING_CANCEL":            RingCancel,
+	"HBMFS_RING_HIT":               RingHit,
+	"HBMFS_RING_REMOVE":            RingRemove,
+	"HBMFS_RING_FILE_SIZE_MIN":     MinRingFileSize,
+	"HBMFS_IOC_RING_FILE":          IocRingFile,
+	"_IOC_NR(HBMFS_IOC_RING_FILE)": NrRingFile,
 }
 
 func readHeader(t *testing.T) string {
