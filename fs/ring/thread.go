@@ -1,0 +1,94 @@
+package ring
+
+import (
+	"runtime"
+	"sync/atomic"
+
+	"hbmfs/fs/uapi"
+)
+
+// round is how many submissions are answered before the program is told.
+const round = 64
+
+// serve takes submissions until the ring has ended. It has a thread to itself, so that
+// what wakes it is the kernel and not Go's scheduler.
+func (r *Ring) serve() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(r.queue)
+	for !r.closed.Load() {
+		n, ok := r.take()
+		if !ok {
+			r.end(uapi.RingBroken)
+			return
+		}
+		if n > 0 {
+			r.all.operations.Add(int64(n))
+			r.wake()
+			continue
+		}
+		r.sleep()
+	}
+}
+
+// sleep waits until there may be something to take.
+func (r *Ring) sleep() {
+	r.setFlags(uapi.RingNeedWakeup)
+	if may, ok := r.mayTake(); ok && !may {
+		r.mem.sleep()
+	}
+	r.setFlags(0)
+}
+
+// setFlags shows the program flags, unless the end of the ring has shown others.
+func (r *Ring) setFlags(flags uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ended {
+		atomic.StoreUint32(&r.mem.SubmissionFlags, flags)
+	}
+}
+
+// mayTake reports whether there is a submission, and room for its completion. ok is
+// false if a counter of the program's is impossible.
+func (r *Ring) mayTake() (may, ok bool) {
+	tail := atomic.LoadUint32(&r.mem.SubmissionTail)
+	if tail-r.taken > r.mem.Submissions() || !r.reap() {
+		return false, false
+	}
+	return tail != r.taken && r.taken-r.reaped < r.mem.Completions(), true
+}
+
+// reap looks how many completions the program has read.
+func (r *Ring) reap() bool {
+	head := atomic.LoadUint32(&r.mem.CompletionHead)
+	if head-r.reaped > r.taken-r.reaped {
+		return false
+	}
+	r.reaped = head
+	return true
+}
+
+// take takes some submissions, and answers those that need no waiting.
+func (r *Ring) take() (n int, ok bool) {
+	for n < round && !r.closed.Load() {
+		may, ok := r.mayTake()
+		if !ok {
+			return n, false
+		}
+		if !may {
+			break
+		}
+		r.op = r.mem.Submission(r.taken)
+		name, err := r.nameOf(&r.op)
+		r.taken++
+		atomic.StoreUint32(&r.mem.SubmissionHead, r.taken)
+		n++
+		if err != nil {
+			r.answer(&r.op, r.all.cfg.Errno(err))
+			continue
+		}
+		r.do(&r.op, name)
+	}
+	return n, true
+}
