@@ -115,6 +115,11 @@ func (n *dirNode) namesFor(ctx context.Context, r *uapi.BatchRequest) (*named, e
 	if err != nil {
 		return nil, err
 	}
+	return n.namesOf(ctx, who, r)
+}
+
+// namesOf opens files beneath the directory for who.
+func (n *dirNode) namesOf(ctx context.Context, who creds.Creds, r *uapi.BatchRequest) (*named, error) {
 	g := &named{n: n, req: r, Opener: byname.Opener[File]{Tree: n.t.paths(n.ds), Dirs: n.t.dirs, Base: n.at(), Who: who}}
 	a, err := g.StatBase(ctx)
 	if errors.Is(err, syscall.ENOENT) || err == nil && n != n.ds.top && n.t.ino(n.ds, a) != n.StableAttr().Ino {

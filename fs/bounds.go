@@ -18,7 +18,8 @@ type bounds struct {
 	digests *limits.Limit // under way
 	reads   *limits.Limit // likewise
 	ahead   *limits.Limit // bytes
-	batches *limits.Limit // entries under way
+	batches *limits.Limit // entries under way, and operations of rings
+	rings   *limits.Limit
 }
 
 func newBounds(log *logging.Limiter) bounds {
@@ -31,6 +32,7 @@ func newBounds(log *logging.Limiter) bounds {
 		reads:   limit("plain reads", 512, 0, "read less at a time"),
 		ahead:   limit("bytes read ahead", 64<<20, 16<<20, "read fewer files at a time"),
 		batches: limit("entries of batches", 4096, 0, "ask for fewer at a time"),
+		rings:   limit("rings", 1024, 256, "close some"),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"hbmfs/fs/ctl"
+	"hbmfs/fs/uapi"
 )
 
 // RunIfBinder ends this process if [Mount] has started it to bind a control
@@ -16,6 +17,7 @@ func startCtl(mountpoint string, inside bool, t *tree, log *slog.Logger) (*ctl.S
 	return ctl.Start(ctl.Config{
 		Mountpoint: mountpoint, Dir: t.ctlDir, Inside: inside, AllowOther: t.cfg.AllowOther,
 		Cache: t.cfg.Cache, Stats: func() any { return t.stats() },
+		Ops:     map[uint32]ctl.Op{uapi.CtlRing: t.ctlRing},
 		Clients: t.bounds.ctl, Log: log, Limited: t.log,
 	})
 }

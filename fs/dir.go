@@ -13,6 +13,7 @@ import (
 
 	"hbmfs/fs/ctl"
 	"hbmfs/fs/handles"
+	"hbmfs/fs/ring"
 	"hbmfs/fs/uapi"
 	"hbmfs/remote/namespace"
 	"hbmfs/transport"
@@ -107,7 +108,8 @@ func (n *dirNode) OpendirHandle(context.Context, uint32) (fusefs.FileHandle, uin
 	return &dirHandle{n: n}, 0, 0
 }
 
-// Ioctl answers INFO and BATCH, and RELEASE of what that pinned; the others want a file.
+// Ioctl answers INFO, BATCH and RING_FILE, and RELEASE of what BATCH pinned; the others
+// want a file.
 func (n *dirNode) Ioctl(ctx context.Context, f fusefs.FileHandle, cmd uint32, _ uint64, in, out []byte) (int32, syscall.Errno) {
 	h, ok := f.(*dirHandle)
 	var err error
@@ -116,6 +118,8 @@ func (n *dirNode) Ioctl(ctx context.Context, f fusefs.FileHandle, cmd uint32, _ 
 		err = h.ioctlBatch(ctx, cmd, in, out)
 	case ok && nr == uapi.NrRelease:
 		err = ioctlRelease(&h.pins, cmd, in, out)
+	case ok && nr == uapi.NrRingFile:
+		err = n.t.ioctlRing(ctx, &h.rings, cmd, in, out, func(r *ring.Ring) ring.File { return &ringDir{h, ringCaller(r), r.Owner} })
 	default:
 		return n.t.ioctlDir(cmd, in, out)
 	}
@@ -134,6 +138,7 @@ type dirHandle struct {
 	age     time.Duration // of entries, when they came
 	next    int           // 0 and 1 are "." and ".."
 	pins    handles.Table
+	rings   ring.Registered
 }
 
 // Readdirent returns the next entry, or nil at the end.
@@ -208,5 +213,6 @@ func (h *dirHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut)
 // Releasedir drops the listing, and what batches pinned.
 func (h *dirHandle) Releasedir(context.Context, uint32) {
 	h.entries = nil
+	h.rings.Close()
 	h.pins.ReleaseAll()
 }

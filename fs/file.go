@@ -13,6 +13,7 @@ import (
 	"hbmfs/cache"
 	"hbmfs/fs/handles"
 	"hbmfs/fs/readahead"
+	"hbmfs/fs/ring"
 	"hbmfs/remote"
 	"hbmfs/remote/namespace"
 	"hbmfs/transport"
@@ -111,8 +112,9 @@ type handle struct {
 	reads *limits.Share
 	ahead readahead.Stream
 	// end is where the latest FETCH ended, -1 before the first.
-	end  atomic.Int64
-	pins handles.Table // by handles that no other open file shares
+	end   atomic.Int64
+	pins  handles.Table // by handles that no other open file shares
+	rings ring.Registered
 }
 
 // source is a remote file as the cache wants it.
@@ -199,6 +201,7 @@ func (h *handle) readEnd(ctx context.Context) (fuse.ReadResult, syscall.Errno) {
 // Release runs when the last descriptor of the open file is closed, also by
 // death.
 func (h *handle) Release(context.Context) syscall.Errno {
+	h.rings.Close()
 	h.pins.ReleaseAll()
 	h.n.t.open.remove(h)
 	h.ahead.Close()

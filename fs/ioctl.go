@@ -12,6 +12,7 @@ import (
 	"hbmfs/cache"
 	"hbmfs/fs/batch"
 	"hbmfs/fs/handles"
+	"hbmfs/fs/ring"
 	"hbmfs/fs/uapi"
 	"hbmfs/remote"
 	"hbmfs/transport"
@@ -34,6 +35,8 @@ func (h *handle) Ioctl(ctx context.Context, cmd uint32, _ uint64, in, out []byte
 		err = h.ioctlDigest(ctx, cmd, in, out)
 	case uapi.NrPin, uapi.NrUnpin, uapi.NrEvict:
 		err = h.ioctlPins(ctx, cmd, in, out)
+	case uapi.NrRingFile:
+		err = h.n.t.ioctlRing(ctx, &h.rings, cmd, in, out, func(r *ring.Ring) ring.File { return &ringFile{h, ringCaller(r)} })
 	default:
 		err = uapi.ErrCommand
 	}
@@ -50,7 +53,7 @@ func (t *tree) ioctlDir(cmd uint32, in, out []byte) (int32, syscall.Errno) {
 		err = t.ioctlInfo(cmd, in, out)
 	case uapi.NrFetch, uapi.NrRelease, uapi.NrDigest, uapi.NrPin, uapi.NrUnpin, uapi.NrEvict:
 		err = syscall.EISDIR
-	case uapi.NrBatch:
+	case uapi.NrBatch, uapi.NrRingFile:
 		err = syscall.EOPNOTSUPP
 	default:
 		err = uapi.ErrCommand

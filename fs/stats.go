@@ -8,6 +8,7 @@ import (
 
 	"hbmfs/cache"
 	"hbmfs/fs/errnos"
+	"hbmfs/fs/ring"
 	"hbmfs/remote"
 )
 
@@ -28,6 +29,7 @@ type Stats struct {
 	Loans         LoanStats         `json:"loans"`
 	Batches       int64             `json:"batches"`
 	BatchEntries  int64             `json:"batch_entries"`
+	Rings         ring.Stats        `json:"rings"`
 	PlainReads    int64             `json:"plain_reads"`
 	PlainBytes    int64             `json:"plain_bytes"`
 	AheadBytes    int64             `json:"read_ahead_bytes"` // that came ahead of their plain read
@@ -105,6 +107,7 @@ func (t *tree) stats() Stats {
 		Cache:      c.Cache.Stats(), Pins: c.Cache.Pins(), Users: c.Cache.Users(), Target: t.target.Stats(),
 		Loans:   t.count.lending(),
 		Batches: t.count.batches.Load(), BatchEntries: t.count.batchEntries.Load(),
+		Rings:      t.rings.Stats(),
 		PlainReads: t.count.plainReads.Load(), PlainBytes: t.count.plainBytes.Load(),
 		AheadBytes: brought, AheadUsed: used,
 		Errors: t.count.errnos.ByName(), Allocations: allocations(),

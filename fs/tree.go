@@ -14,6 +14,7 @@ import (
 	"hbmfs/fs/byname"
 	"hbmfs/fs/lookups"
 	"hbmfs/fs/readahead"
+	"hbmfs/fs/ring"
 	"hbmfs/remote/namespace"
 	"hbmfs/transport/logging"
 )
@@ -35,6 +36,7 @@ type tree struct {
 	beliefs lookups.Beliefs
 	dirs    *byname.Dirs
 	bounds  bounds
+	rings   *ring.Rings
 	ahead   *readahead.Budget
 
 	firstPrefix int
@@ -57,6 +59,10 @@ type dataset struct {
 func newTree(target names, open opener, reopen reopener, cfg Config) (*tree, fusefs.InodeEmbedder, error) {
 	t := &tree{target: target, openAt: open, reopen: reopen, cfg: cfg, log: logging.NewLimiter(cfg.Log), started: time.Now(), root: fusefs.StableAttr{Ino: 1}, devs: make(map[devKey]uint64)}
 	t.bounds = newBounds(t.log)
+	t.rings = ring.NewRings(ring.Config{
+		Limit: t.bounds.rings, Operations: t.bounds.batches,
+		Errno: func(err error) syscall.Errno { return t.errno("ring", "", err) },
+	})
 	t.ahead = readahead.NewBudget(t.bounds.ahead, target.Now)
 	t.dirs = byname.NewDirs(t.nameTimeout())
 	t.ctlDir = newCtlDir(t)

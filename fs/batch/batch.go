@@ -147,7 +147,7 @@ func (r *Run) fetch(ctx context.Context, i int) {
 		return
 	}
 	room.giveBack(len(got.Segments()))
-	got.note(e)
+	got.Note(e)
 	if got.Covered() == 0 {
 		got.Release()
 		return
@@ -155,8 +155,8 @@ func (r *Run) fetch(ctx context.Context, i int) {
 	r.got[i] = got
 }
 
-// note puts what was got into an entry.
-func (g *Got) note(e *uapi.BatchEntry) {
+// Note puts what was got into an entry, which is zero there.
+func (g *Got) Note(e *uapi.BatchEntry) {
 	e.Fetched, e.FileSize = uint64(g.Covered()), uint64(g.Size)
 	if next := g.Next(); next != 0 {
 		e.Flags, e.Cursor = uapi.BatchMore, uint64(next)

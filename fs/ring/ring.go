@@ -102,6 +102,9 @@ func (r *Ring) Number() uint32 { return r.number }
 // Len is the length of the ring's memory, in bytes.
 func (r *Ring) Len() int { return len(r.mem.mapped) }
 
+// Ended reports whether the ring has ended.
+func (r *Ring) Ended() bool { return r.closed.Load() }
+
 // Close ends the ring, and returns at once. Operations that are under way are cancelled,
 // and what the ring had fetched is released, now or as soon as it is there. A second
 // Close does nothing.
