@@ -111,7 +111,9 @@ func (c *ctl) exchange(req uapi.CtlRequest) (message, error) {
 			}
 			c.conn = conn
 		}
-		msg, err := exchange(c.conn, req)
+		out := make([]byte, uapi.CtlRequestSize)
+		uapi.EncodeCtlRequest(out, &req)
+		msg, err := exchange(c.conn, out)
 		if err == nil {
 			return msg, nil
 		}
@@ -141,9 +143,8 @@ type message struct {
 	flags     int
 }
 
-func exchange(conn *net.UnixConn, req uapi.CtlRequest) (message, error) {
-	out := make([]byte, uapi.CtlRequestSize)
-	uapi.EncodeCtlRequest(out, &req)
+// exchange sends a request and returns what comes then.
+func exchange(conn *net.UnixConn, out []byte) (message, error) {
 	if err := conn.SetDeadline(time.Now().Add(ctlTimeout)); err != nil {
 		return message{}, err
 	}

@@ -66,15 +66,35 @@ var batchRemedies = map[syscall.Errno]string{
 	syscall.ESTALE:     "the directory was replaced by another; open it again",
 }
 
-// ringRemedies are likewise those of an operation of a ring on a registered file.
+// ringRemedies are likewise those of an operation of a ring, which does not say which.
 var ringRemedies = map[syscall.Errno]string{
 	syscall.EBADF:      "the file is not registered with the ring, or was closed",
 	syscall.ECANCELED:  "it was cancelled",
-	syscall.EINVAL:     "the range is negative or too long, or a name is of a file that is no directory",
-	syscall.EISDIR:     "only regular files have ranges; with a name, those beneath a directory",
-	syscall.ENOENT:     "the ring has no such handle, or no such operation is under way",
+	syscall.EINVAL:     "the range is negative or too long, or the name has an empty component or \".\", or is of a file that is no directory",
+	syscall.EISDIR:     "a directory; name a file beneath it",
+	syscall.ENOENT:     "there is no such file, or the ring has no such handle, or no such operation is under way",
 	syscall.ENOTTY:     "the mount does not know this operation; mount with a newer hbmfs",
 	syscall.EOPNOTSUPP: "the mount does not serve this operation; mount with a newer hbmfs",
+}
+
+// ringRequestRemedies are those of what makes a ring, or registers a file with one.
+var ringRequestRemedies = map[syscall.Errno]string{
+	syscall.EACCES:     "the ring is another user's",
+	syscall.EDQUOT:     "this user has as many rings as may be; close some",
+	syscall.EINVAL:     "the entries of a ring are a power of two up to 4096, and all of its names have 1 MiB",
+	syscall.ENFILE:     "the ring has as many files as may be, or the daemon has no descriptors left for it",
+	syscall.ENOENT:     "the ring has ended",
+	syscall.ENOTTY:     "the mount does not know rings; mount with a newer hbmfs",
+	syscall.EOPNOTSUPP: "the directory is above all datasets, or .hbmfs: open one of a dataset",
+}
+
+// explainRing is explain of an operation of a ring.
+func explainRing(errno syscall.Errno) error {
+	others := ringRemedies
+	if _, ok := others[errno]; !ok {
+		others = entryRemedies
+	}
+	return explainBy(others, errno)
 }
 
 // explain adds its remedy to an errno that a mount answered.
