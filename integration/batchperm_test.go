@@ -175,6 +175,11 @@ func compareOpens(args []string) error {
 	for name := range strings.SplitSeq(string(text), "\n") {
 		wants = append(wants, client.Want{Name: name, Length: 1 << 16})
 	}
+	byRing, err := ringFor(m, dir)
+	if err != nil {
+		return err
+	}
+	defer byRing.Close()
 	var both, stricter int
 	var b client.Batch
 	for len(wants) > 0 {
@@ -184,6 +189,9 @@ func compareOpens(args []string) error {
 		for i := range b.Results {
 			r, name := &b.Results[i], wants[i].Name
 			data, err := openBeneath(fd, name)
+			if err := byRing.same(name, r.Err, data); err != nil {
+				return err
+			}
 			switch {
 			case r.Err == nil && err != nil:
 				return fmt.Errorf("%q: a batch has it, and openat2: %w", name, err)
@@ -216,4 +224,48 @@ func openBeneath(dir int, name string) ([]byte, error) {
 	buf := make([]byte, 1<<16)
 	n, err := unix.Read(fd, buf)
 	return buf[:max(n, 0)], err
+}
+
+// namesByRing opens names beneath a directory by a ring.
+type namesByRing struct {
+	*client.Ring
+	dir client.RingFile
+	m   *client.Mount
+}
+
+func ringFor(m *client.Mount, dir *client.Dir) (*namesByRing, error) {
+	r, err := m.NewRing(client.RingOptions{Entries: 4, NameBytes: 1 << 14})
+	if err != nil {
+		return nil, err
+	}
+	n, err := r.RegisterDir(dir)
+	return &namesByRing{r, n, m}, err
+}
+
+// same returns nil if the ring opens the name, with those bytes, where a batch does, and
+// only there.
+func (r *namesByRing) same(name string, byBatch error, data []byte) error {
+	op := client.Op{Kind: client.OpFetch, File: r.dir, Name: name, Length: 1 << 16}
+	if n, err := r.Submit([]client.Op{op}); n != 1 {
+		return err
+	}
+	var c [1]client.Completion
+	if _, err := r.Wait(context.Background(), c[:]); err != nil {
+		return err
+	}
+	if (c[0].Err == nil) != (byBatch == nil) {
+		return fmt.Errorf("%q: %w by a ring, %w by a batch", name, c[0].Err, byBatch)
+	}
+	if c[0].Err != nil {
+		return nil
+	}
+	got, err := r.m.Bytes(c[0].Segment)
+	if err != nil || string(got) != string(data) {
+		return fmt.Errorf("%q: %q by a ring, %q by read, %w", name, got, data, err)
+	}
+	if n, err := r.Submit([]client.Op{{Kind: client.OpRelease, Release: c[0].Handle}}); n != 1 {
+		return err
+	}
+	_, err = r.Wait(context.Background(), c[:])
+	return errors.Join(err, c[0].Err)
 }

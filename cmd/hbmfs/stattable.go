@@ -46,6 +46,7 @@ func printStats(out io.Writer, s fs.Stats) error {
 		}
 	}
 	t.line("batches", "%d, of %d entries", s.Batches, s.BatchEntries)
+	t.line("rings", "%d open; %d operations, of which %d found their bytes and were answered at once", s.Rings.Open, s.Rings.Operations, s.Rings.Hits)
 	t.line("plain reads", "%d, %s", s.PlainReads, size.Human(s.PlainBytes))
 	t.line("read ahead", "%s, of which %s were read", size.Human(s.AheadBytes), size.Human(s.AheadUsed))
 	if len(s.Errors) == 0 {

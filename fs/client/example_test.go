@@ -144,6 +144,52 @@ func ExampleMount_Info() {
 	}
 }
 
+// Files by name, by a ring: all of them at once, each with a completion of its own, and
+// few system calls.
+func ExampleMount_NewRing() {
+	m, err := client.OpenMount("/mnt/train")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer m.Close()
+	d, err := m.OpenDir("/mnt/train")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer d.Close()
+	ring, err := m.NewRing(client.RingOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ring.Close() // releases what is pinned
+	dir, err := ring.RegisterDir(d)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	names := []string{"a/0001", "a/0002", "a/0003"}
+	for i, name := range names {
+		op := client.Op{Kind: client.OpFetch, Tag: uint64(i), File: dir, Name: name, Length: 1 << 20}
+		if _, err := ring.Submit([]client.Op{op}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	done := make([]client.Completion, len(names))
+	for left := len(names); left > 0; {
+		n, err := ring.Wait(context.Background(), done[:left])
+		if err != nil {
+			log.Fatal(err)
+		}
+		left -= n
+		for _, c := range done[:n] { // in any order
+			if c.Err != nil {
+				log.Fatal(c.Err)
+			}
+			fmt.Printf("%s: %d bytes in region %d, %v\n", names[c.Tag], c.Segment.Length, c.Segment.Region, c.Segment.Path)
+		}
+	}
+}
+
 // A batch of a loader: many small files come with one call, which releases the batch
 // before. What may not be opened by name alone is opened by its path.
 func ExampleDir_FetchFiles() {

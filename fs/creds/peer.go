@@ -60,4 +60,3 @@ func peerOverrides(fd int, pid uint32) bool {
 	// The number was that process's all the time if it is there still.
 	return overrides && unix.PidfdSendSignal(pidfd, 0, nil, 0) == nil
 }
-

@@ -13,8 +13,8 @@ import (
 const (
 	// maxRequest is more than any request has, in bytes.
 	maxRequest = 64
-	// maxRights is how many descriptors may come with a request. Those that no request
-	// is sent with are closed.
+	// maxRights is how many descriptors of a request are told from one. The kernel closes
+	// what there is no room for.
 	maxRights = 2
 )
 
@@ -79,8 +79,8 @@ func (c *Conn) send(r Reply) error {
 
 // receive returns the next request. buf has room for one.
 func (c *Conn) receive(buf *[maxRequest]byte) (*Request, error) {
-	var oob [64]byte // maxRights, and the head of the message
-	n, rights, flags, _, err := c.socket.ReadMsgUnix(buf[:], oob[:])
+	oob := make([]byte, unix.CmsgSpace(4*maxRights))
+	n, rights, flags, _, err := c.socket.ReadMsgUnix(buf[:], oob)
 	if err != nil {
 		return nil, err
 	}
