@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"syscall"
 
@@ -13,6 +14,7 @@ import (
 	"hbmfs/fs/ring"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
+	"hbmfs/transport/limits"
 )
 
 // ctlRing makes a ring, which ends with the connection.
@@ -26,7 +28,9 @@ func (t *tree) ctlRing(c *ctl.Conn, req *ctl.Request) ctl.Reply {
 	}
 	r, fds, err := t.rings.New(ownerOf(c), q.Entries, q.NameBytes)
 	if err != nil {
-		t.log.Warn("make a ring", c.User(), "uid", c.UID, "error", err)
+		if !errors.Is(err, limits.ErrLimit) { // which the log is told of already
+			t.log.Warn("make a ring", c.User(), "uid", c.UID, "error", err)
+		}
 		return ctl.Fail(err)
 	}
 	if !c.Keep(r) {

@@ -249,6 +249,87 @@ func TestRingFileEnds(t *testing.T) {
 	}
 }
 
+// TestRingFileIsInherited: the registration lives with the open file description, and so
+// with a child that has it, and not with the descriptor.
+func TestRingFileIsInherited(t *testing.T) {
+	rig := startRig(t)
+	r := rig.newRing(client.RingOptions{})
+	f := mustOpen(t, rig.write("1", 1, 10_000), os.O_RDONLY)
+	buf := make([]byte, uapi.RingFileSize)
+	uapi.EncodeRingFile(buf, &uapi.RingFile{Size: uint32(uapi.RingFileSize), Ring: 1}) // the mount's first
+	must(t, ioctlBytes(f, uapi.IocRingFile, buf))
+	file := client.RingFile(uapi.DecodeRingFileReply(buf).File)
+	cmd := exec.Command("sleep", "1000")
+	cmd.ExtraFiles = []*os.File{f}
+	must(t, cmd.Start())
+	must(t, f.Close())
+	time.Sleep(50 * time.Millisecond)
+	r.check(r.do(client.Op{Kind: client.OpFetch, File: file, Length: 10_000}), 1, 1, 0, 10_000)
+	must(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	eventually(t, "the file is not registered any more", func() error {
+		if c := r.do(client.Op{Kind: client.OpFetch, File: file, Length: 1}); !errors.Is(c.Err, unix.EBADF) {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+}
+
+// TestRingOfUnsettledFile: what a writer has open is told as unsettled, and never found
+// again; a strict mount refuses it.
+func TestRingOfUnsettledFile(t *testing.T) {
+	rig := startRig(t)
+	rig.write("1", 1, 10_000)
+	w := mustOpen(t, filepath.Join(rig.src, "1"), os.O_RDWR)
+	defer w.Close()
+	strict := startMount(t, rig.addr+"/data", "--strict")
+	for name, m := range map[string]*mount{"lenient": rig.mount, "strict": strict} {
+		r := m.newRing(client.RingOptions{})
+		_, file := r.register(m.path("1"))
+		for _, op := range []client.Op{{File: file}, {File: r.registerDir(m.dir), Name: "1"}, {File: file}} {
+			op.Kind, op.Length = client.OpFetch, 10_000
+			c := r.do(op)
+			if m == strict {
+				if !errors.Is(c.Err, unix.EAGAIN) {
+					t.Errorf("strict: %+v", c)
+				}
+				continue
+			}
+			r.check(c, 1, 1, 0, 10_000)
+			if !c.Unsettled || c.Segment.Hit {
+				t.Errorf("%s: %+v", name, c)
+			}
+		}
+	}
+}
+
+// TestRingWhileTargetIsAway: what is resident is no hit that is vouched for any more, and
+// said to be so.
+func TestRingWhileTargetIsAway(t *testing.T) {
+	rig := startRig(t)
+	r := rig.newRing(client.RingOptions{})
+	_, file := r.register(rig.write("1", 1, 10_000))
+	fetch := client.Op{Kind: client.OpFetch, File: file, Length: 10_000}
+	r.check(r.do(fetch), 1, 1, 0, 10_000)
+	must(t, rig.target.Process.Signal(unix.SIGSTOP))
+	t.Cleanup(func() { _ = rig.target.Process.Signal(unix.SIGCONT) })
+	eventually(t, "the fetch says that the target is away", func() error {
+		c := r.do(fetch)
+		r.check(c, 1, 1, 0, 10_000)
+		if !c.Unsettled || c.Why != uapi.WhyTargetAway {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+	must(t, rig.target.Process.Signal(unix.SIGCONT))
+	eventually(t, "the target is back", func() error {
+		if c := r.do(fetch); c.Err != nil || c.Unsettled {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+}
+
 // TestRingCancel: a fetch that waits for its target ends when it is told to.
 func TestRingCancel(t *testing.T) {
 	rig := startRig(t)
