@@ -71,11 +71,11 @@ func TestBenchLoader(t *testing.T) {
 	args := append([]string{"--make", dir, "--via", "all", "--epochs", fmt.Sprint(epochs), "--svg", svg}, littleSet...)
 	for i := range 2 { // the second time, the data set is there
 		all, stderr, code := benchLoader(t, tmp, args...)
-		if told := strings.Contains(stderr, "making 8 files of retinanet"); code != 0 || told != (i == 0) || stderr != "" && !told || len(all) != 3*epochs+1 {
+		if told := strings.Contains(stderr, "making 8 files of retinanet"); code != 0 || told != (i == 0) || stderr != "" && !told || len(all) != 4*epochs+1 {
 			t.Fatalf("exit code %d, %d objects: %s", code, len(all), stderr)
 		}
-		for i, e := range all[:3*epochs] {
-			via, epoch := []string{"ioctl", "batch", "read"}[i%3], 1+i/3
+		for i, e := range all[:4*epochs] {
+			via, epoch := []string{"ioctl", "batch", "ring", "read"}[i%4], 1+i/4
 			device := via != "read"
 			if e.Via != via || e.Epoch != epoch || e.Samples != 8 || e.Bytes != 8*322_957 || *e.AU <= 0 || *e.AU > 1 || e.SamplesPerSecond <= 0 {
 				t.Errorf("object %d: %+v", i, e)
@@ -90,8 +90,8 @@ func TestBenchLoader(t *testing.T) {
 				t.Errorf("via %s, epoch %d: amplification %v", via, epoch, *e.Amplification)
 			}
 		}
-		sum := all[3*epochs]
-		if sum.Workload != "retinanet" || sum.Files != 8 || !sum.Checked || len(sum.Summary) != 3 || sum.Summary[0].Samples != 8*epochs || *sum.Summary[0].HitRatio != 0.5 {
+		sum := all[4*epochs]
+		if sum.Workload != "retinanet" || sum.Files != 8 || !sum.Checked || len(sum.Summary) != 4 || sum.Summary[0].Samples != 8*epochs || *sum.Summary[0].HitRatio != 0.5 {
 			t.Errorf("the summary: %+v", sum)
 		}
 		if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
@@ -120,18 +120,18 @@ func TestBenchLoaderOfMount(t *testing.T) {
 	}
 	m := startMount(t, addr+"/set")
 	all, stderr, code := play(m.dir, "all")
-	if code != 0 || len(all) != 4 || !all[3].Checked || all[0].Path != how["tcp"].path.String() {
+	if code != 0 || len(all) != 5 || !all[4].Checked || all[0].Path != how["tcp"].path.String() {
 		t.Errorf("exit code %d: %+v, %s", code, all, stderr)
 	}
 	all, stderr, code = play(m.path("retinanet/0000"), "all") // where the mark is out of sight
-	if code != 0 || len(all) != 4 || all[3].Checked || all[3].Files != 8 {
+	if code != 0 || len(all) != 5 || all[4].Checked || all[4].Files != 8 {
 		t.Errorf("exit code %d: %+v, %s", code, all, stderr)
 	}
 	f := mustOpen(t, filepath.Join(dir, "retinanet/0000/0000005"), os.O_RDWR)
 	_, err := f.WriteAt([]byte("wrong"), 0)
 	must(t, err)
 	must(t, f.Close())
-	for _, via := range []string{"ioctl", "batch", "read"} {
+	for _, via := range []string{"ioctl", "batch", "ring", "read"} {
 		if all, stderr, code := play(m.dir, via); code != 3 || len(all) != 0 || !strings.Contains(stderr, "0000005") {
 			t.Errorf("a wrong word, via %s: exit code %d: %+v, %s", via, code, all, stderr)
 		}

@@ -114,7 +114,7 @@ func TestUsageErrors(t *testing.T) {
 		{"bench", "loader", dir, dir, "--workload", "retinanet"},
 		{"bench", "loader", "--make", dir, dir, "--workload", "retinanet"},
 		{"bench", "loader", dir, "--workload", "llama"},
-		{"bench", "loader", dir, "--workload", "retinanet", "--via", "ring"},
+		{"bench", "loader", dir, "--workload", "retinanet", "--via", "post"},
 		{"bench", "loader", dir, "--workload", "retinanet", "--workers", "0"},
 		{"bench", "loader", dir, "--workload", "retinanet", "--workers", "many"},
 		{"bench", "loader", dir, "--workload", "retinanet", "--batch", "0"},

@@ -19,6 +19,7 @@ type Way struct {
 var Ways = []Way{
 	{Name: "ioctl", device: true, begin: beginFetching, About: "opens the file, FETCHes the sample into device memory, and takes the handle"},
 	{Name: "batch", device: true, begin: beginBatching, About: "asks for the samples of a batch by name, by BATCH on their directory, and takes the handle"},
+	{Name: "ring", device: true, begin: beginRinging, About: "asks for the sample by name, by a ring with 64 under way, and takes the handle"},
 	{Name: "read", begin: beginReading, About: "opens the file, and preads the sample into a buffer of host memory"},
 }
 
