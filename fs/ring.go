@@ -33,10 +33,10 @@ func (t *tree) ctlRing(c *ctl.Conn, req *ctl.Request) ctl.Reply {
 		}
 		return ctl.Fail(err)
 	}
-	if !c.Keep(r) {
+	if c.Keep(r) {
+		r.OnEnd(func() { c.Drop(r) })
+	} else {
 		r.Close()
-	} else if r.Ended() {
-		c.Drop(r)
 	}
 	return ctl.Reply{Head: uapi.CtlReply{Length: uint64(r.Len()), Region: r.Number()}, FDs: fds}
 }

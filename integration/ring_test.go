@@ -163,6 +163,34 @@ func TestRing(t *testing.T) {
 	})
 }
 
+// TestRingAllocatesNothing: neither side does, where bytes are in device memory.
+func TestRingAllocatesNothing(t *testing.T) {
+	const runs = 20_000
+	rig := startRig(t)
+	r := rig.newRing(client.RingOptions{Entries: 1})
+	_, file := r.register(rig.write("1", 1, 10_000))
+	ops, done := []client.Op{{Kind: client.OpFetch, File: file, Offset: 1000, Length: 4096}}, make([]client.Completion, 1)
+	step := func() {
+		if n, err := r.Submit(ops); n != 1 {
+			t.Fatal(err)
+		}
+		if _, err := r.Wait(context.Background(), done); err != nil || done[0].Err != nil {
+			t.Fatal(err, done[0].Err)
+		}
+		ops[0].Release = done[0].Handle
+	}
+	step()
+	before := rig.stats()
+	ours := testing.AllocsPerRun(runs, step)
+	after := rig.stats()
+	if hits := after.Rings.Hits - before.Rings.Hits; hits != runs+1 {
+		t.Errorf("%d hits", hits)
+	}
+	if theirs := after.Allocations - before.Allocations; ours != 0 || theirs > runs/4 {
+		t.Errorf("%v an operation by the program, and %d by the daemon for %d", ours, theirs, runs)
+	}
+}
+
 // TestRingByName: many files by name at once, cold and resident.
 func TestRingByName(t *testing.T) {
 	const files, size, depth, release = 200, 9_000, 64, 1 << 40

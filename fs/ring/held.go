@@ -7,7 +7,7 @@ import (
 )
 
 // maxHeld is how many handles a ring may have.
-const maxHeld = 1 << 20
+const maxHeld = 65536
 
 // held is what a ring's operations pin. A handle is a place in all, from 1 on, and below
 // it how often that was used before, so that an old handle finds nothing.

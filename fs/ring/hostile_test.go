@@ -19,7 +19,7 @@ func (p *program) broken() {
 	p.t.Helper()
 	eventually(p.t, "the ring is broken", func() bool { return atomic.LoadUint32(&p.SubmissionFlags)&uapi.RingBroken != 0 })
 	p.settled()
-	if !p.ring.Ended() || p.all.Stats().Open != 0 {
+	if !p.ended.Load() || p.all.Stats().Open != 0 {
 		p.t.Errorf("it has not ended: %+v", p.all.Stats())
 	}
 }

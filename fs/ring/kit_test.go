@@ -94,6 +94,7 @@ type program struct {
 	mapped          []byte
 	wakes, wakesMe  int
 	submitted, read uint32
+	ended           atomic.Bool // the ring, as it says
 }
 
 func newProgram(t testing.TB, entries, nameBytes uint32) *program {
@@ -111,6 +112,7 @@ func newProgram(t testing.TB, entries, nameBytes uint32) *program {
 	if p.RingMemory, err = uapi.OpenRing(p.mapped); err != nil {
 		t.Fatal(err)
 	}
+	r.OnEnd(func() { p.ended.Store(true) })
 	t.Cleanup(p.close)
 	return p
 }

@@ -91,6 +91,7 @@ type Ring struct {
 	posted   uint32       // guarded by mu; completions
 	underWay []*operation // guarded by mu
 	ended    bool         // guarded by mu; nothing is posted any more
+	onEnd    func()       // guarded by mu; nil: nobody is to be told
 
 	signals atomic.Int64 // that are to be written to the program's eventfd
 	running sync.WaitGroup
@@ -102,8 +103,17 @@ func (r *Ring) Number() uint32 { return r.number }
 // Len is the length of the ring's memory, in bytes.
 func (r *Ring) Len() int { return len(r.mem.mapped) }
 
-// Ended reports whether the ring has ended.
-func (r *Ring) Ended() bool { return r.closed.Load() }
+// OnEnd has fn called once the ring has ended, by whoever ends it: a program may, by what
+// it writes into the ring.
+func (r *Ring) OnEnd(fn func()) {
+	r.mu.Lock()
+	ended := r.ended
+	r.onEnd = fn
+	r.mu.Unlock()
+	if ended {
+		fn()
+	}
+}
 
 // Close ends the ring, and returns at once. Operations that are under way are cancelled,
 // and what the ring had fetched is released, now or as soon as it is there. A second
@@ -120,7 +130,11 @@ func (r *Ring) end(flags uint32) {
 	r.mu.Lock()
 	r.ended = true
 	atomic.StoreUint32(&r.mem.SubmissionFlags, flags|uapi.RingNeedWakeup)
+	told := r.onEnd
 	r.mu.Unlock()
+	if told != nil {
+		told()
+	}
 	r.mem.wakeThread()
 	r.files.close()
 	r.held.close()

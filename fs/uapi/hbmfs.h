@@ -640,6 +640,7 @@ struct hbmfs_ring {
  *            longer than 4095, or one of a file that is no directory
  * EISDIR     a directory, without a name
  * ENOENT     no such handle, or nothing to cancel
+ * ENOSPC     also: the ring has 65536 handles
  * ENOTTY     an op that is not known
  * EOPNOTSUPP an op that this mount does not serve
  */
