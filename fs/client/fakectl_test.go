@@ -29,6 +29,7 @@ type fakeCtl struct {
 	accepted atomic.Int64
 	asked    atomic.Int64
 	reply    func(uapi.CtlRequest) fakeReply
+	ring     func(uapi.CtlRingRequest) fakeReply // nil: there are none
 }
 
 // newFakeCtl serves until the test ends, and returns the Mount that uses it.
@@ -95,13 +96,12 @@ func (s *fakeCtl) serve(t *testing.T, c *net.UnixConn) {
 		if err != nil || n == 0 {
 			return
 		}
-		req, err := uapi.DecodeCtlRequest(in[:n])
+		s.asked.Add(1)
+		r, err := s.answer(in[:n])
 		if err != nil {
 			t.Errorf("the client asked what the ABI refuses: %v", err)
 			return
 		}
-		s.asked.Add(1)
-		r := s.reply(req)
 		if r.raw == nil && r.head == (uapi.CtlReply{}) {
 			return
 		}
@@ -110,6 +110,21 @@ func (s *fakeCtl) serve(t *testing.T, c *net.UnixConn) {
 			return
 		}
 	}
+}
+
+func (s *fakeCtl) answer(in []byte) (fakeReply, error) {
+	if s.ring != nil && uapi.CtlOp(in) == uapi.CtlRing {
+		req, err := uapi.DecodeCtlRingRequest(in)
+		if err != nil {
+			return fakeReply{}, err
+		}
+		return s.ring(req), nil
+	}
+	req, err := uapi.DecodeCtlRequest(in)
+	if err != nil {
+		return fakeReply{}, err
+	}
+	return s.reply(req), nil
 }
 
 func (r fakeReply) message() []byte {
