@@ -27,12 +27,12 @@ const (
 type Batch struct {
 	_            structs.HostLayout
 	Size         uint32
-	Flags        uint32 // in: FetchRandom or FetchSequential; out: 0
+	Flags        uint32 // in: FetchRandom, FetchSequential or BatchInto; out: 0
 	EntryCount   uint32 // at least 1
-	SegmentRoom  uint32 // in segments, at least 1
+	SegmentRoom  uint32 // in segments, at least 1; 0 with BatchInto
 	NameBytes    uint32 // 0 on a file
-	Device       uint32
-	Release      uint64 // handle, or 0
+	Device       uint32 // or, with BatchInto, the buffer's number
+	Release      uint64 // handle, or 0; 0 with BatchInto
 	Handle       uint64 // out, as are all that follow; pins what all entries fetched
 	SegmentCount uint32
 	Failed       uint32 // how many entries have an error
@@ -44,7 +44,7 @@ type BatchEntry struct {
 	Offset       uint64
 	Length       uint64
 	Fetched      uint64 // out, as are the next two; bytes that its segments cover
-	Cursor       uint64 // where to go on, with BatchMore
+	Cursor       uint64 // where to go on, with BatchMore; of a BatchInto, in: where in the buffer the range goes
 	FileSize     uint64
 	Name         uint16 // in: where in the bytes of the names its own begins
 	NameLength   uint16 // in: in bytes; 0 on a file
@@ -102,20 +102,33 @@ func DecodeRanges(cmd uint32, in []byte) (r BatchRequest, err error) {
 }
 
 func checkBatch(b *Batch, room int) error {
-	if err := checkFlags(b.Flags &^ (FetchRandom | FetchSequential)); err != nil {
+	if err := checkBatchFlags(b); err != nil {
 		return err
-	}
-	if b.Flags == FetchRandom|FetchSequential {
-		return fmt.Errorf("%w: random and sequential at once", ErrFlags)
 	}
 	// No sum of the three is too large for 64 bits.
 	need := uint64(b.EntryCount)*uint64(BatchEntrySize) + uint64(b.SegmentRoom)*uint64(SegmentSize) + uint64(b.NameBytes)
-	if b.EntryCount == 0 || b.SegmentRoom == 0 || need != uint64(room) {
+	if b.EntryCount == 0 || (b.SegmentRoom == 0) != b.Into() || need != uint64(room) {
 		return fmt.Errorf("%w: %d entries, %d segments and %d bytes of names in %d bytes",
 			ErrSize, b.EntryCount, b.SegmentRoom, b.NameBytes, room)
 	}
 	return nil
 }
+
+func checkBatchFlags(b *Batch) error {
+	if err := checkFlags(b.Flags &^ (FetchRandom | FetchSequential | BatchInto)); err != nil {
+		return err
+	}
+	if b.Flags&(b.Flags-1) != 0 {
+		return fmt.Errorf("%w: %#x at once", ErrFlags, b.Flags)
+	}
+	if b.Into() && b.Release != 0 {
+		return fmt.Errorf("%w: release is %d, into a buffer", ErrZero, b.Release)
+	}
+	return nil
+}
+
+// Into reports whether its bytes go into a buffer: see [BatchInto].
+func (b *Batch) Into() bool { return b.Flags&BatchInto != 0 }
 
 func (r *BatchRequest) checkEntry(i int) error {
 	e := r.Entry(i)

@@ -101,6 +101,9 @@ func TestBatchRefused(t *testing.T) {
 	}{
 		"loan":                {Batch{Flags: FetchLoan}, nil, ErrFlags},
 		"both":                {Batch{Flags: FetchRandom | FetchSequential}, nil, ErrFlags},
+		"into, at random":     {Batch{Flags: FetchRandom | BatchInto}, nil, ErrFlags},
+		"into, with room":     {Batch{Flags: BatchInto}, nil, ErrSize},
+		"into, and release":   {Batch{Flags: BatchInto, Release: 1}, nil, ErrZero},
 		"more than came":      {change(Batch{}, func(b *Batch) { b.NameBytes = 1 }), func(in []byte) []byte { return in[:len(in)-1] }, ErrSize},
 		"less than came":      {Batch{}, func(in []byte) []byte { return append(in, 0) }, ErrSize},
 		"a name at the end":   {Batch{}, func(in []byte) []byte { in[BatchSize+40] = 2; return in }, ErrSize},
@@ -176,13 +179,18 @@ func FuzzDecodeBatch(f *testing.F) {
 	cmd, in = batchInput(Batch{Flags: FetchSequential, Release: 1}, 200, "a", "", "dir/b")
 	f.Add(cmd, in)
 	f.Add(IocBatch(BatchSize), make([]byte, BatchSize))
+	cmd, in = batchInput(Batch{Flags: BatchInto, Device: 7}, 0, "a", "b")
+	f.Add(cmd, in)
 	f.Fuzz(func(t *testing.T, cmd uint32, in []byte) {
 		came := bytes.Clone(in)
 		r, err := DecodeBatch(cmd, in)
 		if err != nil {
 			return
 		}
-		if !isCommand(cmd, NrBatch, len(in)) || r.EntryCount == 0 || r.SegmentRoom == 0 || r.Flags&^(FetchRandom|FetchSequential) != 0 || !sameStruct(r.Batch, r.Size, in) {
+		if r.Into() && (r.Flags != BatchInto || r.Release != 0) || (r.SegmentRoom == 0) != r.Into() {
+			t.Fatalf("accepted %+v", r.Batch)
+		}
+		if !isCommand(cmd, NrBatch, len(in)) || r.EntryCount == 0 || r.Flags&^(FetchRandom|FetchSequential|BatchInto) != 0 || !sameStruct(r.Batch, r.Size, in) {
 			t.Fatalf("accepted %#x, %+v", cmd, r.Batch)
 		}
 		entries := make([]BatchEntry, r.EntryCount)

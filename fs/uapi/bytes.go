@@ -10,7 +10,8 @@ import (
 // pointers, no holes.
 type layout interface {
 	Info | Fetch | Segment | Release | Digest | Pin | Unpin | Evict | Batch | BatchEntry | CtlRequest | CtlReply |
-		CtlRingRequest | RingFile | Ring | RingOp | RingDone
+		CtlRingRequest | RingFile | Ring | RingOp | RingDone |
+		FetchInto | CtlBufferRequest
 }
 
 // bytesOf is the memory of v. Copying through it needs no alignment of the

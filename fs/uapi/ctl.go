@@ -31,7 +31,7 @@ type CtlRequest struct {
 	_      structs.HostLayout
 	Size   uint32
 	Op     uint32
-	Region uint32 // CtlRegion: a segment's; else 0
+	Region uint32 // CtlRegion: a segment's; CtlUnbuffer: a buffer's number; else 0
 	Zero   uint32
 }
 
@@ -40,9 +40,9 @@ type CtlReply struct {
 	_        structs.HostLayout
 	Size     uint32
 	Error    int32  // errno, 0 for success
-	Length   uint64 // bytes of the region, of what follows, or that were pinned
+	Length   uint64 // bytes of the region or buffer, of what follows, or that were pinned
 	FDOffset uint64 // CtlRegion: where in the descriptor the region starts
-	Region   uint32 // CtlRegion: as asked for, and the device it is on
+	Region   uint32 // CtlRegion: as asked for; CtlBuffer: the buffer's number; and the device it is on
 	Device   uint32
 }
 
@@ -74,7 +74,7 @@ func checkCtlRequest(r *CtlRequest) error {
 		return err
 	}
 	switch r.Op {
-	case CtlRegion:
+	case CtlRegion, CtlUnbuffer:
 		return nil
 	case CtlStats, CtlUnpin:
 		return checkZero("region", r.Region)

@@ -297,14 +297,15 @@ struct hbmfs_release {
  * ENXIO        it is a FIFO, a socket or a device
  */
 #define HBMFS_BATCH_MORE 0x10 /* flags of an entry, out: go on at its cursor */
+#define HBMFS_BATCH_INTO 0x20 /* flags, in: into a buffer, see FETCH_INTO */
 
 struct hbmfs_batch {
 	__u32 size;
-	__u32 flags; /* in: HBMFS_FETCH_RANDOM or _SEQUENTIAL; out: 0 */
+	__u32 flags; /* in: HBMFS_FETCH_RANDOM, _SEQUENTIAL or HBMFS_BATCH_INTO; out: 0 */
 	__u32 entry_count;
 	__u32 segment_room;
 	__u32 name_bytes; /* 0 on a file */
-	__u32 device;
+	__u32 device;     /* with HBMFS_BATCH_INTO, the buffer's number */
 	__u64 release; /* handle, or 0 */
 	__u64 handle;  /* out, as are all that follow */
 	__u32 segment_count;
@@ -325,6 +326,48 @@ struct hbmfs_batch_entry { /* has no size, and so stays as it is */
 	__u16 segment_count;
 	__u16 path;
 	__u16 why;
+};
+
+/*
+ * FETCH_INTO: bring a range of the file into memory of the program's own, from
+ * `buffer_offset` of a buffer on that CTL_BUFFER made. Blocks until every byte is
+ * visible to the buffer's device. Nothing is pinned, and there is no handle.
+ *
+ * What the user has of the range in device memory is copied from there, on the
+ * device, and counted in `resident`. The rest comes straight into the buffer, and is
+ * not kept for others. `path` is the least direct by which any byte came, or had come
+ * into device memory. A range past the end of the file is cut short, as read does: the
+ * bytes of the buffer behind it stay as they are.
+ *
+ * With an error, what the range of the buffer holds is not defined. After EINTR or EIO
+ * it may still be written, until what is under way has ended: CTL_UNBUFFER is EBUSY
+ * for so long. Ranges of a buffer that calls fill at the same time, and bytes that the
+ * program writes meanwhile, are the program's affair.
+ *
+ * BATCH with HBMFS_BATCH_INTO is as many of them: `device` is the buffer's number,
+ * `cursor` of an entry its buffer_offset, which comes back as it went in, and
+ * `fetched` what came. `release` and `segment_room` must be 0; nothing is pinned.
+ *
+ * EACCES     the buffer is another user's
+ * EFAULT     pages of the buffer were given back (a hole was punched)
+ * EINVAL     flags, size, offset + length over 2^63 - 1, `zero`; a range, as asked for,
+ *            that is not within the buffer
+ * ENOENT     no such buffer: who made it has hung up
+ * E2BIG, EAGAIN, EINTR, EIO, EISDIR, ENODEV, EREMOTEIO, ESTALE: as FETCH
+ */
+struct hbmfs_fetch_into {
+	__u32 size;
+	__u32 flags; /* in: 0; out: HBMFS_FETCH_UNSETTLED */
+	__u64 offset;
+	__u64 length;
+	__u32 buffer;
+	__u32 zero;
+	__u64 buffer_offset;
+	__u64 fetched; /* out, as are all that follow: bytes */
+	__u64 file_size;
+	__u64 resident; /* of the bytes fetched, those that were in device memory already */
+	__u32 path;     /* the least direct, and the reason for it */
+	__u32 why;
 };
 
 /*
@@ -452,6 +495,7 @@ struct hbmfs_ring_file {
 #define HBMFS_UNPIN_SIZE_MIN 32
 #define HBMFS_EVICT_SIZE_MIN 32
 #define HBMFS_BATCH_SIZE_MIN 48
+#define HBMFS_FETCH_INTO_SIZE_MIN 72
 #define HBMFS_RING_FILE_SIZE_MIN 16
 
 #define HBMFS_IOC_INFO _IOWR(HBMFS_IOC_MAGIC, 1, struct hbmfs_info)
@@ -467,6 +511,7 @@ struct hbmfs_ring_file {
 #define HBMFS_IOC_RING_FILE _IOWR(HBMFS_IOC_MAGIC, 10, struct hbmfs_ring_file)
 
 #define HBMFS_IOC_BATCH(bytes) _IOC(_IOC_READ | _IOC_WRITE, HBMFS_IOC_MAGIC, 8, bytes)
+#define HBMFS_IOC_FETCH_INTO _IOWR(HBMFS_IOC_MAGIC, 9, struct hbmfs_fetch_into)
 
 /* _IOC_SIZE has 14 bits. */
 #define HBMFS_BATCH_MAX 16383
@@ -485,17 +530,39 @@ struct hbmfs_ring_file {
  * CTL_UNPIN ends all pins of the user who asks, also those of files that are gone.
  * A reply with an error is only the structure. The structures do not grow.
  *
- * EACCES     the region is another user's
- * EINVAL     size, `zero`, or a region where none belongs
+ * CTL_BUFFER makes a buffer for FETCH_INTO of memory of the program's: a memfd, or a
+ * dma-buf of the host's memory, whose one descriptor comes with the request by
+ * SCM_RIGHTS and may be closed then. It must be open for reading and writing. A memfd
+ * must have F_SEAL_SHRINK, none of huge pages can be taken, and all pages of the range
+ * must be there (fallocate(2), or a write, makes them so); they stay the program's
+ * charge, and must not be given back while it is a buffer. `offset` may be any, also
+ * within a page. `region` of the reply is the buffer's number, `length` its bytes. The
+ * buffer is the connection's that made it: it ends when its last descriptor is closed,
+ * or by CTL_UNBUFFER, of that or another connection of the user's; and then is let go
+ * of when nothing writes to it any more. Until then, every process of the user can
+ * name it.
+ *
+ * EACCES     the region, or the buffer, is another user's
+ * EBUSY      CTL_UNBUFFER: something is being fetched into the buffer
+ * EDQUOT     the user has as many buffers as may be: 1024, or as many as are left for
+ *            others of the 4096 that all may have
+ * EFAULT     CTL_BUFFER: pages of the range are not there
+ * EINVAL     size, `zero`, flags, or a region where none belongs; a range that the
+ *            descriptor does not hold; not one descriptor, or one where none belongs
  * EMFILE     the user has as many connections to the socket as may be: the daemon
  *            says so unasked, and hangs up. It is to be read also after EPIPE or
  *            ECONNRESET
  * ENFILE     the daemon has no descriptor left to pass on
+ * ENODEV     CTL_BUFFER: no such device
  * ENOENT     no such region: that of memory for loans ends some time after the
- *            last of them is released, others with the daemon
+ *            last of them is released, others with the daemon; no such buffer
  * ENOTTY     unknown op
  * EOPNOTSUPP the region is of a device without HBMFS_DEVICE_CPU, and has no
- *            descriptor
+ *            descriptor; of CTL_BUFFER's, the descriptor is of nothing that the device
+ *            can take
+ * EPERM      CTL_BUFFER: the descriptor is not open for reading and writing, or sealed
+ *            against that, or the memfd lacks F_SEAL_SHRINK
+ * EREMOTEIO  CTL_BUFFER: the mount requires a direct path, and there is none into it
  */
 
 #define HBMFS_CTL_MAX 65536
@@ -503,21 +570,32 @@ struct hbmfs_ring_file {
 #define HBMFS_CTL_REGION 1
 #define HBMFS_CTL_STATS 2
 #define HBMFS_CTL_UNPIN 3
+#define HBMFS_CTL_BUFFER 4
+#define HBMFS_CTL_UNBUFFER 5
 #define HBMFS_CTL_RING 6
 
 struct hbmfs_ctl_request {
 	__u32 size;
 	__u32 op;
-	__u32 region; /* CTL_REGION: a segment's; else 0 */
+	__u32 region; /* CTL_REGION: a segment's; CTL_UNBUFFER: a buffer's number; else 0 */
 	__u32 zero;
+};
+
+struct hbmfs_ctl_buffer { /* the request of CTL_BUFFER */
+	__u32 size;
+	__u32 op;
+	__u32 device; /* as FETCH names it */
+	__u32 flags;  /* 0 */
+	__u64 offset; /* of the descriptor, in bytes */
+	__u64 length;
 };
 
 struct hbmfs_ctl_reply {
 	__u32 size;
 	__s32 error;     /* errno, 0 for success */
-	__u64 length;    /* CTL_REGION: the region's size; CTL_UNPIN: bytes that were pinned; CTL_RING: bytes to map */
+	__u64 length;    /* the region's or buffer's size; CTL_UNPIN: bytes that were pinned; CTL_RING: bytes to map */
 	__u64 fd_offset; /* CTL_REGION: where in the descriptor it starts */
-	__u32 region;    /* CTL_REGION: as asked for, and the device it is on; CTL_RING: the ring's number */
+	__u32 region;    /* CTL_REGION: as asked for, and the device it is on; CTL_BUFFER, CTL_RING: its number */
 	__u32 device;
 };
 
