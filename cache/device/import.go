@@ -16,6 +16,17 @@ import (
 // is in use.
 var ErrImport = errors.New("memory can't be imported")
 
+// Why it can't be taken, beside what range it has. Each comes with [ErrImport].
+var (
+	// ErrKind: the descriptor is of nothing that the device can take.
+	ErrKind = errors.New("it is no memory that this device takes")
+	// ErrAccess: it can't be written, or lacks F_SEAL_SHRINK.
+	ErrAccess = errors.New("it can't be written for as long as it is in use")
+	// ErrHoles: pages are missing, which would be the importer's charge if they were
+	// touched, or its end if there is no memory for them.
+	ErrHoles = errors.New("pages of it are not there")
+)
+
 // Importer is a [Provider] that takes memory which an application made.
 type Importer interface {
 	// Import makes bytes [off, off+size) of what fd refers to a destination of the
@@ -28,6 +39,9 @@ type Importer interface {
 // whoever else has it, at any time.
 type Buffer interface {
 	transport.Memory
+	// CheckPages returns an error wrapping [ErrHoles] unless all pages of bytes
+	// [off, off+n) are there. Who made the memory may take them away at any time.
+	CheckPages(off, n int64) error
 	// Close gives up what Import took; the memory stays the application's. No
 	// device may write it by way of the buffer any more. A second call does
 	// nothing.
@@ -41,6 +55,21 @@ func ImporterOf(p Provider) (Importer, bool) {
 	}
 	i, ok := p.(Importer)
 	return i, ok
+}
+
+// Import is [Importer.Import] for a device of provider p, of memory of the kind that fd
+// is. Where the CPU addresses p's memory, p takes what stands in for a device's as well.
+func Import(p Provider, dom transport.Domain, fd int, off, size int64) (Buffer, error) {
+	i, ok := ImporterOf(p)
+	switch {
+	case p.CPU() && isDMABuf(fd):
+		i = udmabuf{}
+	case p.CPU():
+		i = memfd{}
+	case !ok:
+		return nil, fmt.Errorf("%s: import: %w", p.Name(), refuse("%w", ErrKind))
+	}
+	return i.Import(dom, fd, off, size)
 }
 
 // refuse is an error that wraps [ErrImport].
@@ -69,8 +98,40 @@ func importMapping(provider string, dom transport.Domain, fd int, off, size int6
 	}
 	r.mapped, err = unix.Mmap(own, off-skip, int(skip+size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return r, own, refuse("mmap: %w; it must be open for reading and writing, and not sealed against writing", err)
+		return r, own, refuse("%w: mmap: %w; it must be open for reading and writing, and not sealed against writing", ErrAccess, err)
 	}
-	r.mem = r.mapped[skip:]
+	r.mem, r.start = r.mapped[skip:], off
 	return r, own, nil
+}
+
+// CheckPages finds none missing in a dma-buf, which has them pinned. Of a file that has
+// as many pages as bytes there is no need to look where they are.
+func (r *region) CheckPages(off, n int64) error {
+	if r.dmabuf >= 0 {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(r.fd, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if page := int64(os.Getpagesize()); st.Blocks*512 >= (st.Size+page-1)&^(page-1) {
+		return nil
+	}
+	return checkHoles(r.fd, r.start+off, n)
+}
+
+// checkHoles looks by a description of its own, since lseek moves the position in one.
+func checkHoles(fd int, off, n int64) error {
+	f, err := os.Open(fmt.Sprint("/proc/self/fd/", fd))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	switch hole, err := unix.Seek(int(f.Fd()), off, unix.SEEK_HOLE); {
+	case err != nil:
+		return os.NewSyscallError("lseek SEEK_HOLE", err)
+	case hole < off+n:
+		return refuse("%w: there is a hole at %d; allocate it (fallocate), or write to it", ErrHoles, hole)
+	}
+	return nil
 }

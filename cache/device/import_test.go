@@ -76,6 +76,73 @@ func TestImportRefusesMemfd(t *testing.T) {
 	}
 }
 
+// TestImportByKind: a device that stands for others' takes all that stands for one's
+// memory; one that has its own, what its provider takes.
+func TestImportByKind(t *testing.T) {
+	app := newMemfd(t, 8192, unix.F_SEAL_SHRINK)
+	for _, name := range []string{"memfd", "udmabuf"} {
+		p, err := device.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := device.Import(p, transport.Domain{UID: 5}, app.FD, 100, 8000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, ok := b.DMABuf(); ok || b.Size() != 8000 || b.Domain().UID != 5 {
+			t.Errorf("%s: %+v", name, b)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if b, err := device.Import(p, transport.Domain{}, 0x7fff, 0, 1); err == nil {
+			t.Errorf("%s takes no descriptor: %v", name, b)
+		}
+	}
+	if b, err := device.Import(devicetest.Hidden{TB: t}, transport.Domain{}, app.FD, 0, 4096); !errors.Is(err, device.ErrKind) {
+		t.Errorf("hidden: %v, %v", b, err)
+	}
+}
+
+// TestImportHoles: missing pages are noticed, in the range only, and the program's
+// position in the file stays.
+func TestImportHoles(t *testing.T) {
+	app := newMemfd(t, 5*4096, unix.F_SEAL_SHRINK)
+	b, err := device.Import(open(t, "memfd"), transport.Domain{}, app.FD, 100, 4*4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if err := b.CheckPages(0, 1); !errors.Is(err, device.ErrHoles) || !errors.Is(err, device.ErrImport) {
+		t.Errorf("nothing is there: %v", err)
+	}
+	app.Mem[4096] = 1
+	app.Mem[2*4096] = 1
+	for _, c := range []struct {
+		off, n int64
+		there  bool
+	}{{4096 - 100, 2 * 4096, true}, {4096 - 101, 1, false}, {4096 - 100, 2*4096 + 1, false}, {5000, 1, true}} {
+		if err := b.CheckPages(c.off, c.n); (err == nil) != c.there {
+			t.Errorf("%d bytes at %d: %v", c.n, c.off, err)
+		}
+	}
+	if at, err := unix.Seek(app.FD, 0, 1); err != nil || at != 0 {
+		t.Errorf("the position is %d, %v", at, err)
+	}
+	if err := unix.Fallocate(app.FD, 0, 0, 5*4096); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.CheckPages(0, 4*4096); err != nil {
+		t.Errorf("all are allocated: %v", err)
+	}
+	if err := unix.Fallocate(app.FD, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 4096); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.CheckPages(0, 1); !errors.Is(err, device.ErrHoles) {
+		t.Errorf("a hole was punched: %v", err)
+	}
+}
+
 // TestImportHugePages: a hole in them may stay one.
 func TestImportHugePages(t *testing.T) {
 	fd, err := unix.MemfdCreate("application", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_HUGETLB)

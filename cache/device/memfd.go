@@ -74,9 +74,9 @@ func checkMemfd(fd int, off, size int64) error {
 	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
 	switch {
 	case fs.Type != unix.TMPFS_MAGIC || err != nil:
-		return refuse("it is no memfd, or one of huge pages")
+		return refuse("%w: no memfd, or one of huge pages", ErrKind)
 	case seals&unix.F_SEAL_SHRINK == 0:
-		return refuse("it can be cut off; seal it (fcntl F_ADD_SEALS, F_SEAL_SHRINK)")
+		return refuse("%w: it can be cut off; seal it (fcntl F_ADD_SEALS, F_SEAL_SHRINK)", ErrAccess)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {

@@ -21,7 +21,7 @@ type region struct {
 	size     int64
 	fd       int    // of the memfd; -1: none
 	dmabuf   int    // -1: none
-	start    int64  // of the region in its dma-buf
+	start    int64  // of the region in its dma-buf, or in an application's memfd
 	mem      []byte // perhaps less than what is mapped
 	mapped   []byte
 	alarm    runtime.Cleanup

@@ -24,7 +24,7 @@ func (udmabuf) Import(dom transport.Domain, fd int, off, size int64) (Buffer, er
 		return nil, fmt.Errorf("udmabuf: import: %w", err)
 	}
 	r, own, err := importMapping("udmabuf", dom, fd, off, size)
-	r.dmabuf, r.start = own, off
+	r.dmabuf = own
 	if err != nil {
 		return nil, fmt.Errorf("udmabuf: import: %w", errors.Join(err, r.Close()))
 	}
@@ -32,25 +32,26 @@ func (udmabuf) Import(dom transport.Domain, fd int, off, size int64) (Buffer, er
 }
 
 func checkDMABuf(fd int, off, size int64) error {
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err != nil {
-		return os.NewSyscallError("fstatfs", err)
-	}
-	if fs.Type != unix.DMA_BUF_MAGIC {
-		return refuse("it is no dma-buf")
+	if !isDMABuf(fd) {
+		return refuse("%w: no dma-buf", ErrKind)
 	}
 	exporter, err := exporterOf(fd)
 	if err != nil {
 		return err
 	}
 	if !slices.Contains(hostExporters, exporter) {
-		return refuse("it is a dma-buf of %q, not of the host's memory", exporter)
+		return refuse("%w: a dma-buf of %q, not of the host's memory", ErrKind, exporter)
 	}
 	have, err := unix.Seek(fd, 0, io.SeekEnd) // which moves nothing (dma_buf_llseek)
 	if err != nil {
 		return os.NewSyscallError("lseek", err)
 	}
 	return checkRange(off, size, have)
+}
+
+func isDMABuf(fd int) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.DMA_BUF_MAGIC
 }
 
 // exporterOf says who made a dma-buf (dma_buf_show_fdinfo in

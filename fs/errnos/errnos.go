@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"hbmfs/cache"
+	"hbmfs/cache/device"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 	"hbmfs/transport/limits"
@@ -33,6 +34,10 @@ var table = []struct {
 	{transport.ErrNotDirect, syscall.EREMOTEIO},
 	{cache.ErrNoDevice, syscall.ENODEV},
 	{cache.ErrNoSpace, syscall.ENOSPC},
+	{device.ErrKind, syscall.EOPNOTSUPP},
+	{device.ErrAccess, syscall.EPERM},
+	{device.ErrHoles, syscall.EFAULT},
+	{device.ErrImport, syscall.EINVAL},
 	{limits.ErrLimit, syscall.EDQUOT},
 	{cache.ErrUnsettled, syscall.EAGAIN},
 	{syscall.EMFILE, syscall.ENFILE}, // the limit is the daemon's, not the caller's

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"hbmfs/cache"
+	"hbmfs/cache/device"
 	"hbmfs/fs/uapi"
 	"hbmfs/transport"
 	"hbmfs/transport/limits"
@@ -42,6 +43,10 @@ func TestOf(t *testing.T) {
 		{cache.ErrOverdue, syscall.EIO},
 		{&limits.Error{What: "fetches that wait for room"}, syscall.EDQUOT},
 		{syscall.ENOENT, syscall.ENOENT},
+		{fmt.Errorf("%w: %w", device.ErrImport, device.ErrKind), syscall.EOPNOTSUPP},
+		{fmt.Errorf("%w: %w: %w", device.ErrImport, device.ErrAccess, syscall.EACCES), syscall.EPERM},
+		{fmt.Errorf("%w: %w", device.ErrImport, device.ErrHoles), syscall.EFAULT},
+		{device.ErrImport, syscall.EINVAL},
 		{syscall.EMFILE, syscall.ENFILE},
 		{syscall.EACCES, syscall.EACCES},
 		{errors.New("unexpected"), syscall.EIO},
