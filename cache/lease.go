@@ -117,12 +117,7 @@ func (c *Cache) grant(l *Lease) {
 	c.stats.Fetches++
 	c.stats.Leases++
 	c.stats.Asked += l.Covered()
-	for i, e := range l.parts {
-		l.segs[i].Path, l.segs[i].Why = e.path, e.why
-		if i == 0 || e.path < l.path {
-			l.path, l.why = e.path, e.why
-		}
-	}
+	l.judge()
 }
 
 // drop lets go of whatever a lease that is not handed out has or waits for.
