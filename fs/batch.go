@@ -8,6 +8,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"hbmfs/fs/batch"
+	"hbmfs/fs/buffers"
 	"hbmfs/fs/byname"
 	"hbmfs/fs/creds"
 	"hbmfs/fs/ctl"
@@ -26,7 +27,9 @@ func (h *handle) ioctlBatch(ctx context.Context, cmd uint32, in, out []byte) err
 	if err != nil {
 		return err
 	}
-	return h.n.batch(ctx, &h.pins, &r, out, func() (batch.Getter, error) { return &ranges{h: h, req: &r}, nil })
+	return h.n.batch(ctx, &h.pins, &r, out, func(into *buffers.Buffer) (batch.Getter, error) {
+		return &ranges{h: h, req: &r, into: into}, nil
+	})
 }
 
 // ioctlBatch fetches files beneath the directory, by name.
@@ -35,18 +38,24 @@ func (h *dirHandle) ioctlBatch(ctx context.Context, cmd uint32, in, out []byte) 
 	if err != nil {
 		return err
 	}
-	return h.n.batch(ctx, &h.pins, &r, out, func() (batch.Getter, error) { return h.n.namesFor(ctx, &r) })
+	return h.n.batch(ctx, &h.pins, &r, out, func(into *buffers.Buffer) (batch.Getter, error) {
+		return h.n.namesFor(ctx, &r, into)
+	})
 }
 
-// batch fetches entries on the node.
-func (n *node) batch(ctx context.Context, held *handles.Table, r *uapi.BatchRequest, out []byte, getter func() (batch.Getter, error)) error {
+// batch fetches entries on the node; into a buffer, if into is not nil.
+func (n *node) batch(ctx context.Context, held *handles.Table, r *uapi.BatchRequest, out []byte, getter func(into *buffers.Buffer) (batch.Getter, error)) error {
 	if r.Release != 0 && !held.Release(r.Release) {
 		return syscall.ENOENT
 	}
-	if _, err := n.t.cfg.Cache.Device(r.Device); err != nil {
+	into, err := n.t.destination(ctx, r)
+	if err != nil {
 		return err
 	}
-	g, err := getter()
+	if into != nil {
+		defer into.Done()
+	}
+	g, err := getter(into)
 	if err != nil {
 		return err
 	}
@@ -67,6 +76,16 @@ func (n *node) batch(ctx context.Context, held *handles.Table, r *uapi.BatchRequ
 	return nil
 }
 
+// destination is the buffer that a batch goes into, which its caller gives back; nil for
+// device memory.
+func (t *tree) destination(ctx context.Context, r *uapi.BatchRequest) (*buffers.Buffer, error) {
+	if r.Into() {
+		return t.useBuffer(ctx, r.Device)
+	}
+	_, err := t.cfg.Cache.Device(r.Device)
+	return nil, err
+}
+
 // entryErrno is errno of an entry on the node; name is "" on a file.
 func (n *node) entryErrno(name []byte, err error) syscall.Errno {
 	at := n.at()
@@ -74,6 +93,14 @@ func (n *node) entryErrno(name []byte, err error) syscall.Errno {
 		at = join(at, string(name))
 	}
 	return n.t.errno("batch", at, err)
+}
+
+// getEntry fetches an entry of a batch, into a buffer if that is not nil.
+func (h *handle) getEntry(ctx context.Context, r *uapi.BatchRequest, into *buffers.Buffer, e *uapi.BatchEntry, room batch.Room) (batch.Got, error) {
+	if into != nil {
+		return h.fillEntry(ctx, into, e)
+	}
+	return h.fetchEntry(ctx, r, e, room)
 }
 
 // fetchEntry is fetch of an entry of a batch.
@@ -90,23 +117,25 @@ func (h *handle) fetchEntry(ctx context.Context, r *uapi.BatchRequest, e *uapi.B
 
 // ranges are the entries of a batch on an open file.
 type ranges struct {
-	h   *handle
-	req *uapi.BatchRequest
+	h    *handle
+	req  *uapi.BatchRequest
+	into *buffers.Buffer // nil: device memory
 }
 
 func (g *ranges) Get(ctx context.Context, e *uapi.BatchEntry, _ []byte, room batch.Room) (batch.Got, error) {
-	return g.h.fetchEntry(ctx, g.req, e, room)
+	return g.h.getEntry(ctx, g.req, g.into, e, room)
 }
 
 // named are the entries of a batch on a directory.
 type named struct {
 	byname.Opener[File]
-	n   *dirNode
-	req *uapi.BatchRequest
+	n    *dirNode
+	req  *uapi.BatchRequest
+	into *buffers.Buffer // nil: device memory
 }
 
 // namesFor opens files beneath the directory for who makes the request.
-func (n *dirNode) namesFor(ctx context.Context, r *uapi.BatchRequest) (*named, error) {
+func (n *dirNode) namesFor(ctx context.Context, r *uapi.BatchRequest, into *buffers.Buffer) (*named, error) {
 	caller, ok := fuse.FromContext(ctx)
 	if !ok {
 		return nil, syscall.EIO
@@ -115,7 +144,12 @@ func (n *dirNode) namesFor(ctx context.Context, r *uapi.BatchRequest) (*named, e
 	if err != nil {
 		return nil, err
 	}
-	return n.namesOf(ctx, who, r)
+	g, err := n.namesOf(ctx, who, r)
+	if err != nil {
+		return nil, err
+	}
+	g.into = into
+	return g, nil
 }
 
 // namesOf opens files beneath the directory for who.
@@ -145,7 +179,7 @@ func (g *named) fetch(ctx context.Context, e *uapi.BatchEntry, name string, room
 	h := &handle{n: n, src: source{file: f, key: n.key()}}
 	h.src.settled, _ = f.Settled()
 	f.OnStale(func() { n.t.cfg.Cache.Forget(n.key()) })
-	return h.fetchEntry(ctx, g.req, e, room)
+	return h.getEntry(ctx, g.req, g.into, e, room)
 }
 
 func (t *tree) paths(d *dataset) *byname.Paths[File] {

@@ -17,7 +17,9 @@ func startCtl(mountpoint string, inside bool, t *tree, log *slog.Logger) (*ctl.S
 	return ctl.Start(ctl.Config{
 		Mountpoint: mountpoint, Dir: t.ctlDir, Inside: inside, AllowOther: t.cfg.AllowOther,
 		Cache: t.cfg.Cache, Stats: func() any { return t.stats() },
-		Ops:     map[uint32]ctl.Op{uapi.CtlRing: t.ctlRing},
+		Ops: map[uint32]ctl.Op{
+			uapi.CtlRing: t.ctlRing, uapi.CtlBuffer: t.ctlBuffer, uapi.CtlUnbuffer: t.ctlUnbuffer,
+		},
 		Clients: t.bounds.ctl, Log: log, Limited: t.log,
 	})
 }

@@ -27,6 +27,8 @@ func (h *handle) Ioctl(ctx context.Context, cmd uint32, _ uint64, in, out []byte
 		err = h.ioctlFetch(ctx, cmd, in, out)
 	case uapi.NrBatch:
 		err = h.ioctlBatch(ctx, cmd, in, out)
+	case uapi.NrFetchInto:
+		err = h.ioctlFetchInto(ctx, cmd, in, out)
 	case uapi.NrRelease:
 		err = ioctlRelease(&h.pins, cmd, in, out)
 	case uapi.NrInfo:
@@ -51,7 +53,7 @@ func (t *tree) ioctlDir(cmd uint32, in, out []byte) (int32, syscall.Errno) {
 	switch uapi.IocNr(cmd) {
 	case uapi.NrInfo:
 		err = t.ioctlInfo(cmd, in, out)
-	case uapi.NrFetch, uapi.NrRelease, uapi.NrDigest, uapi.NrPin, uapi.NrUnpin, uapi.NrEvict:
+	case uapi.NrFetch, uapi.NrFetchInto, uapi.NrRelease, uapi.NrDigest, uapi.NrPin, uapi.NrUnpin, uapi.NrEvict:
 		err = syscall.EISDIR
 	case uapi.NrBatch, uapi.NrRingFile:
 		err = syscall.EOPNOTSUPP
@@ -103,11 +105,8 @@ func (h *handle) ioctlFetch(ctx context.Context, cmd uint32, in, out []byte) err
 // that this file was opened as; away says that the target did not answer whether
 // that is still the file's.
 func (h *handle) fetch(ctx context.Context, f *uapi.Fetch, capacity int) (p pinned, away bool, err error) {
-	if h.src.file.Stale() {
-		return nil, false, transport.ErrStale
-	}
-	if !h.src.settled && h.n.t.cfg.Strict {
-		return nil, false, syscall.EAGAIN
+	if err := h.begins(); err != nil {
+		return nil, false, err
 	}
 	caller, ok := fuse.FromContext(ctx)
 	if !ok {
@@ -128,6 +127,17 @@ func (h *handle) fetch(ctx context.Context, f *uapi.Fetch, capacity int) (p pinn
 		return nil, false, err
 	}
 	return p, away, nil
+}
+
+// begins returns nil if bytes of the file may be asked for.
+func (h *handle) begins() error {
+	switch {
+	case h.src.file.Stale():
+		return transport.ErrStale
+	case !h.src.settled && h.n.t.cfg.Strict:
+		return syscall.EAGAIN
+	}
+	return nil
 }
 
 // confirm returns nil if what is pinned by now is of the file's version at some

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hbmfs/cache"
+	"hbmfs/fs/buffers"
 	"hbmfs/fs/errnos"
 	"hbmfs/fs/ring"
 	"hbmfs/remote"
@@ -27,6 +28,7 @@ type Stats struct {
 	Users         []cache.UserStats `json:"users"`
 	Target        remote.Stats      `json:"target"`
 	Loans         LoanStats         `json:"loans"`
+	Buffers       buffers.Stats     `json:"buffers"`
 	Batches       int64             `json:"batches"`
 	BatchEntries  int64             `json:"batch_entries"`
 	Rings         ring.Stats        `json:"rings"`
@@ -106,6 +108,7 @@ func (t *tree) stats() Stats {
 		Transports: t.transports(),
 		Cache:      c.Cache.Stats(), Pins: c.Cache.Pins(), Users: c.Cache.Users(), Target: t.target.Stats(),
 		Loans:   t.count.lending(),
+		Buffers: t.buffers.Stats(),
 		Batches: t.count.batches.Load(), BatchEntries: t.count.batchEntries.Load(),
 		Rings:      t.rings.Stats(),
 		PlainReads: t.count.plainReads.Load(), PlainBytes: t.count.plainBytes.Load(),

@@ -31,6 +31,9 @@ type names interface {
 	IsAway() bool
 	Keeps(dataset, path string) (transport.Version, bool)
 	Transports() []transport.Verdict
+	// Attach prepares memory of a program's as a destination, until Detach.
+	Attach(ctx context.Context, mem transport.Memory) error
+	Detach(mem transport.Memory) error
 	Stats() remote.Stats
 }
 

@@ -11,10 +11,12 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 
 	"hbmfs/cache"
+	"hbmfs/fs/buffers"
 	"hbmfs/fs/byname"
 	"hbmfs/fs/lookups"
 	"hbmfs/fs/readahead"
 	"hbmfs/fs/ring"
+	"hbmfs/remote"
 	"hbmfs/remote/namespace"
 	"hbmfs/transport/logging"
 )
@@ -38,6 +40,7 @@ type tree struct {
 	bounds  bounds
 	rings   *ring.Rings
 	ahead   *readahead.Budget
+	buffers *buffers.Table
 
 	firstPrefix int
 	mu          sync.Mutex
@@ -64,6 +67,9 @@ func newTree(target names, open opener, reopen reopener, cfg Config) (*tree, fus
 		Errno: func(err error) syscall.Errno { return t.errno("ring", "", err) },
 	})
 	t.ahead = readahead.NewBudget(t.bounds.ahead, target.Now)
+	t.buffers = buffers.New(buffers.Config{
+		Cache: cfg.Cache, Extent: cfg.Extent, Timeout: remote.DefaultTimeout, Attach: target.Attach, Detach: target.Detach, Log: t.log,
+	})
 	t.dirs = byname.NewDirs(t.nameTimeout())
 	t.ctlDir = newCtlDir(t)
 	all := t.datasets()

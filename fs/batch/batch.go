@@ -130,12 +130,15 @@ func (r *Run) fetchAgain(ctx context.Context) error {
 func (r *Run) fetch(ctx context.Context, i int) {
 	e := &r.entries[i]
 	*e = r.req.Entry(i)
-	e.Fetched, e.Cursor, e.FileSize = 0, 0, 0
+	e.Fetched, e.FileSize = 0, 0
+	if !r.req.Into() {
+		e.Cursor = 0
+	}
 	e.Error, e.Segment, e.SegmentCount, e.Path, e.Why = 0, 0, 0, 0, 0
 	if r.errs[i] = e.Check(); r.errs[i] != nil {
 		return
 	}
-	if i >= int(r.req.SegmentRoom) {
+	if !r.req.Into() && i >= int(r.req.SegmentRoom) {
 		e.Flags, e.Cursor = uapi.BatchMore, e.Offset
 		return
 	}
