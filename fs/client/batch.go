@@ -16,6 +16,7 @@ type Want struct {
 	// them, none of them "." or "..". It is "" on an open file.
 	Name           string
 	Offset, Length int64 // in bytes; what is past the end of the file is cut off
+	At             int64 // where in [BatchOptions.Into] the range goes
 }
 
 // BatchOptions is what a batch can ask for beside its ranges.
@@ -30,6 +31,10 @@ type BatchOptions struct {
 	Release uint64
 	// Access says what is kept. Detect is Random here.
 	Access Access
+	// Into, if not nil, is the buffer that the ranges are brought into, as by
+	// [File.ReadInto]: nothing is pinned, and results have no segments. Device, Segments,
+	// Release and Access must be 0 then.
+	Into *Buffer
 }
 
 // Batch is what a call of [Dir.FetchFiles] or [File.FetchRanges] pinned in device memory.
@@ -64,7 +69,10 @@ type Result struct {
 func fit(wants []Want, opts *BatchOptions) (n, segments, nameBytes int) {
 	for n < len(wants) {
 		s := segments + segmentsFor(&wants[n])
-		if opts.Segments > 0 {
+		switch {
+		case opts.Into != nil:
+			s = 0
+		case opts.Segments > 0:
 			s = opts.Segments
 		}
 		names := nameBytes + len(wants[n].Name)
@@ -96,10 +104,22 @@ func (b *Batch) prepare(wants []Want, opts *BatchOptions) (head uapi.Batch, err 
 		b.call = newCall(cmd, make([]byte, size))
 		b.call.remedies = batchRemedies
 	}
+	if opts.Into != nil {
+		return intoBatch(uapi.Batch{Size: uint32(uapi.BatchSize), EntryCount: uint32(n), NameBytes: uint32(names)}, opts)
+	}
 	return uapi.Batch{
 		Size: uint32(uapi.BatchSize), Flags: uint32(opts.Access), EntryCount: uint32(n), SegmentRoom: uint32(segments),
 		NameBytes: uint32(names), Device: opts.Device, Release: opts.Release,
 	}, nil
+}
+
+// intoBatch has a batch go into a buffer.
+func intoBatch(head uapi.Batch, opts *BatchOptions) (uapi.Batch, error) {
+	if opts.Device != 0 || opts.Segments != 0 || opts.Release != 0 || opts.Access != Detect {
+		return head, fmt.Errorf("%w: only ranges go into a buffer: %+v", syscall.EINVAL, *opts)
+	}
+	head.Flags, head.Device = uapi.BatchInto, opts.Into.id
+	return head, nil
 }
 
 // fetchBatch makes one call. Where it was not made, or the mount has not begun it, b is as
@@ -113,7 +133,7 @@ func (b *Batch) fetchBatch(ctx context.Context, f openFile, wants []Want, opts B
 	err = answered(ctx, f, b.call, func() {
 		tries++
 		uapi.EncodeBatch(b.call.arg, &head, func(i int) (uapi.BatchEntry, string) {
-			return uapi.BatchEntry{Offset: uint64(wants[i].Offset), Length: uint64(wants[i].Length)}, wants[i].Name
+			return wants[i].entry(opts.Into), wants[i].Name
 		})
 		head.Release = 0 // a call that is interrupted has released it
 	})
@@ -124,6 +144,15 @@ func (b *Batch) fetchBatch(ctx context.Context, f openFile, wants []Want, opts B
 		*b = Batch{Results: b.Results[:0], call: b.call}
 	}
 	return err
+}
+
+// entry asks for the range; into a buffer, if that is not nil.
+func (w *Want) entry(into *Buffer) uapi.BatchEntry {
+	e := uapi.BatchEntry{Offset: uint64(w.Offset), Length: uint64(w.Length)}
+	if into != nil {
+		e.Cursor = uint64(w.At)
+	}
+	return e
 }
 
 // isBegun reports whether a call that failed, the first time that it was made, may have
@@ -161,6 +190,9 @@ func (b *Batch) decode(wants []Want, segments int) error {
 
 // result is the answer to one entry.
 func (b *Batch) result(e *uapi.BatchEntry, list []byte) (Result, error) {
+	if e.Flags&uapi.BatchMore == 0 {
+		e.Cursor = 0 // or a place in a buffer
+	}
 	if max(e.Fetched, e.Cursor, e.FileSize) > math.MaxInt64 || e.Path > math.MaxUint8 {
 		return Result{}, fmt.Errorf("%w: BATCH answered %+v", ErrProtocol, *e)
 	}

@@ -84,25 +84,40 @@ func explainCtl(dir string, err error) error {
 	return fmt.Errorf("%s/ctl: %w; this mount is not root's, so its socket is %q: make that visible here too", dir, err, to)
 }
 
-// ask sends one request and returns the answer, checked against it. A
-// connection that failed is given up; the next ask makes a new one. Errors wrap
-// the [syscall.Errno] that the mount answered, [ErrProtocol] or [ErrClosed].
+// question is a request: the message, the descriptors that go along, and what the
+// answer, if it is no errno, has to be.
+type question struct {
+	message []byte
+	fds     []int
+	check   func(answer) error
+}
+
+// ask is put of a request without descriptors.
 func (c *ctl) ask(req uapi.CtlRequest) (answer, error) {
+	message := make([]byte, uapi.CtlRequestSize)
+	uapi.EncodeCtlRequest(message, &req)
+	return c.put(question{message: message, check: func(a answer) error { return a.check(req) }})
+}
+
+// put sends one request and returns the answer, checked against it. A
+// connection that failed is given up; the next one makes a new one. Errors wrap
+// the [syscall.Errno] that the mount answered, [ErrProtocol] or [ErrClosed].
+func (c *ctl) put(q question) (answer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return answer{}, ErrClosed
 	}
-	msg, err := c.exchange(req)
+	msg, err := c.exchange(q)
 	if err != nil {
 		return answer{}, err
 	}
-	return msg.answerTo(req)
+	return msg.answerTo(q)
 }
 
 // exchange tries a second time if a connection of earlier has ended: another
 // daemon may serve the mount by now. With mu.
-func (c *ctl) exchange(req uapi.CtlRequest) (message, error) {
+func (c *ctl) exchange(q question) (message, error) {
 	for reused := c.conn != nil; ; reused = false {
 		if c.conn == nil {
 			conn, err := c.dial()
@@ -111,9 +126,7 @@ func (c *ctl) exchange(req uapi.CtlRequest) (message, error) {
 			}
 			c.conn = conn
 		}
-		out := make([]byte, uapi.CtlRequestSize)
-		uapi.EncodeCtlRequest(out, &req)
-		msg, err := exchange(c.conn, out)
+		msg, err := exchange(c.conn, q)
 		if err == nil {
 			return msg, nil
 		}
@@ -144,11 +157,15 @@ type message struct {
 }
 
 // exchange sends a request and returns what comes then.
-func exchange(conn *net.UnixConn, out []byte) (message, error) {
+func exchange(conn *net.UnixConn, q question) (message, error) {
+	var rights []byte
+	if len(q.fds) > 0 {
+		rights = unix.UnixRights(q.fds...)
+	}
 	if err := conn.SetDeadline(time.Now().Add(ctlTimeout)); err != nil {
 		return message{}, err
 	}
-	if _, err := conn.Write(out); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
+	if _, _, err := conn.WriteMsgUnix(q.message, rights, nil); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		return message{}, err
 	}
 	m, err := receive(conn)
@@ -174,12 +191,15 @@ func receive(conn *net.UnixConn) (message, error) {
 	return m, nil
 }
 
-// answerTo checks m as the reply to req. Without an error, the descriptors are
+// answerTo checks m as the reply to q. Without an error, the descriptors are
 // the answer's; otherwise they are closed.
-func (m message) answerTo(req uapi.CtlRequest) (answer, error) {
+func (m message) answerTo(q question) (answer, error) {
 	a, err := m.parse()
 	if err == nil {
-		err = a.check(req)
+		err = a.refusal()
+	}
+	if err == nil {
+		err = q.check(a)
 	}
 	if err != nil {
 		for _, fd := range a.fds {
@@ -240,14 +260,19 @@ func cutControlMessage(oob []byte) (m unix.SocketControlMessage, rest []byte, er
 	return m, rest, nil
 }
 
-func (a answer) check(req uapi.CtlRequest) error {
+// refusal is the errno that was answered, if any.
+func (a answer) refusal() error {
 	switch errno := syscall.Errno(a.reply.Error); errno {
 	case 0:
+		return nil
 	case syscall.EMFILE: // which a process's own limit would be, and this is not
 		return explain(errno)
 	default:
 		return errno
 	}
+}
+
+func (a answer) check(req uapi.CtlRequest) error {
 	switch req.Op {
 	case uapi.CtlRegion:
 		return a.checkRegion(req.Region)

@@ -331,6 +331,9 @@ func FuzzParseMessage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, op, region uint32, data, oob []byte, flags int) {
 		a, err := message{data: data, oob: oob, flags: flags}.parse() // closes nothing: the numbers are invented
 		if err == nil {
+			err = a.refusal()
+		}
+		if err == nil {
 			err = a.check(uapi.CtlRequest{Op: op, Region: region})
 		}
 		if err != nil {

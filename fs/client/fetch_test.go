@@ -214,7 +214,7 @@ func TestRemedies(t *testing.T) {
 	for errno := range remedies {
 		named[unix.ErrnoName(errno)] = true
 	}
-	for _, more := range []map[syscall.Errno]string{entryRemedies, ringRemedies} {
+	for _, more := range []map[syscall.Errno]string{entryRemedies, ringRemedies, bufferRemedies} {
 		for errno := range more {
 			named[unix.ErrnoName(errno)] = true
 		}

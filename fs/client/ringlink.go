@@ -53,7 +53,7 @@ func (l *ringLink) ask(entries, nameBytes uint32) (number uint32, err error) {
 	uapi.EncodeCtlRingRequest(out, &uapi.CtlRingRequest{
 		Size: uint32(uapi.CtlRingRequestSize), Op: uapi.CtlRing, Entries: entries, NameBytes: nameBytes,
 	})
-	msg, err := exchange(l.conn, out)
+	msg, err := exchange(l.conn, question{message: out})
 	if err != nil {
 		return 0, err
 	}
