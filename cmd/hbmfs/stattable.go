@@ -45,6 +45,10 @@ func printStats(out io.Writer, s fs.Stats) error {
 			t.line("latest not lent", "%s", l.NotLentWhy)
 		}
 	}
+	if b := s.Buffers; b.Count > 0 || b.Fetched > 0 {
+		t.line("buffers", "%d of programs, %s; %d are being read into; %s were, of which %s had been in device memory",
+			b.Count, size.Human(b.Bytes), b.Busy, size.Human(b.Fetched), size.Human(b.Resident))
+	}
 	t.line("batches", "%d, of %d entries", s.Batches, s.BatchEntries)
 	t.line("rings", "%d open; %d operations, of which %d found their bytes and were answered at once", s.Rings.Open, s.Rings.Operations, s.Rings.Hits)
 	t.line("plain reads", "%d, %s", s.PlainReads, size.Human(s.PlainBytes))
