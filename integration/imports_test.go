@@ -81,7 +81,7 @@ var direction = map[string][]string{
 	"fs/creds":                             {"remote/namespace"},
 	"fs/ctl":                               {"fs/beside", "fs/errnos", "fs/mountwatch", "cache", "cache/device", "transport/limits", "transport/logging"},
 	"fs/handles":                           {},
-	"fs/buffers":                           {"cache", "cache/device", "transport", "transport/limits"},
+	"fs/buffers":                           {"cache", "cache/device", "transport", "transport/limits", "transport/logging"},
 	"fs/errnos":                            {"cache", "cache/device", "transport", "transport/limits"},
 	"fs/fuseprobe":                         {"transport/probe"},
 	"fs/lookups":                           {},

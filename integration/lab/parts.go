@@ -71,7 +71,7 @@ var parts = []part{
 		},
 		required: []string{
 			"TestBadClients", "TestBadHello", "TestClientDies", "TestClientFallsSilent", "TestConformance", "TestDirect", "TestLabDMABuf", "TestLabRemoval",
-			"TestLabTransfer", "TestNobodyListens", "TestRDMAAbsent", "TestRDMAClients", "TestRDMADeviceRemoved", "TestRDMADeviceRemovedWhileDown", "TestRDMAFetch",
+			"TestLabTransfer", "TestNobodyListens", "TestRDMAAbsent", "TestRDMABufferStaged", "TestRDMABuffers", "TestRDMAClients", "TestRDMADeviceRemoved", "TestRDMADeviceRemovedWhileDown", "TestRDMAFetch",
 			"TestRDMALinkDown", "TestRDMAMountKilled", "TestRDMAPlainRead", "TestRDMASoak", "TestRDMATargetKilled",
 			"TestRDMATargetStopped", "TestRDMAUnequalMTU", "TestRefusals", "TestServes", "TestServesMessages", "TestTargetRestarts",
 		},
@@ -106,7 +106,7 @@ var parts = []part{
 		hbmfs: true,
 		runs:  []testRun{{[]string{"./integration/lab/tests"}, "^TestDevmem"}},
 		required: []string{
-			"TestDevmemFetch", "TestDevmemLinkDown", "TestDevmemMountKilled", "TestDevmemPlainRead", "TestDevmemRefused",
+			"TestDevmemBuffers", "TestDevmemFetch", "TestDevmemLinkDown", "TestDevmemMountKilled", "TestDevmemPlainRead", "TestDevmemRefused",
 			"TestDevmemRemoved", "TestDevmemRuleRemoved", "TestDevmemSoak", "TestDevmemTargetKilled", "TestDevmemUnmounted", "TestDevmemUnsplit",
 		},
 	},
