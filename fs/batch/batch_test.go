@@ -156,3 +156,46 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("%d are held", n)
 	}
 }
+
+// TestInto: what goes into a buffer needs no room for segments, pins nothing, and comes
+// back with its places.
+func TestInto(t *testing.T) {
+	ranges := [][2]uint64{{0, 100}, {1, 100}, {2, 3 * extent}, {4, 0}}
+	in := make([]byte, uapi.BatchLen(len(ranges), 0, 0))
+	head := uapi.Batch{Size: uint32(uapi.BatchSize), Flags: uapi.BatchInto, EntryCount: uint32(len(ranges))}
+	uapi.EncodeBatch(in, &head, func(i int) (uapi.BatchEntry, string) {
+		return uapi.BatchEntry{Offset: ranges[i][0], Length: ranges[i][1], Cursor: uint64(1000 + i)}, ""
+	})
+	req, err := uapi.DecodeRanges(uapi.IocBatch(len(in)), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn := Join(limits.New(limits.Config{What: "entries", All: 16}), "x")
+	defer turn.Leave()
+	run, err := Do(t.Context(), &req, getterFunc(func(_ context.Context, e *uapi.BatchEntry, _ []byte, _ Room) (Got, error) {
+		if e.Offset == 1 {
+			return Got{}, syscall.EACCES
+		}
+		return Got{Pinned: Placed(int64(e.Length), uapi.PathRDMA, uapi.WhyBest), Size: 1 << 40}, nil
+	}), turn, extent, errnoOf)
+	if err != nil || run.Pins() {
+		t.Fatalf("%v, pins: %t", err, run.Pins())
+	}
+	out := make([]byte, len(in))
+	run.Encode(out, 0)
+	run.Release()
+	reply, err := uapi.DecodeBatchReply(out, len(ranges), 0)
+	if err != nil || reply.Failed != 1 || reply.Handle != 0 || reply.Flags != 0 {
+		t.Fatalf("%+v, %v", reply.Batch, err)
+	}
+	for i, r := range ranges {
+		e, _, err := reply.Entry(i)
+		want := uapi.BatchEntry{Offset: r[0], Length: r[1], Cursor: uint64(1000 + i), Fetched: r[1], FileSize: 1 << 40, Path: uint16(uapi.PathRDMA)}
+		if i == 1 {
+			want = uapi.BatchEntry{Offset: r[0], Length: r[1], Cursor: 1001, Error: uint16(syscall.EACCES)}
+		}
+		if err != nil || e != want {
+			t.Errorf("entry %d: %+v, want %+v, %v", i, e, want, err)
+		}
+	}
+}
