@@ -121,14 +121,15 @@ func (f *ringFile) Fetch(ctx context.Context, op *uapi.RingOp, name string) (got
 }
 
 func (f *ringFile) fetch(ctx context.Context, op *uapi.RingOp, got *ring.Got) error {
-	if op.Op != uapi.RingFetch {
-		return syscall.EOPNOTSUPP
-	}
-	t := f.h.n.t
-	if _, err := t.cfg.Cache.Device(op.Device); err != nil {
+	req := batchOf(op)
+	into, err := f.h.n.t.destination(ctx, req)
+	if err != nil {
 		return err
 	}
-	b, err := f.h.fetchEntry(ctx, batchOf(op), &uapi.BatchEntry{Offset: op.Offset, Length: op.Length}, oneSegment{})
+	if into != nil {
+		defer into.Done()
+	}
+	b, err := f.h.getEntry(ctx, req, into, entryOf(op), oneSegment{})
 	if err != nil {
 		return err
 	}
@@ -138,7 +139,14 @@ func (f *ringFile) fetch(ctx context.Context, op *uapi.RingOp, got *ring.Got) er
 
 // batchOf is a batch that has one entry, the operation.
 func batchOf(op *uapi.RingOp) *uapi.BatchRequest {
+	if op.Op == uapi.RingFetchInto {
+		return &uapi.BatchRequest{Batch: uapi.Batch{Flags: uapi.BatchInto, Device: op.Buffer}}
+	}
 	return &uapi.BatchRequest{Batch: uapi.Batch{Flags: uint32(op.Flags), Device: op.Device}}
+}
+
+func entryOf(op *uapi.RingOp) *uapi.BatchEntry {
+	return &uapi.BatchEntry{Offset: op.Offset, Length: op.Length, Cursor: op.BufferOffset}
 }
 
 // oneSegment is all that the completion of a ring has room for.
@@ -152,7 +160,7 @@ func fillRing(got *ring.Got, b *batch.Got) {
 	b.Note(&e)
 	d := &got.Done
 	*d = uapi.RingDone{Flags: e.Flags, Path: e.Path, Why: e.Why, Length: e.Fetched, Cursor: e.Cursor, FileSize: e.FileSize}
-	if b.Covered() == 0 {
+	if len(b.Segments()) == 0 { // no bytes, or they are in a buffer
 		b.Release()
 		return
 	}
@@ -190,20 +198,23 @@ func (d *ringDir) Fetch(ctx context.Context, op *uapi.RingOp, name string) (got 
 }
 
 func (d *ringDir) fetch(ctx context.Context, op *uapi.RingOp, name string, got *ring.Got) error {
-	if op.Op != uapi.RingFetch {
-		return syscall.EOPNOTSUPP
-	}
 	if d.owner.CredsErr != nil {
 		return d.owner.CredsErr
 	}
-	if _, err := d.h.n.t.cfg.Cache.Device(op.Device); err != nil {
-		return err
-	}
-	g, err := d.h.n.namesOf(ctx, d.owner.Creds, batchOf(op))
+	req := batchOf(op)
+	into, err := d.h.n.t.destination(ctx, req)
 	if err != nil {
 		return err
 	}
-	b, err := g.Get(ctx, &uapi.BatchEntry{Offset: op.Offset, Length: op.Length}, []byte(name), oneSegment{})
+	if into != nil {
+		defer into.Done()
+	}
+	g, err := d.h.n.namesOf(ctx, d.owner.Creds, req)
+	if err != nil {
+		return err
+	}
+	g.into = into
+	b, err := g.Get(ctx, entryOf(op), []byte(name), oneSegment{})
 	if err != nil {
 		return err
 	}
