@@ -97,8 +97,11 @@ func importMapping(provider string, dom transport.Domain, fd int, off, size int6
 		return r, own, refuse("%d bytes are more than this process can map", size)
 	}
 	r.mapped, err = unix.Mmap(own, off-skip, int(skip+size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 		return r, own, refuse("%w: mmap: %w; it must be open for reading and writing, and not sealed against writing", ErrAccess, err)
+	}
+	if err != nil {
+		return r, own, os.NewSyscallError("mmap", err)
 	}
 	r.mem, r.start = r.mapped[skip:], off
 	return r, own, nil

@@ -9,9 +9,16 @@ import (
 	"hbmfs/transport"
 )
 
-// window is how many requests of a fill are under way at the most, and how many extents
-// it looks for in device memory at a time.
-const window = 64
+const (
+	// window is how many requests of a fill are under way at the most.
+	window = 64
+	// stride is how many extents of a file are looked for in device memory at a time, so
+	// that the cache is not held up.
+	stride = 8
+	// gatherMax is how much is gathered at once, in bytes, or else one extent: a call that
+	// is broken off waits for it.
+	gatherMax = 16 << 20
+)
 
 // Filled is what came.
 type Filled struct {
@@ -61,11 +68,11 @@ func (b *Buffer) Fill(ctx context.Context, src cache.Source, off, n, at int64) (
 	return got.Filled, err
 }
 
-// run starts all of [off, end), a window's worth at a time.
+// run starts all of [off, end), a stride at a time.
 func (f *filling) run(ctx context.Context, off, end int64) error {
 	extent := f.buf.table.cfg.Extent
 	for off < end {
-		to := min(end, (off/extent+window)*extent)
+		to := min(end, (off/extent+stride)*extent)
 		if err := f.piece(ctx, off, to); err != nil {
 			return err
 		}
@@ -148,7 +155,7 @@ func (f *filling) gather(ctx context.Context, l *cache.Lease) error {
 			return err
 		}
 		at, first := segs[i].FileOff, len(f.spans)
-		for end := at; i < len(segs) && segs[i].FileOff == end && len(f.spans)-first < gathered; i++ {
+		for end := at; i < len(segs) && segs[i].FileOff == end && end-at < gatherMax; i++ {
 			f.spans = append(f.spans, l.Span(i))
 			f.note(&segs[i])
 			end += segs[i].Len
@@ -160,9 +167,6 @@ func (f *filling) gather(ctx context.Context, l *cache.Lease) error {
 	f.release()
 	return err
 }
-
-// gathered is how many segments are gathered at once.
-const gathered = 16
 
 // tally counts what came.
 func (t *Table) tally(got *outcome) {

@@ -549,6 +549,7 @@ struct hbmfs_ring_file {
  * EFAULT     CTL_BUFFER: pages of the range are not there
  * EINVAL     size, `zero`, flags, or a region where none belongs; a range that the
  *            descriptor does not hold; not one descriptor, or one where none belongs
+ * EIO        CTL_BUFFER: no transport takes the memory (the daemon's log says why)
  * EMFILE     the user has as many connections to the socket as may be: the daemon
  *            says so unasked, and hangs up. It is to be read also after EPIPE or
  *            ECONNRESET
@@ -556,6 +557,7 @@ struct hbmfs_ring_file {
  * ENODEV     CTL_BUFFER: no such device
  * ENOENT     no such region: that of memory for loans ends some time after the
  *            last of them is released, others with the daemon; no such buffer
+ * ENOMEM     CTL_BUFFER: the memory can't be mapped
  * ENOTTY     unknown op
  * EOPNOTSUPP the region is of a device without HBMFS_DEVICE_CPU, and has no
  *            descriptor; of CTL_BUFFER's, the descriptor is of nothing that the device
