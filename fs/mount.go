@@ -257,6 +257,7 @@ func (s *Server) ended() bool {
 
 func (s *Server) closeCtl() {
 	s.closeOnce.Do(func() {
+		s.tree.buffers.Close()
 		if s.ctl != nil {
 			s.ctl.Close()
 		}

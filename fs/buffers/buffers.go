@@ -47,6 +47,8 @@ type Config struct {
 // Table is the buffers of a mount. Its methods may be called concurrently.
 type Table struct {
 	cfg      Config
+	life     context.Context
+	close    context.CancelFunc
 	count    *limits.Limit // buffers, by user
 	underWay *limits.Limit // requests, likewise
 
@@ -65,12 +67,17 @@ func New(cfg Config) *Table {
 	limit := func(what string, all, each int64, remedy string) *limits.Limit {
 		return limits.New(limits.Config{What: what, All: all, Each: each, Remedy: remedy, Log: cfg.Log})
 	}
+	life, end := context.WithCancel(context.Background())
 	return &Table{
-		cfg: cfg, by: make(map[uint32]*Buffer), last: rand.Uint32N(math.MaxUint32 / 2),
+		cfg: cfg, life: life, close: end, by: make(map[uint32]*Buffer), last: rand.Uint32N(math.MaxUint32 / 2),
 		count:    limit("buffers", 4096, 1024, "register fewer, and larger ones"),
 		underWay: limit("requests into buffers", 4096, 0, "ask for fewer at a time"),
 	}
 }
+
+// Close breaks off who registers memory; there will be no further buffers. Those that
+// there are remain their owners' to close.
+func (t *Table) Close() { t.close() }
 
 // Buffer is memory that a program registered.
 type Buffer struct {
@@ -97,6 +104,9 @@ func (b *Buffer) Size() int64 { return b.mem.Size() }
 // with.
 func (t *Table) Register(dom transport.Domain, fd int, off, length int64) (*Buffer, error) {
 	d, err := t.cfg.Cache.Device(dom.Device)
+	if err == nil {
+		err = t.life.Err()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +129,7 @@ func (t *Table) take(p device.Provider, dom transport.Domain, fd int, off, lengt
 		return nil, err
 	}
 	if err = mem.CheckPages(0, length); err == nil && t.cfg.Attach != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), t.cfg.Timeout)
+		ctx, cancel := context.WithTimeout(t.life, t.cfg.Timeout)
 		defer cancel()
 		err = t.cfg.Attach(ctx, mem)
 	}

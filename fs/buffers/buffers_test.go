@@ -391,6 +391,10 @@ func TestRefused(t *testing.T) {
 		}
 		all = append(all, b)
 	}
+	g.Table.Close()
+	if _, err := g.Register(bob, fd, 0, extent); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end: %v", err)
+	}
 	for _, b := range all {
 		b.Close()
 	}
