@@ -15,7 +15,7 @@ func RunIfBinder() { ctl.RunIfBinder() }
 // otherwise beside it.
 func startCtl(mountpoint string, inside bool, t *tree, log *slog.Logger) (*ctl.Server, error) {
 	return ctl.Start(ctl.Config{
-		Mountpoint: mountpoint, Dir: t.ctlDir, Inside: inside, AllowOther: t.cfg.AllowOther,
+		Mountpoint: mountpoint, Dir: t.ctlDir, Inside: inside, AllowOther: t.cfg.AllowOther, ExportDMABuf: t.cfg.ExportDMABuf,
 		Cache: t.cfg.Cache, Stats: func() any { return t.stats() },
 		Ops: map[uint32]ctl.Op{
 			uapi.CtlRing: t.ctlRing, uapi.CtlBuffer: t.ctlBuffer, uapi.CtlUnbuffer: t.ctlUnbuffer,

@@ -71,6 +71,8 @@ type Config struct {
 	Extent int64
 	// AllowOther lets users other than the daemon's use the mount.
 	AllowOther bool
+	// ExportDMABuf lets users have the dma-bufs of their regions, which they can write.
+	ExportDMABuf bool
 	// NoExec keeps everybody from executing the mount's files.
 	NoExec bool
 	// NameTimeout is for how long names don't change, as who mounts vouches: that long

@@ -557,3 +557,21 @@ func TestOverlappingReads(t *testing.T) {
 	}
 	must(t, b.Close())
 }
+
+// TestDMABufRefused: a dma-buf is handed out only if the mount was told to, and there is
+// one. Where there is, the lab has tests.
+func TestDMABufRefused(t *testing.T) {
+	src := t.TempDir()
+	writeNumbered(t, src, 1, extent)
+	for flag, want := range map[string]error{"--export-dmabuf=false": unix.EPERM, "--export-dmabuf": unix.EOPNOTSUPP} {
+		m := startMount(t, src, append(small(4), flag)...)
+		f := openFile(t, m.path("1"))
+		held := pin(t, f, 0, extent, client.FetchOptions{})
+		if fd, _, err := f.Mount().DMABuf(held.Segments[0].Region); !errors.Is(err, want) || fd >= 0 {
+			t.Errorf("%s: %d, %v, want %v", flag, fd, err, want)
+		}
+		if _, _, err := f.Mount().DMABuf(held.Segments[0].Region + 1); !errors.Is(err, unix.ENOENT) && want != unix.EPERM {
+			t.Errorf("no such region: %v", err)
+		}
+	}
+}

@@ -31,6 +31,7 @@ type mountOptions struct {
 	overcommit    bool
 	transport     string
 	requireDirect bool
+	exportDMABuf  bool
 	strict        bool
 	connections   int
 	checksums     onOff
@@ -133,6 +134,7 @@ func (o *mountOptions) register(cmd *cobra.Command) {
 	f.BoolVar(&o.overcommit, "overcommit-pool", false, "mount also if memory, or a control group's limit, can't hold the pool: warn only")
 	f.Var(&o.extent, "extent", "what files are fetched and kept in: a power of two, at least 4K")
 	f.StringVar(&o.transport, "transport", transport.Auto, "`name`: auto, rdma, devmem-tcp, tcp or inproc; auto takes the most direct usable one for each device")
+	f.BoolVar(&o.exportDMABuf, "export-dmabuf", false, "let users have the dma-bufs of their device memory, to import into devices; they can write them")
 	f.BoolVar(&o.requireDirect, "require-direct", false, "refuse a path that passes through host memory")
 	f.BoolVar(&o.strict, "strict", false, "refuse to fetch what may have changed unnoticed (EAGAIN): a writer may have the file open, or the target does not answer")
 	f.IntVar(&o.connections, "connections", 4, "data connections to the target; small plain reads may open as many again")

@@ -129,7 +129,7 @@ func (m *mounter) fsConfig(c *cache.Cache) fs.Config {
 	return fs.Config{
 		Cache: c, Dataset: dataset, Source: m.src.String(),
 		Extent:     int64(m.o.extent),
-		AllowOther: m.o.allowOther, NoExec: m.o.noExec, NameTimeout: m.o.nameTimeout, Strict: m.o.strict, RequireDirect: m.o.requireDirect,
+		AllowOther: m.o.allowOther, ExportDMABuf: m.o.exportDMABuf, NoExec: m.o.noExec, NameTimeout: m.o.nameTimeout, Strict: m.o.strict, RequireDirect: m.o.requireDirect,
 		Checksums: bool(m.o.checksums), Version: version(), Log: m.log,
 	}
 }

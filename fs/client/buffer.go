@@ -182,3 +182,20 @@ func decodePlaced(buf []byte) (Placed, error) {
 		Path: uapi.Path(r.Path), Why: uapi.Reason(r.Why), Unsettled: r.Flags&uapi.FetchUnsettled != 0,
 	}, nil
 }
+
+// DMABuf returns the dma-buf of a segment's region, for a device to import, and where in
+// it the region begins, in bytes. The caller closes it. What is written by it is what the
+// user is answered from then on.
+//
+// The error wraps EPERM unless the mount was made with --export-dmabuf, and EOPNOTSUPP if
+// the device has none.
+func (m *Mount) DMABuf(region uint32) (fd int, off int64, err error) {
+	a, err := m.ctl.ask(uapi.CtlRequest{Size: uint32(uapi.CtlRequestSize), Op: uapi.CtlDMABuf, Region: region})
+	if errors.Is(err, syscall.EPERM) {
+		err = fmt.Errorf("%w: mount with --export-dmabuf", err)
+	}
+	if err != nil {
+		return -1, 0, fmt.Errorf("hbmfs: dma-buf of region %d of %s: %w", region, m.root, err)
+	}
+	return a.fds[0], int64(a.reply.FDOffset), nil
+}

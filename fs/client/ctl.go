@@ -274,7 +274,7 @@ func (a answer) refusal() error {
 
 func (a answer) check(req uapi.CtlRequest) error {
 	switch req.Op {
-	case uapi.CtlRegion:
+	case uapi.CtlRegion, uapi.CtlDMABuf:
 		return a.checkRegion(req.Region)
 	case uapi.CtlUnpin:
 		return a.checkUnpin()

@@ -42,7 +42,11 @@ func (s *Server) answer(c *Conn, r *Request) Reply {
 		s.cfg.Limited.Warn("bad request on the control socket", c.User(), "uid", c.UID, "error", err)
 		return Fail(err)
 	case req.Op == uapi.CtlRegion:
-		return s.region(c.UID, req.Region)
+		return s.region(c.UID, req.Region, memoryOf)
+	case req.Op == uapi.CtlDMABuf && !s.cfg.ExportDMABuf:
+		return Fail(syscall.EPERM)
+	case req.Op == uapi.CtlDMABuf:
+		return s.region(c.UID, req.Region, device.Region.DMABuf)
 	case req.Op == uapi.CtlUnpin:
 		n, _ := s.cfg.Cache.UnpinAll(context.Background(), c.UID) // whoever asks can't be interrupted
 		return Reply{Head: uapi.CtlReply{Length: uint64(n)}}
@@ -50,9 +54,12 @@ func (s *Server) answer(c *Conn, r *Request) Reply {
 	return s.stats()
 }
 
+// memoryOf is the descriptor of a region that the CPU maps.
+func memoryOf(r device.Region) (fd int, off int64, ok bool) { return r.FD(), 0, r.FD() >= 0 }
+
 // region passes a region's descriptor to the user it belongs to. The daemon's own
 // may be closed before the client reads, so it passes another.
-func (s *Server) region(uid, id uint32) Reply {
+func (s *Server) region(uid, id uint32, descriptor func(device.Region) (fd int, off int64, ok bool)) Reply {
 	reply, err := Reply{Head: uapi.CtlReply{Region: id}}, error(syscall.ENOENT)
 	s.cfg.Cache.Region(id, func(r device.Region) {
 		dom := r.Domain()
@@ -60,13 +67,14 @@ func (s *Server) region(uid, id uint32) Reply {
 			err = syscall.EACCES
 			return
 		}
-		if r.FD() < 0 {
+		own, off, ok := descriptor(r)
+		if !ok {
 			err = syscall.EOPNOTSUPP
 			return
 		}
-		reply.Head.Length, reply.Head.Device = uint64(r.Size()), dom.Device
+		reply.Head.Length, reply.Head.FDOffset, reply.Head.Device = uint64(r.Size()), uint64(off), dom.Device
 		var fd int
-		if fd, err = unix.FcntlInt(uintptr(r.FD()), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+		if fd, err = unix.FcntlInt(uintptr(own), unix.F_DUPFD_CLOEXEC, 0); err == nil {
 			reply.FDs = []int{fd}
 		}
 	})

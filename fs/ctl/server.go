@@ -53,6 +53,8 @@ type Config struct {
 	Dir        Dir
 	// Inside has the socket in the mount itself, and not beside it.
 	Inside bool
+	// ExportDMABuf hands out dma-bufs too, which can be written.
+	ExportDMABuf bool
 	// AllowOther lets users other than the daemon's reach a socket beside the mount.
 	AllowOther bool
 	Cache      *cache.Cache

@@ -16,6 +16,7 @@ func init() {
 		"_IOC_NR(HBMFS_IOC_FETCH_INTO)": NrFetchInto,
 		"HBMFS_CTL_BUFFER":              CtlBuffer,
 		"HBMFS_CTL_UNBUFFER":            CtlUnbuffer,
+		"HBMFS_CTL_DMABUF":              CtlDMABuf,
 	})
 }
 

@@ -12,6 +12,7 @@ const (
 	CtlRegion = 1 // the descriptor of a region
 	CtlStats  = 2 // the mount's counters, in JSON
 	CtlUnpin  = 3 // end all pins of the user
+	CtlDMABuf = 7 // the dma-buf of a region
 )
 
 // CtlMax is the length of the longest message on the socket, in bytes.
@@ -31,7 +32,7 @@ type CtlRequest struct {
 	_      structs.HostLayout
 	Size   uint32
 	Op     uint32
-	Region uint32 // CtlRegion: a segment's; CtlUnbuffer: a buffer's number; else 0
+	Region uint32 // CtlRegion, CtlDMABuf: a segment's; CtlUnbuffer: a buffer's number; else 0
 	Zero   uint32
 }
 
@@ -41,7 +42,7 @@ type CtlReply struct {
 	Size     uint32
 	Error    int32  // errno, 0 for success
 	Length   uint64 // bytes of the region or buffer, of what follows, or that were pinned
-	FDOffset uint64 // CtlRegion: where in the descriptor the region starts
+	FDOffset uint64 // CtlRegion, CtlDMABuf: where in the descriptor the region starts
 	Region   uint32 // CtlRegion: as asked for; CtlBuffer: the buffer's number; and the device it is on
 	Device   uint32
 }
@@ -74,7 +75,7 @@ func checkCtlRequest(r *CtlRequest) error {
 		return err
 	}
 	switch r.Op {
-	case CtlRegion, CtlUnbuffer:
+	case CtlRegion, CtlDMABuf, CtlUnbuffer:
 		return nil
 	case CtlStats, CtlUnpin:
 		return checkZero("region", r.Region)

@@ -530,6 +530,11 @@ struct hbmfs_ring_file {
  * CTL_UNPIN ends all pins of the user who asks, also those of files that are gone.
  * A reply with an error is only the structure. The structures do not grow.
  *
+ * CTL_DMABUF passes the region's dma-buf instead, where there is one and the mount was
+ * told to (--export-dmabuf): a device of the program's can import that, which it can't
+ * a memfd. A dma-buf can't be sealed. Who has it can write to what the user, and nobody
+ * else, has in device memory, and is answered what he wrote there.
+ *
  * CTL_BUFFER makes a buffer for FETCH_INTO of memory of the program's: a memfd, or a
  * dma-buf of the host's memory, whose one descriptor comes with the request by
  * SCM_RIGHTS and may be closed then. It must be open for reading and writing. A memfd
@@ -560,9 +565,10 @@ struct hbmfs_ring_file {
  * ENOMEM     CTL_BUFFER: the memory can't be mapped
  * ENOTTY     unknown op
  * EOPNOTSUPP the region is of a device without HBMFS_DEVICE_CPU, and has no
- *            descriptor; of CTL_BUFFER's, the descriptor is of nothing that the device
+ *            descriptor, or has no dma-buf; of CTL_BUFFER's, the descriptor is of nothing that the device
  *            can take
- * EPERM      CTL_BUFFER: the descriptor is not open for reading and writing, or sealed
+ * EPERM      CTL_DMABUF: the mount was not told to.
+ *            CTL_BUFFER: the descriptor is not open for reading and writing, or sealed
  *            against that, or the memfd lacks F_SEAL_SHRINK
  * EREMOTEIO  CTL_BUFFER: the mount requires a direct path, and there is none into it
  */
@@ -574,12 +580,13 @@ struct hbmfs_ring_file {
 #define HBMFS_CTL_UNPIN 3
 #define HBMFS_CTL_BUFFER 4
 #define HBMFS_CTL_UNBUFFER 5
+#define HBMFS_CTL_DMABUF 7
 #define HBMFS_CTL_RING 6
 
 struct hbmfs_ctl_request {
 	__u32 size;
 	__u32 op;
-	__u32 region; /* CTL_REGION: a segment's; CTL_UNBUFFER: a buffer's number; else 0 */
+	__u32 region; /* CTL_REGION, CTL_DMABUF: a segment's; CTL_UNBUFFER: a buffer's number; else 0 */
 	__u32 zero;
 };
 

@@ -57,7 +57,7 @@ var parts = []part{
 			{[]string{"./integration/lab/tests"}, "^TestDevices"},
 		},
 		required: []string{
-			"TestClientInThisProcess", "TestClientProcess", "TestConformance", "TestDescriptor", "TestDevicesFetch",
+			"TestClientInThisProcess", "TestClientProcess", "TestConformance", "TestDescriptor", "TestDevicesDMABuf", "TestDevicesFetch",
 			"TestImportMemfd", "TestImportRefusesMemfd", "TestImportUdmabuf",
 			"TestUdmabufIsTheMemfd", "TestUdmabufOverLimit", "TestUdmabufSizeIsExact",
 		},
