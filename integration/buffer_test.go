@@ -575,3 +575,67 @@ func TestDMABufRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestRingInto: a ring's operations bring ranges of files, and of files by name, into a
+// buffer.
+func TestRingInto(t *testing.T) {
+	const files, size = 20, 70_003
+	r := startRig(t)
+	for i := range files {
+		r.write(strconv.Itoa(i), i, size)
+	}
+	mnt, err := client.OpenMount(r.dir)
+	must(t, err)
+	defer mnt.Close()
+	ring, err := mnt.NewRing(client.RingOptions{Entries: 64})
+	must(t, err)
+	defer ring.Close()
+	d, err := mnt.OpenDir(r.dir)
+	must(t, err)
+	defer d.Close()
+	dir, err := ring.RegisterDir(d)
+	must(t, err)
+	f, err := mnt.Open(r.path("0"))
+	must(t, err)
+	defer f.Close()
+	file, err := ring.Register(f)
+	must(t, err)
+	b := newBuffer(t, mnt, (files+1)*(size+5))
+	ops := []client.Op{{Kind: client.OpFetchInto, Tag: 100, File: file, Offset: 3, Length: size, Into: b.Buffer, At: files*(size+5) + 1}}
+	b.expect(ops[0].At, size-3, 0, 3)
+	for i := range files {
+		op := client.Op{Kind: client.OpFetchInto, Tag: uint64(i), File: dir, Name: strconv.Itoa(i), Length: size, Into: b.Buffer, At: int64(i) * (size + 5)}
+		switch i {
+		case 5:
+			op.Name = "none"
+		case 6:
+			op.At = b.Size() - 1
+		default:
+			b.expect(op.At, size, i, 0)
+		}
+		ops = append(ops, op)
+	}
+	n, err := ring.Submit(ops)
+	if err != nil || n != len(ops) {
+		t.Fatalf("%d, %v", n, err)
+	}
+	done := make([]client.Completion, len(ops))
+	for got := 0; got < len(ops); {
+		n, err := ring.Wait(t.Context(), done[:])
+		must(t, err)
+		for _, c := range done[:n] {
+			want := map[uint64]error{5: unix.ENOENT, 6: unix.EINVAL}[c.Tag]
+			length := int64(size)
+			if c.Tag == 100 {
+				length -= 3
+			}
+			if !errors.Is(c.Err, want) || want == nil && (c.Segment.Length != length || c.Handle != 0 || c.FileSize != size || c.Segment.Path != uapi.PathStaged) {
+				t.Errorf("%+v", c)
+			}
+		}
+		got += n
+	}
+	b.check(t, "by a ring")
+	r.nothingLeased()
+	must(t, b.Close())
+}

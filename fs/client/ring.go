@@ -54,6 +54,8 @@ const (
 	OpNop OpKind = uapi.RingNop
 	// OpFetch is [File.Fetch] of one segment.
 	OpFetch OpKind = uapi.RingFetch
+	// OpFetchInto is [File.ReadInto].
+	OpFetchInto OpKind = uapi.RingFetchInto
 	// OpRelease releases a handle of the ring.
 	OpRelease OpKind = uapi.RingRelease
 	// OpCancel cancels the operation whose tag is Cancel: that completes with ECANCELED,
@@ -78,6 +80,10 @@ type Op struct {
 	// Release is the handle that OpRelease releases, and OpFetch first; 0 is none.
 	Release uint64
 	Cancel  uint64
+	// Into is the buffer that OpFetchInto brings the range into, at the place At. Device,
+	// Access and Release mean nothing then.
+	Into *Buffer
+	At   int64
 }
 
 // Completion is what became of an operation.
@@ -87,7 +93,8 @@ type Completion struct {
 	Err    error
 	Handle uint64 // pins the segment; 0: no bytes, nothing to release
 	// Segment is what was fetched; its bytes are [Mount.Bytes]. Its FileOffset is 0: the
-	// offset was the operation's.
+	// offset was the operation's. Of an OpFetchInto it tells how much came, and by which
+	// path.
 	Segment  Segment
 	Cursor   int64 // the offset to go on from, if More
 	FileSize int64 // bytes
@@ -185,6 +192,13 @@ func (r *Ring) put(op *Op) error {
 	case OpRelease:
 	case OpCancel:
 		o.Handle = op.Cancel
+	case OpFetchInto:
+		if op.Into == nil {
+			return fmt.Errorf("%w: into no buffer", syscall.EINVAL)
+		}
+		o.File, o.Offset, o.Length, o.Handle = uint32(op.File), uint64(op.Offset), uint64(op.Length), 0
+		o.Buffer, o.BufferOffset = op.Into.id, uint64(op.At)
+		o.Name, o.NameLength = r.putName(op.Name)
 	default:
 		o.File, o.Offset, o.Length, o.Device, o.Flags = uint32(op.File), uint64(op.Offset), uint64(op.Length), op.Device, uint16(op.Access)
 		o.Name, o.NameLength = r.putName(op.Name)
