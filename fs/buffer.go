@@ -5,53 +5,11 @@ import (
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 
 	"hbmfs/fs/batch"
 	"hbmfs/fs/buffers"
-	"hbmfs/fs/ctl"
 	"hbmfs/fs/uapi"
-	"hbmfs/transport"
 )
-
-// ctlBuffer registers the memory that came with a request. It is the connection's.
-func (t *tree) ctlBuffer(c *ctl.Conn, r *ctl.Request) ctl.Reply {
-	req, err := uapi.DecodeCtlBuffer(r.Body)
-	if err != nil {
-		return ctl.Fail(err)
-	}
-	fd, err := r.Take()
-	if err != nil {
-		return ctl.Fail(err)
-	}
-	defer unix.Close(fd)
-	b, err := t.buffers.Register(transport.Domain{UID: c.UID, Device: req.Device}, fd, int64(req.Offset), int64(req.Length))
-	if err != nil {
-		t.log.Warn("memory of a program can't be a buffer", c.User(), "uid", c.UID, "error", err)
-		return ctl.Fail(err)
-	}
-	if !c.Keep(b) {
-		b.Close()
-		return ctl.Fail(syscall.ENOTCONN)
-	}
-	b.OnUnregister(func() { c.Drop(b) })
-	return ctl.Reply{Head: uapi.CtlReply{Region: b.ID(), Length: req.Length, Device: req.Device}}
-}
-
-// ctlUnbuffer ends a buffer of the user's.
-func (t *tree) ctlUnbuffer(c *ctl.Conn, r *ctl.Request) ctl.Reply {
-	req, err := uapi.DecodeCtlRequest(r.Body)
-	if err == nil && len(r.FDs) > 0 {
-		err = syscall.EINVAL
-	}
-	if err == nil {
-		err = t.buffers.Unregister(c.UID, req.Region)
-	}
-	if err != nil {
-		return ctl.Fail(err)
-	}
-	return ctl.Reply{}
-}
 
 // useBuffer returns a buffer of the caller's, who gives it back.
 func (t *tree) useBuffer(ctx context.Context, id uint32) (*buffers.Buffer, error) {

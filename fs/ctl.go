@@ -18,7 +18,7 @@ func startCtl(mountpoint string, inside bool, t *tree, log *slog.Logger) (*ctl.S
 		Mountpoint: mountpoint, Dir: t.ctlDir, Inside: inside, AllowOther: t.cfg.AllowOther, ExportDMABuf: t.cfg.ExportDMABuf,
 		Cache: t.cfg.Cache, Stats: func() any { return t.stats() },
 		Ops: map[uint32]ctl.Op{
-			uapi.CtlRing: t.ctlRing, uapi.CtlBuffer: t.ctlBuffer, uapi.CtlUnbuffer: t.ctlUnbuffer,
+			uapi.CtlRing: t.ctlRing, uapi.CtlBuffer: t.buffers.CtlBuffer, uapi.CtlUnbuffer: t.buffers.CtlUnbuffer,
 		},
 		Clients: t.bounds.ctl, Log: log, Limited: t.log,
 	})

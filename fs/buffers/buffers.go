@@ -2,9 +2,9 @@
 // it with ranges of files ([Buffer.Fill]): what a user has of a range in device memory is
 // gathered from there, and the rest requested straight into the buffer.
 //
-// It knows neither FUSE nor the control socket, vouches for no file, and keeps nothing of
-// what it brings. A buffer ends when its owner says so, and is let go of when nothing can
-// write to it any more, whoever has stopped waiting for that.
+// It answers what the control socket is asked about buffers, knows no FUSE, vouches for no
+// file, and keeps nothing of what it brings. A buffer ends when its owner says so, and is
+// let go of when nothing can write to it any more, whoever has stopped waiting for that.
 //
 // Locking: Table.mu guards the buffers and who uses them; filling.mu one fill. Neither is
 // held while anything is attached, submitted, gathered, released or closed, nor one taken
@@ -175,8 +175,8 @@ func (t *Table) find(uid, id uint32) (*Buffer, error) {
 	return b, nil
 }
 
-// OnUnregister sets what [Table.Unregister] calls: then nobody has to close b any more.
-func (b *Buffer) OnUnregister(fn func()) {
+// onUnregister sets what [Table.Unregister] calls: then nobody has to close b any more.
+func (b *Buffer) onUnregister(fn func()) {
 	b.table.mu.Lock()
 	defer b.table.mu.Unlock()
 	b.dropped = fn
@@ -185,23 +185,28 @@ func (b *Buffer) OnUnregister(fn func()) {
 // Unregister ends a user's buffer. The error is ENOENT, EACCES, or EBUSY while it is in
 // use: then it is as it was.
 func (t *Table) Unregister(uid, id uint32) error {
-	t.mu.Lock()
-	b, err := t.find(uid, id)
-	if err == nil && b.users > 0 {
-		err = syscall.EBUSY
-	}
-	if err == nil {
-		t.end(b)
-	}
-	t.mu.Unlock()
+	b, dropped, err := t.endIdle(uid, id)
 	if err != nil {
 		return err
 	}
-	if b.dropped != nil {
-		b.dropped()
+	if dropped != nil {
+		dropped()
 	}
 	b.letGo()
 	return nil
+}
+
+func (t *Table) endIdle(uid, id uint32) (b *Buffer, dropped func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if b, err = t.find(uid, id); err != nil {
+		return nil, nil, err
+	}
+	if b.users > 0 {
+		return nil, nil, syscall.EBUSY
+	}
+	t.end(b)
+	return b, b.dropped, nil
 }
 
 // Close ends the buffer: nobody finds it any more. It is let go of once it is in no use. A

@@ -324,7 +324,7 @@ func TestWhose(t *testing.T) {
 		t.Error("two have one number")
 	}
 	dropped := 0
-	b.OnUnregister(func() { dropped++ })
+	b.onUnregister(func() { dropped++ })
 	if _, err := g.Use(bob.UID, b.ID()); !errors.Is(err, syscall.EACCES) {
 		t.Error(err)
 	}
