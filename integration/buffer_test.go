@@ -639,3 +639,51 @@ func TestRingInto(t *testing.T) {
 	r.nothingLeased()
 	must(t, b.Close())
 }
+
+// TestPunchedWhileRead: a program that takes pages away, and writes others, while they are
+// read into, harms itself only.
+func TestPunchedWhileRead(t *testing.T) {
+	const size = 16 * extent
+	r := startRig(t, small(32)...)
+	f := r.openFile(r.write("1", 1, size))
+	pin(t, f, 4*extent, 4*extent, client.FetchOptions{})
+	fd, err := unix.MemfdCreate("test", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	must(t, err)
+	defer unix.Close(fd)
+	must(t, unix.Fallocate(fd, 0, 0, size))
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK)
+	must(t, err)
+	b, err := f.Mount().Register(fd, 0, size, 0)
+	must(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	punched := inBackground(func() ([]byte, error) {
+		page := make([]byte, 4096)
+		for off := int64(0); ctx.Err() == nil; off = (off + 4096) % size {
+			if err := unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, 4096); err != nil {
+				return nil, err
+			}
+			if _, err := unix.Pwrite(fd, page, off); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	})
+	for range 300 {
+		_, err := f.ReadInto(t.Context(), b, 0, 0, size)
+		if err != nil && !errors.Is(err, unix.EFAULT) && !errors.Is(err, unix.EIO) {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	must(t, await(t, "the writer", punched, 5*time.Second).err)
+	good := newBuffer(t, f.Mount(), size)
+	_, err = f.ReadInto(t.Context(), good.Buffer, 0, 0, size)
+	must(t, err)
+	good.expect(0, size, 1, 0)
+	good.check(t, "another buffer")
+	must(t, b.Close())
+	must(t, good.Close())
+	if s := r.stats().Target; s.Sessions != 1 || s.Link.Lost != 0 {
+		t.Errorf("%d sessions, %d connections lost", s.Sessions, s.Link.Lost)
+	}
+}

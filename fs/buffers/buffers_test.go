@@ -391,7 +391,7 @@ func TestRefused(t *testing.T) {
 		}
 		all = append(all, b)
 	}
-	g.Table.Close()
+	g.Close()
 	if _, err := g.Register(bob, fd, 0, extent); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end: %v", err)
 	}
