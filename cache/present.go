@@ -12,7 +12,8 @@ import (
 // Present leases what is resident of bytes [off, off+length) of a file in the domain's
 // device memory. It waits for nothing, brings nothing, and makes no region: between the
 // segments there may be gaps, and there may be none at all. Covered and Next say nothing
-// of such a lease. The caller releases it. The error wraps [ErrInvalid] or [ErrClosed].
+// of such a lease, and Stats does not count its parts as hits, since it counts no misses
+// beside them. The caller releases it. The error wraps [ErrInvalid] or [ErrClosed].
 func (c *Cache) Present(src Source, dom transport.Domain, off, length int64) (*Lease, error) {
 	a, err := c.newAsk(src, off, length, 1)
 	if err != nil {
@@ -27,7 +28,9 @@ func (c *Cache) Present(src Source, dom transport.Domain, off, length int64) (*L
 	l := c.lease(p, a)
 	if p != nil && a.settled {
 		l.find(p.files[a.key])
+		before := c.stats
 		c.hold(l)
+		c.stats.Hits, c.stats.Expected = before.Hits, before.Expected
 		c.begin(l)
 	}
 	l.live = true

@@ -61,7 +61,7 @@ func TestPresent(t *testing.T) {
 		}
 		l.Release()
 	}
-	if s := g.Stats(); s.Misses != before.Misses || s.Leases != 0 || s.LeasedBytes != 0 {
+	if s := g.Stats(); s.Misses != before.Misses || s.Hits != before.Hits || s.Leases != 0 || s.LeasedBytes != 0 {
 		t.Errorf("%+v", s)
 	}
 	if l, err := g.Present(src, bob, 0, 1000); err != nil || len(l.Segments()) != 0 {

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// window is how many requests of a fill are under way at the most.
-	window = 64
+	// window is how many requests of a fill are under way at the most: the last of them
+	// has to come within its time limit, behind the others.
+	window = 32
 	// stride is how many extents of a file are looked for in device memory at a time, so
 	// that the cache is not held up.
 	stride = 8
@@ -30,9 +31,9 @@ type Filled struct {
 	Why  uapi.Reason
 }
 
-// CheckRange returns an error wrapping [transport.ErrRange] unless n bytes at an offset
+// checkRange returns an error wrapping [transport.ErrRange] unless n bytes at an offset
 // are within the buffer.
-func (b *Buffer) CheckRange(at, n int64) error {
+func (b *Buffer) checkRange(at, n int64) error {
 	if at < 0 || n < 0 || at > b.Size()-n {
 		return fmt.Errorf("%w: %d bytes at %d of a buffer of %d", transport.ErrRange, n, at, b.Size())
 	}
@@ -46,7 +47,7 @@ func (b *Buffer) CheckRange(at, n int64) error {
 // [cache.ErrClosed], what a transfer failed with, or is ctx's. With an error, the buffer
 // may still be written to, and is in use for so long.
 func (b *Buffer) Fill(ctx context.Context, src cache.Source, off, n, at int64) (Filled, error) {
-	if err := b.CheckRange(at, n); err != nil {
+	if err := b.checkRange(at, n); err != nil {
 		return Filled{}, err
 	}
 	n = max(0, min(n, src.Size()-off))

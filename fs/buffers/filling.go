@@ -203,6 +203,7 @@ func (f *filling) await(ctx context.Context, idle int) error {
 
 // leave ends the caller's part. What is under way ends by itself.
 func (f *filling) leave(err error) (outcome, error) {
+	f.release()
 	if n := len(f.batch); n > 0 { // that never began
 		f.turn.Release(int64(n))
 	}
