@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -49,7 +51,8 @@ func explainBuffer(err error) error {
 }
 
 // NewBuffer makes a buffer of size bytes, which [Buffer.Bytes] returns, for a device of
-// the mount.
+// the mount. The error wraps ENOMEM if this host has less memory to spare, or is as
+// Register's.
 func (m *Mount) NewBuffer(size int64, device uint32) (*Buffer, error) {
 	fd, mem, err := newMemory(size)
 	if err != nil {
@@ -69,6 +72,9 @@ func newMemory(size int64) (fd int, mem []byte, err error) {
 	if size <= 0 || size > math.MaxInt {
 		return -1, nil, syscall.EINVAL
 	}
+	if have, ok := availableMemory(); ok && size > have {
+		return -1, nil, fmt.Errorf("%w: %d bytes are available on this host", syscall.ENOMEM, have)
+	}
 	if fd, err = unix.MemfdCreate("hbmfs-buffer", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING); err != nil {
 		return -1, nil, os.NewSyscallError("memfd_create", err)
 	}
@@ -83,6 +89,19 @@ func newMemory(size int64) (fd int, mem []byte, err error) {
 		return -1, nil, err
 	}
 	return fd, mem, nil
+}
+
+// availableMemory is how many bytes the kernel reckons can be had: fallocate of a memfd
+// takes more, and ends other programs for it.
+func availableMemory() (bytes int64, ok bool) {
+	text, err := os.ReadFile("/proc/meminfo")
+	_, after, found := strings.Cut(string(text), "MemAvailable:")
+	if err != nil || !found {
+		return 0, false
+	}
+	kib, _, _ := strings.Cut(strings.TrimSpace(after), " ")
+	n, err := strconv.ParseInt(kib, 10, 53)
+	return n << 10, err == nil
 }
 
 // Register makes a buffer of length bytes, from off on, of what fd refers to: a memfd with
