@@ -21,11 +21,10 @@ func unsupported(t *testing.T, reason string) {
 	t.Skip("unsupported: " + reason)
 }
 
-// compileC builds a C program that includes hbmfs.h, with what the compiler takes
-// as args.
-func compileC(t *testing.T, source string, args ...string) string {
+// needC skips the test where no C program can be built and run with args.
+func needC(t *testing.T, args ...string) {
 	t.Helper()
-	to := filepath.Join(t.TempDir(), "program")
+	to := filepath.Join(t.TempDir(), "nothing")
 	probe := exec.Command("cc", append(args, "-x", "c", "-o", to, "-")...)
 	probe.Stdin = strings.NewReader("#include <stdio.h>\nint main(void) { return puts(\"\"); }\n")
 	if out, err := probe.CombinedOutput(); err != nil {
@@ -35,8 +34,20 @@ func compileC(t *testing.T, source string, args ...string) string {
 	if err := exec.Command(to).Run(); errors.Is(err, syscall.ENOEXEC) {
 		unsupported(t, fmt.Sprintf("this kernel runs no programs that are built with %q: %v", args, err))
 	}
-	args = append(args, "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2",
-		"-I../fs/uapi", "-o", to, source)
+}
+
+// compileC builds a C program that includes hbmfs.h, with what the compiler takes
+// as args.
+func compileC(t *testing.T, source string, args ...string) string {
+	t.Helper()
+	needC(t, args...)
+	return buildC(t, slices.Concat(args, []string{"-std=c99", source})...)
+}
+
+func buildC(t *testing.T, args ...string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "program")
+	args = append(args, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2", "-I../fs/uapi", "-o", to)
 	if out, err := exec.Command("cc", args...).CombinedOutput(); err != nil {
 		t.Fatalf("cc %v: %v\n%s", args, err, out)
 	}

@@ -1,0 +1,85 @@
+package integration
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// compileExample builds an example of the C library, with what the compiler takes as
+// args.
+func compileExample(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	const dir = "../fs/client/c"
+	needC(t, args...)
+	return buildC(t, append(args, "-std=c11", "-I", dir, filepath.Join(dir, "examples", name), filepath.Join(dir, "hbmfs_client.c"))...)
+}
+
+// TestCLibrary has the examples of the C library, as 64- and 32-bit programs, write files
+// of a mount out of device memory.
+func TestCLibrary(t *testing.T) {
+	for name, args := range map[string][]string{"64": nil, "32": {"-m32"}} {
+		t.Run(name, func(t *testing.T) {
+			r := startRig(t, "--pool", "64MiB")
+			big, names := r.writeExamples()
+			mustPrint(t, compileExample(t, "fetch.c", args...), []string{big.path}, big)
+			mustPrint(t, compileExample(t, "batch.c", args...), append([]string{r.dir}, names...), r.smallExamples()...)
+			r.nothingLeased()
+		})
+	}
+}
+
+// printed is a tagged file that a program is to write to its standard output.
+type printed struct {
+	path   string
+	number int
+	size   int64
+}
+
+const smallFiles = 250 // which two calls take
+
+// smallExamples are files below a, each of another size.
+func (r *rig) smallExamples() (all []printed) {
+	for i := range smallFiles {
+		all = append(all, printed{r.path(fmt.Sprintf("a/%04d", i)), i, int64(1 + 500*i)})
+	}
+	return all
+}
+
+func (r *rig) writeExamples() (big printed, names []string) {
+	r.t.Helper()
+	big = printed{r.write("big", 1000, 9<<20+12345), 1000, 9<<20 + 12345}
+	must(r.t, os.Mkdir(filepath.Join(r.src, "a"), 0o755))
+	for _, p := range r.smallExamples() {
+		name := "a/" + filepath.Base(p.path)
+		r.write(name, p.number, p.size)
+		names = append(names, name)
+	}
+	return big, names
+}
+
+// mustPrint fails the test if the program does not write what the files hold, one after
+// the other.
+func mustPrint(t *testing.T, program string, args []string, files ...printed) {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.Command(program, args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v: %s", args[:1], err, stderr.String())
+	}
+	for _, f := range files {
+		if int64(len(out)) < f.size {
+			t.Fatalf("%d bytes less than %s has", f.size-int64(len(out)), f.path)
+		}
+		checkTagged(t, out[:f.size], f.number, 1, 0)
+		out = out[f.size:]
+	}
+	if len(out) > 0 {
+		t.Errorf("%d bytes too many", len(out))
+	}
+}
