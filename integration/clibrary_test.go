@@ -9,13 +9,20 @@ import (
 	"testing"
 )
 
-// compileExample builds an example of the C library, with what the compiler takes as
-// args.
+// cLibrary is where the C library is.
+const cLibrary = "../fs/client/c"
+
+// compileWithLibrary builds a program that uses the C library, with what the compiler
+// takes as args.
+func compileWithLibrary(t *testing.T, source string, args ...string) string {
+	t.Helper()
+	needC(t, args...)
+	return buildC(t, append(args, "-std=c11", "-I", cLibrary, source, filepath.Join(cLibrary, "hbmfs_client.c"))...)
+}
+
 func compileExample(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	const dir = "../fs/client/c"
-	needC(t, args...)
-	return buildC(t, append(args, "-std=c11", "-I", dir, filepath.Join(dir, "examples", name), filepath.Join(dir, "hbmfs_client.c"))...)
+	return compileWithLibrary(t, filepath.Join(cLibrary, "examples", name), args...)
 }
 
 // TestCLibrary has the examples of the C library, as 64- and 32-bit programs, write files
@@ -25,8 +32,24 @@ func TestCLibrary(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := startRig(t, "--pool", "64MiB")
 			big, names := r.writeExamples()
-			mustPrint(t, compileExample(t, "fetch.c", args...), []string{big.path}, big)
+			for _, example := range []string{"fetch.c", "into.c"} {
+				mustPrint(t, compileExample(t, example, args...), []string{big.path}, big)
+			}
 			mustPrint(t, compileExample(t, "batch.c", args...), append([]string{r.dir}, names...), r.smallExamples()...)
+			r.nothingLeased()
+		})
+	}
+}
+
+// TestCLibraryHandles runs a program that tests what the C library promises beside bytes.
+func TestCLibraryHandles(t *testing.T) {
+	for name, args := range map[string][]string{"64": nil, "32": {"-m32"}} {
+		t.Run(name, func(t *testing.T) {
+			program := compileWithLibrary(t, "testdata/clibrary.c", args...)
+			r := startRig(t, "--pool", "16MiB")
+			file := r.write("large", 1, 80<<20)
+			_, names := r.writeExamples()
+			mustPrint(t, program, append([]string{file, r.dir}, names[1:20]...))
 			r.nothingLeased()
 		})
 	}

@@ -21,11 +21,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hbmfs_client.h"
@@ -595,7 +597,8 @@ static void fit(struct hbmfs_batch *head, const struct hbmfs_want *wants, size_t
 		struct hbmfs_batch more = *head;
 		size_t name = name_length(&wants[i]);
 		more.entry_count++;
-		more.segment_room = segments ? segments : more.segment_room + segments_for(&wants[i]);
+		if (!(head->flags & HBMFS_BATCH_INTO))
+			more.segment_room = segments ? segments : more.segment_room + segments_for(&wants[i]);
 		more.name_bytes += name < HBMFS_BATCH_MAX ? (__u32)name : HBMFS_BATCH_MAX;
 		if (more.segment_room > HBMFS_BATCH_MAX || batch_bytes(&more) > HBMFS_BATCH_MAX)
 			return;
@@ -614,6 +617,7 @@ static void put_wants(struct hbmfs_batch_lease *l, const struct hbmfs_want *want
 	for (__u32 i = 0; i < l->head.entry_count; i++) {
 		e[i].offset = wants[i].offset;
 		e[i].length = wants[i].length;
+		e[i].cursor = wants[i].buffer_offset;
 		e[i].name_length = (__u16)name_length(&wants[i]);
 		e[i].name = e[i].name_length ? at : 0;
 		if (e[i].name_length)
@@ -644,27 +648,51 @@ static int batch_call(int file, struct hbmfs_batch_lease *l)
 	return is_sound(l, entries, room) ? (int)entries : -EPROTO;
 }
 
+/* Makes the call that head describes for as many of the ranges as it has room for. */
+static int batch(int file, const struct hbmfs_want *wants, size_t count, __u32 segments, struct hbmfs_batch_lease *l)
+{
+	fit(&l->head, wants, count, segments);
+	if (!l->head.entry_count)
+		return -EINVAL;
+	put_wants(l, wants);
+	return batch_call(file, l);
+}
+
+static void batch_head(struct hbmfs_batch *head, __u32 flags, __u32 device)
+{
+	memset(head, 0, sizeof(*head));
+	head->size = sizeof(*head);
+	head->flags = flags;
+	head->device = device;
+}
+
 int hbmfs_batch(int file, const struct hbmfs_want *wants, size_t count, const struct hbmfs_options *options,
 		struct hbmfs_batch_lease *lease)
 {
 	const struct hbmfs_options *o = options ? options : &no_options;
 	__u64 earlier = lease->head.handle;
-	int r = -EINVAL;
+	int r;
 
-	memset(&lease->head, 0, sizeof(lease->head));
-	lease->head.size = sizeof(lease->head);
-	lease->head.flags = o->flags;
-	lease->head.device = o->device;
+	batch_head(&lease->head, o->flags, o->device);
 	lease->head.release = earlier;
-	fit(&lease->head, wants, count, o->segments);
-	if (lease->head.entry_count && !o->wait_ms) {
-		put_wants(lease, wants);
-		r = batch_call(file, lease);
-	}
+	r = o->wait_ms || o->flags & HBMFS_BATCH_INTO ? -EINVAL : batch(file, wants, count, o->segments, lease);
 	if (r < 0) {
-		memset(&lease->head, 0, sizeof(lease->head));
+		batch_head(&lease->head, 0, 0);
 		lease->head.handle = leaves_handle(r) ? earlier : 0;
 	}
+	return r;
+}
+
+int hbmfs_batch_into(int file, const struct hbmfs_want *wants, size_t count, __u32 buffer, struct hbmfs_batch_lease *lease)
+{
+	int r;
+
+	if (lease->head.handle)
+		return -EINVAL;
+	batch_head(&lease->head, HBMFS_BATCH_INTO, buffer);
+	r = batch(file, wants, count, 0, lease);
+	if (r < 0)
+		batch_head(&lease->head, 0, 0);
 	return r;
 }
 
@@ -676,4 +704,397 @@ const struct hbmfs_batch_entry *hbmfs_batch_result(const struct hbmfs_batch_leas
 const struct hbmfs_segment *hbmfs_batch_segments(const struct hbmfs_batch_lease *lease, unsigned i)
 {
 	return segments_of(lease) + entries_of(lease)[i].segment;
+}
+
+/* Buffers. */
+
+int hbmfs_buffer_register(struct hbmfs_mount *m, int fd, __u32 device, __u64 offset, __u64 length, __u32 *number)
+{
+	struct hbmfs_ctl_buffer request;
+	struct answer a;
+	int r;
+
+	if (fd < 0)
+		return -EBADF;
+	memset(&request, 0, sizeof(request));
+	request.size = sizeof(request);
+	request.op = HBMFS_CTL_BUFFER;
+	request.device = device;
+	request.offset = offset;
+	request.length = length;
+	r = ask(m, &request, sizeof(request), fd, 0, &a);
+	if (!r)
+		*number = a.reply.region;
+	return r;
+}
+
+int hbmfs_buffer_unregister(struct hbmfs_mount *m, __u32 number)
+{
+	struct hbmfs_ctl_request request;
+	struct answer a;
+
+	memset(&request, 0, sizeof(request));
+	request.size = sizeof(request);
+	request.op = HBMFS_CTL_UNBUFFER;
+	request.region = number;
+	return ask(m, &request, sizeof(request), -1, 0, &a);
+}
+
+/* New memory of length bytes, which can be had as a buffer. */
+static int make_memfd(__u64 length)
+{
+	int fd = memfd_create("hbmfs-buffer", MFD_CLOEXEC | MFD_ALLOW_SEALING), r;
+
+	if (fd < 0)
+		return failed();
+	if (length > INT64_MAX || ftruncate(fd, (off_t)length) < 0)
+		return closing(fd, length > INT64_MAX ? -EFBIG : failed());
+	do
+		r = fallocate(fd, 0, 0, (off_t)length);
+	while (r < 0 && errno == EINTR);
+	if (r < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+		return closing(fd, failed());
+	return fd;
+}
+
+static int make_buffer(struct hbmfs_mount *m, int fd, struct hbmfs_buffer *b)
+{
+	int r = map_fd(fd, 0, b->length, PROT_READ | PROT_WRITE, &b->bytes);
+
+	if (r)
+		return r;
+	r = hbmfs_buffer_register(m, fd, 0, 0, b->length, &b->number);
+	if (r)
+		munmap(b->bytes, (size_t)b->length);
+	return r;
+}
+
+int hbmfs_buffer_make(struct hbmfs_mount *m, __u64 length, struct hbmfs_buffer *buffer)
+{
+	int fd = make_memfd(length), r;
+
+	memset(buffer, 0, sizeof(*buffer));
+	if (fd < 0)
+		return fd;
+	buffer->length = length;
+	r = closing(fd, make_buffer(m, fd, buffer));
+	if (r)
+		memset(buffer, 0, sizeof(*buffer));
+	return r;
+}
+
+int hbmfs_buffer_free(struct hbmfs_mount *m, struct hbmfs_buffer *buffer)
+{
+	int r = hbmfs_buffer_unregister(m, buffer->number);
+
+	if (r && r != -ENOENT)
+		return r;
+	munmap(buffer->bytes, (size_t)buffer->length);
+	memset(buffer, 0, sizeof(*buffer));
+	return 0;
+}
+
+int hbmfs_fetch_into(int file, __u64 offset, __u64 length, __u32 buffer, __u64 buffer_offset,
+		     struct hbmfs_fetch_into *result)
+{
+	memset(result, 0, sizeof(*result));
+	result->size = sizeof(*result);
+	result->offset = offset;
+	result->length = length;
+	result->buffer = buffer;
+	result->buffer_offset = buffer_offset;
+	return ioctl(file, HBMFS_IOC_FETCH_INTO, result) < 0 ? failed() : 0;
+}
+
+/* Rings. */
+
+enum { RING_MEMORY, RING_TO_MOUNT, RING_TO_PROGRAM, RING_FDS }; /* as they come */
+
+struct hbmfs_queue {
+	struct hbmfs_ring *shared;
+	size_t mapped;            /* bytes */
+	int ctl;                  /* the connection that the ring lives with */
+	int to_mount, to_program; /* eventfds */
+	int poll;                 /* epoll: of to_program, each write once, and of the connection's end */
+	__u32 number;
+	__u32 entries, completions; /* as they were when it was mapped */
+	__u32 name_room;
+	__u32 tail; /* of submissions that were given out; the submitter's */
+	__u32 head; /* of completions; the reaper's */
+	struct hbmfs_ring_op *ops;
+	struct hbmfs_ring_done *done;
+	char *names;
+};
+
+static int watch(int poll, int fd, __u32 events)
+{
+	struct epoll_event event;
+
+	memset(&event, 0, sizeof(event));
+	event.events = events;
+	event.data.u32 = events & EPOLLIN; /* 0: the connection */
+	return epoll_ctl(poll, EPOLL_CTL_ADD, fd, &event) < 0 ? failed() : 0;
+}
+
+/* Watches for completions: EPOLLET tells each write of the eventfd, which so need not be read. */
+static int watch_both(struct hbmfs_queue *q)
+{
+	int r;
+
+	q->poll = epoll_create1(EPOLL_CLOEXEC);
+	if (q->poll < 0)
+		return failed();
+	r = watch(q->poll, q->to_program, EPOLLIN | EPOLLET);
+	return r ? r : watch(q->poll, q->ctl, EPOLLRDHUP);
+}
+
+static int is_within(const struct hbmfs_queue *q, __u32 offset, __u64 bytes)
+{
+	return offset % sizeof(__u64) == 0 && offset >= sizeof(struct hbmfs_ring) && offset + bytes <= q->mapped;
+}
+
+/* Reads where things are, once. */
+static int lay_out(struct hbmfs_queue *q)
+{
+	const struct hbmfs_ring *r = q->shared;
+	char *base = (char *)q->shared;
+	__u32 ops = r->submissions_offset, done = r->completions_offset, names = r->names_offset;
+
+	q->number = r->ring;
+	q->completions = r->completion_entries;
+	if (r->size < sizeof(*r) || r->entries != q->entries || q->completions < q->entries ||
+	    q->completions & (q->completions - 1) || !is_within(q, ops, (__u64)q->entries * sizeof(*q->ops)) ||
+	    !is_within(q, done, (__u64)q->completions * sizeof(*q->done)) ||
+	    !is_within(q, names, (__u64)q->entries * q->name_room))
+		return -EPROTO;
+	q->ops = (struct hbmfs_ring_op *)(base + ops);
+	q->done = (struct hbmfs_ring_done *)(base + done);
+	q->names = base + names;
+	return 0;
+}
+
+/* Takes over the descriptors of an answer. */
+static int ring_take(struct hbmfs_queue *q, const struct answer *a)
+{
+	void *bytes;
+	int r = map_fd(a->fds[RING_MEMORY], 0, a->reply.length, PROT_READ | PROT_WRITE, &bytes);
+
+	close(a->fds[RING_MEMORY]);
+	q->to_mount = a->fds[RING_TO_MOUNT];
+	q->to_program = a->fds[RING_TO_PROGRAM];
+	if (r)
+		return r;
+	q->shared = (struct hbmfs_ring *)bytes;
+	q->mapped = (size_t)a->reply.length;
+	r = q->mapped < sizeof(*q->shared) ? -EPROTO : lay_out(q);
+	return r ? r : watch_both(q);
+}
+
+static int ring_make(struct hbmfs_queue *q, const struct hbmfs_mount *m)
+{
+	struct hbmfs_ctl_ring request;
+	struct answer a;
+	int r;
+
+	if (!q->entries || q->name_room > HBMFS_RING_NAME_BYTES_MAX / q->entries)
+		return -EINVAL;
+	q->ctl = ctl_connect(m);
+	if (q->ctl < 0)
+		return q->ctl;
+	memset(&request, 0, sizeof(request));
+	request.size = sizeof(request);
+	request.op = HBMFS_CTL_RING;
+	request.entries = q->entries;
+	request.name_bytes = q->entries * q->name_room;
+	r = exchange(q->ctl, &request, sizeof(request), -1, RING_FDS, &a);
+	return r ? r : ring_take(q, &a);
+}
+
+int hbmfs_ring_open(struct hbmfs_mount *m, __u32 entries, __u32 name_room, struct hbmfs_queue **queue)
+{
+	struct hbmfs_queue *q = (struct hbmfs_queue *)calloc(1, sizeof(*q));
+	int r;
+
+	*queue = NULL;
+	if (!q)
+		return -ENOMEM;
+	q->ctl = q->to_mount = q->to_program = q->poll = -1;
+	q->entries = entries;
+	q->name_room = name_room;
+	r = ring_make(q, m);
+	if (r)
+		hbmfs_ring_close(q);
+	else
+		*queue = q;
+	return r;
+}
+
+void hbmfs_ring_close(struct hbmfs_queue *q)
+{
+	if (!q)
+		return;
+	int fds[] = { q->poll, q->to_program, q->to_mount, q->ctl };
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	if (q->shared)
+		munmap(q->shared, q->mapped);
+	free(q);
+}
+
+static int ring_file(int file, struct hbmfs_ring_file *f)
+{
+	f->size = sizeof(*f);
+	return ioctl(file, HBMFS_IOC_RING_FILE, f) < 0 ? failed() : 0;
+}
+
+int hbmfs_ring_add(struct hbmfs_queue *q, int file, __u32 *number)
+{
+	struct hbmfs_ring_file f;
+	int r;
+
+	memset(&f, 0, sizeof(f));
+	f.ring = q->number;
+	r = ring_file(file, &f);
+	if (!r)
+		*number = f.file;
+	return r;
+}
+
+int hbmfs_ring_remove(struct hbmfs_queue *q, int file, __u32 number)
+{
+	struct hbmfs_ring_file f;
+
+	memset(&f, 0, sizeof(f));
+	f.flags = HBMFS_RING_REMOVE;
+	f.ring = q->number;
+	f.file = number;
+	return ring_file(file, &f);
+}
+
+struct hbmfs_ring_op *hbmfs_ring_get(struct hbmfs_queue *q)
+{
+	__u32 taken = __atomic_load_n(&q->shared->submission_head, __ATOMIC_ACQUIRE);
+	struct hbmfs_ring_op *op;
+
+	if (q->tail - taken >= q->entries)
+		return NULL;
+	op = &q->ops[q->tail++ & (q->entries - 1)];
+	memset(op, 0, sizeof(*op));
+	return op;
+}
+
+int hbmfs_ring_name(struct hbmfs_queue *q, struct hbmfs_ring_op *op, const char *name)
+{
+	size_t length = strlen(name);
+	__u32 at = (__u32)(op - q->ops) * q->name_room;
+
+	if (length > q->name_room || length > UINT16_MAX)
+		return -ENAMETOOLONG;
+	memcpy(q->names + at, name, length);
+	op->name = at;
+	op->name_length = (__u16)length;
+	return 0;
+}
+
+/* Wakes the mount if it sleeps. What it is woken for was written before, seq_cst. */
+static int wake(struct hbmfs_queue *q)
+{
+	__u32 flags = __atomic_load_n(&q->shared->submission_flags, __ATOMIC_SEQ_CST);
+	__u64 one = 1;
+
+	if (flags & HBMFS_RING_BROKEN)
+		return -EPROTO;
+	if (!(flags & HBMFS_RING_NEED_WAKEUP))
+		return 0;
+	while (write(q->to_mount, &one, sizeof(one)) < 0)
+		if (errno == EAGAIN) /* so many have been written that it is awake */
+			break;
+		else if (errno != EINTR)
+			return failed();
+	return 0;
+}
+
+int hbmfs_ring_submit(struct hbmfs_queue *q)
+{
+	__atomic_store_n(&q->shared->submission_tail, q->tail, __ATOMIC_SEQ_CST);
+	return wake(q);
+}
+
+/* How many completions there are to reap; -EPROTO. */
+static int ready(const struct hbmfs_queue *q)
+{
+	__u32 n = __atomic_load_n(&q->shared->completion_tail, __ATOMIC_SEQ_CST) - q->head;
+
+	return n <= q->completions ? (int)n : -EPROTO;
+}
+
+static __u64 now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (__u64)t.tv_sec * 1000 + (__u64)t.tv_nsec / 1000000;
+}
+
+/* Sleeps until the mount wakes the program, at most for timeout_ms. */
+static int doze(const struct hbmfs_queue *q, int timeout_ms)
+{
+	struct epoll_event events[2];
+	int n = epoll_wait(q->poll, events, 2, timeout_ms);
+
+	if (n < 0)
+		return failed();
+	for (int i = 0; i < n; i++)
+		if (!events[i].data.u32)
+			return -ECONNABORTED;
+	return n ? 0 : -ETIMEDOUT;
+}
+
+/* Waits with the flag set that has the mount wake the program. */
+static int wait_woken(const struct hbmfs_queue *q, unsigned least, int timeout_ms)
+{
+	__u64 until = now_ms() + (__u64)(timeout_ms > 0 ? timeout_ms : 0) + 1;
+
+	for (;;) {
+		__u64 now = now_ms();
+		int left = timeout_ms <= 0 ? timeout_ms : now < until ? (int)(until - now) : 0;
+		int n = ready(q), r;
+
+		if (n < 0 || (unsigned)n >= least)
+			return n;
+		if (__atomic_load_n(&q->shared->submission_flags, __ATOMIC_RELAXED) & HBMFS_RING_BROKEN)
+			return -EPROTO;
+		r = doze(q, left);
+		if (r)
+			return ready(q) >= 0 && (unsigned)ready(q) >= least ? ready(q) : r;
+	}
+}
+
+int hbmfs_ring_wait(struct hbmfs_queue *q, unsigned least, int timeout_ms)
+{
+	int n = ready(q);
+
+	if (n < 0 || (unsigned)n >= least)
+		return n;
+	__atomic_store_n(&q->shared->completion_flags, HBMFS_RING_NEED_WAKEUP, __ATOMIC_SEQ_CST);
+	n = wait_woken(q, least, timeout_ms);
+	__atomic_store_n(&q->shared->completion_flags, 0, __ATOMIC_RELAXED);
+	return n;
+}
+
+unsigned hbmfs_ring_reap(struct hbmfs_queue *q, struct hbmfs_ring_done *done, unsigned most)
+{
+	int there = ready(q);
+	__u32 first = q->head, n = there < 0 ? 0 : (unsigned)there < most ? (__u32)there : most;
+
+	if (!n)
+		return 0;
+	for (__u32 i = 0; i < n; i++)
+		done[i] = q->done[q->head++ & (q->completions - 1)];
+	__atomic_store_n(&q->shared->completion_head, q->head, __ATOMIC_SEQ_CST);
+	/* More are submitted than there is room for completions: it may wait for that room. */
+	if (__atomic_load_n(&q->shared->submission_tail, __ATOMIC_SEQ_CST) - first > q->completions)
+		(void)wake(q);
+	return n;
 }

@@ -15,7 +15,7 @@
  * -EINTR      a signal came: nothing was done, but for the release of an earlier handle
  *             where one was to be released. Call again with the same arguments
  * -EPROTO     the mount broke the ABI
- * -ETIMEDOUT  .hbmfs/ctl did not answer within ten seconds
+ * -ETIMEDOUT  .hbmfs/ctl did not answer within ten seconds; the mount's buffers end with that
  *
  * Threads may make any calls at the same time, but for two on the same structure of the
  * caller's, and where it is said otherwise. After a fork without exec, the child opens
@@ -131,6 +131,7 @@ struct hbmfs_want {
 	const char *name; /* beneath the directory; NULL: the open file itself */
 	__u64 offset;
 	__u64 length;
+	__u64 buffer_offset; /* hbmfs_batch_into: where in the buffer it goes */
 };
 
 /*
@@ -159,6 +160,129 @@ const struct hbmfs_batch_entry *hbmfs_batch_result(const struct hbmfs_batch_leas
 
 /* The segments of range i, as many as its result says. */
 const struct hbmfs_segment *hbmfs_batch_segments(const struct hbmfs_batch_lease *lease, unsigned i);
+
+/*
+ * Memory of the program's that the mount fills for it: a copy less than what is fetched
+ * and then copied out of a region. A buffer belongs to the mount that it was registered
+ * with, and ends with that at the latest, or with the process.
+ */
+struct hbmfs_buffer {
+	void *bytes;
+	__u64 length;
+	__u32 number; /* what calls name it by; of every process of the user, while it is there */
+};
+
+/*
+ * Makes a buffer of length bytes of new memory, which is there at once: it counts as the
+ * program's. Errors as hbmfs_buffer_register, and those of memfd_create(2), fallocate(2)
+ * and mmap(2).
+ */
+int hbmfs_buffer_make(struct hbmfs_mount *mount, __u64 length, struct hbmfs_buffer *buffer);
+
+/* Ends a buffer that hbmfs_buffer_make has made, and unmaps it. -EBUSY: it is being filled, and stays. */
+int hbmfs_buffer_free(struct hbmfs_mount *mount, struct hbmfs_buffer *buffer);
+
+/*
+ * Makes a buffer of length bytes at offset of what fd has: a memfd with F_SEAL_SHRINK, all
+ * of whose pages are there, or a dma-buf. fd stays the caller's, and may be closed. number
+ * is told. Errors are those of CTL_BUFFER.
+ */
+int hbmfs_buffer_register(struct hbmfs_mount *mount, int fd, __u32 device, __u64 offset, __u64 length, __u32 *number);
+
+/* Ends a buffer. -EBUSY: it is being filled. -ENOENT: there is no such buffer. */
+int hbmfs_buffer_unregister(struct hbmfs_mount *mount, __u32 number);
+
+/*
+ * Has length bytes from offset of an open file written to buffer_offset of a buffer, and
+ * returns once they are all there. result tells what came: fetched, resident, file_size,
+ * path, why; it need not be set before. After an error the range of the buffer may still
+ * be written for a while: hbmfs_buffer_unregister is -EBUSY for so long.
+ */
+int hbmfs_fetch_into(int file, __u64 offset, __u64 length, __u32 buffer, __u64 buffer_offset,
+		     struct hbmfs_fetch_into *result);
+
+/*
+ * hbmfs_batch whose ranges are written to the buffer, each at its buffer_offset. There
+ * are no segments and no handle: lease has only the results, and must have no handle
+ * before (-EINVAL).
+ */
+int hbmfs_batch_into(int file, const struct hbmfs_want *wants, size_t count, __u32 buffer, struct hbmfs_batch_lease *lease);
+
+/*
+ * A ring as this process uses it: many operations asked for, and answered, without a
+ * system call each. One thread gets and submits, and one waits and reaps, or the same.
+ * It has a connection to the mount of its own, and what it has fetched and not released
+ * ends with it.
+ *
+ * Memory order: a submission is written, then its number with release semantics, which
+ * hbmfs_ring_submit does; so the mount sees it whole. The mount's number is read with
+ * acquire semantics before the slot of a submission that it has taken is given out again
+ * (hbmfs_ring_get), and before a completion is copied (hbmfs_ring_reap). Who looks
+ * whether the other sleeps has written its own number before, and who is about to sleep
+ * has said so before it looks once more: those four are sequentially consistent. So
+ * neither sleeps while there is something for it, and bytes that a completion tells of
+ * are there when it is reaped.
+ */
+struct hbmfs_queue;
+
+/*
+ * Makes a ring for `entries` submissions that the mount has not taken yet, a power of two
+ * up to HBMFS_RING_ENTRIES_MAX; up to twice as many operations can be under way or not
+ * reaped yet. Each has room for a name of name_room bytes; all of them for
+ * HBMFS_RING_NAME_BYTES_MAX at most (-EINVAL). Only files that are named need any.
+ */
+int hbmfs_ring_open(struct hbmfs_mount *mount, __u32 entries, __u32 name_room, struct hbmfs_queue **queue);
+
+/*
+ * Ends the ring, and frees it. What is under way is cancelled, and what it holds is
+ * released, soon after. NULL is no ring.
+ */
+void hbmfs_ring_close(struct hbmfs_queue *queue);
+
+/*
+ * Registers an open file or directory, which submissions then name by number. It stays so
+ * until it is closed, or removed. Any thread may.
+ */
+int hbmfs_ring_add(struct hbmfs_queue *queue, int file, __u32 *number);
+int hbmfs_ring_remove(struct hbmfs_queue *queue, int file, __u32 number);
+
+/*
+ * Returns the next submission, all 0, to be filled as hbmfs.h says. The mount sees it
+ * after hbmfs_ring_submit, and not before. NULL: `entries` of them are not taken yet:
+ * submit, and reap, first.
+ */
+struct hbmfs_ring_op *hbmfs_ring_get(struct hbmfs_queue *queue);
+
+/*
+ * Names, in a submission that hbmfs_ring_get has just returned, a file beneath the
+ * directory that it is of. The name is copied. -ENAMETOOLONG: there is no room for it.
+ */
+int hbmfs_ring_name(struct hbmfs_queue *queue, struct hbmfs_ring_op *op, const char *name);
+
+/*
+ * Hands over all that hbmfs_ring_get has returned, and wakes the mount if it sleeps:
+ * that alone is a system call. -EPROTO: the mount has ended the ring, as broken.
+ */
+int hbmfs_ring_submit(struct hbmfs_queue *queue);
+
+/*
+ * Waits until at least `least` completions can be reaped, or timeout_ms have passed, and
+ * returns how many can be. timeout_ms 0 does not wait, and -1 waits for ever: also for
+ * what nobody has submitted.
+ *
+ * -ETIMEDOUT     fewer completions are there
+ * -EINTR         a signal came
+ * -ECONNABORTED  the mount's daemon ended: what was under way never completes, and
+ *                nothing is pinned any more
+ * -EPROTO        the mount has ended the ring, as broken
+ */
+int hbmfs_ring_wait(struct hbmfs_queue *queue, unsigned least, int timeout_ms);
+
+/*
+ * Copies the next completions, `most` at most, and returns how many there were. It does
+ * not wait.
+ */
+unsigned hbmfs_ring_reap(struct hbmfs_queue *queue, struct hbmfs_ring_done *done, unsigned most);
 
 #ifdef __cplusplus
 }
