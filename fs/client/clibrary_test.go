@@ -16,11 +16,14 @@ const cDir = "c"
 var cStrict = []string{"-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2", "-I" + cDir, "-I../uapi"}
 
 // compiler is how a program compiles a language.
-type compiler struct{ program, standard, language string }
+type compiler struct {
+	program, standard, language string
+	args                        []string
+}
 
 var cCompilers = []compiler{
-	{"cc", "-std=c99", "c"}, {"cc", "-std=c11", "c"}, {"clang", "-std=c11", "c"},
-	{"c++", "-std=c++11", "c++"}, {"c++", "-std=c++17", "c++"},
+	{"cc", "-std=c99", "c", nil}, {"cc", "-std=c11", "c", nil}, {"cc", "-std=c17", "c", []string{"-m32"}},
+	{"clang", "-std=c11", "c", nil}, {"c++", "-std=c++11", "c++", nil}, {"c++", "-std=c++17", "c++", nil},
 }
 
 // compile has source compiled, of a file or, with "-", as text.
@@ -43,7 +46,7 @@ func (c compiler) need(t *testing.T, args ...string) {
 		err = exec.Command(to).Run()
 	}
 	if err != nil {
-		unsupported(t, fmt.Sprintf("%s builds nothing here with %q (packages gcc, g++, clang, gcc-multilib, g++-multilib)", c.program, args))
+		unsupported(t, fmt.Sprintf("%s builds nothing here with %q (packages gcc, g++, libc6-dev, gcc-multilib)", c.program, args))
 	}
 }
 
@@ -51,14 +54,16 @@ func (c compiler) need(t *testing.T, args ...string) {
 // library without a word.
 func TestCLibraryCompiles(t *testing.T) {
 	for _, c := range cCompilers {
-		for bits, args := range map[string][]string{"64": nil, "32": {"-m32"}} {
-			t.Run(c.program+c.standard+"/"+bits, func(t *testing.T) {
-				c.need(t, args...)
-				if err := c.compile(filepath.Join(cDir, "hbmfs_client.c"), "", "/dev/null", slices.Concat(cStrict, args, []string{"-c"})...); err != nil {
-					t.Error(err)
-				}
-			})
+		if _, err := exec.LookPath(c.program); err != nil && c.program == "clang" {
+			continue // one more of what is there
 		}
+		t.Run(c.program+c.standard, func(t *testing.T) {
+			c.need(t, c.args...)
+			args := slices.Concat(cStrict, c.args, []string{"-c"})
+			if err := c.compile(filepath.Join(cDir, "hbmfs_client.c"), "", "/dev/null", args...); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -69,7 +74,7 @@ func TestCRing(t *testing.T) {
 		"64": nil, "32": {"-m32"}, "race": {"-fsanitize=thread"}, "address": {"-fsanitize=address,undefined"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := compiler{"cc", "-std=c11", "c"}
+			c := compiler{"cc", "-std=c11", "c", nil}
 			c.need(t, args...)
 			program := filepath.Join(t.TempDir(), "ring")
 			if err := c.compile(filepath.Join(cDir, "testdata", "ring.c"), "", program, slices.Concat(cStrict, args)...); err != nil {

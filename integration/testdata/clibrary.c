@@ -146,7 +146,7 @@ static void test_into(int directory, int count, char **names)
 	struct hbmfs_buffer buffer;
 	const void *bytes;
 
-	WANT(!hbmfs_buffer_make(mount, 8192ull * count, &buffer));
+	WANT(!hbmfs_buffer_make(mount, 0, 8192ull * count, &buffer));
 	memset(buffer.bytes, 0x55, buffer.length);
 	for (int i = 0; i < count; i++)
 		wants[i] = (struct hbmfs_want){ .name = names[i], .length = 4096, .buffer_offset = 8192ull * i + 77 };

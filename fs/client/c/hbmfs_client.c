@@ -757,19 +757,19 @@ static int make_memfd(__u64 length)
 	return fd;
 }
 
-static int make_buffer(struct hbmfs_mount *m, int fd, struct hbmfs_buffer *b)
+static int make_buffer(struct hbmfs_mount *m, __u32 device, int fd, struct hbmfs_buffer *b)
 {
 	int r = map_fd(fd, 0, b->length, PROT_READ | PROT_WRITE, &b->bytes);
 
 	if (r)
 		return r;
-	r = hbmfs_buffer_register(m, fd, 0, 0, b->length, &b->number);
+	r = hbmfs_buffer_register(m, fd, device, 0, b->length, &b->number);
 	if (r)
 		munmap(b->bytes, (size_t)b->length);
 	return r;
 }
 
-int hbmfs_buffer_make(struct hbmfs_mount *m, __u64 length, struct hbmfs_buffer *buffer)
+int hbmfs_buffer_make(struct hbmfs_mount *m, __u32 device, __u64 length, struct hbmfs_buffer *buffer)
 {
 	int fd = make_memfd(length), r;
 
@@ -777,7 +777,7 @@ int hbmfs_buffer_make(struct hbmfs_mount *m, __u64 length, struct hbmfs_buffer *
 	if (fd < 0)
 		return fd;
 	buffer->length = length;
-	r = closing(fd, make_buffer(m, fd, buffer));
+	r = closing(fd, make_buffer(m, device, fd, buffer));
 	if (r)
 		memset(buffer, 0, sizeof(*buffer));
 	return r;
@@ -1054,7 +1054,7 @@ static int doze(const struct hbmfs_queue *q, int timeout_ms)
 /* Waits with the flag set that has the mount wake the program. */
 static int wait_woken(const struct hbmfs_queue *q, unsigned least, int timeout_ms)
 {
-	__u64 until = now_ms() + (__u64)(timeout_ms > 0 ? timeout_ms : 0) + 1;
+	__u64 until = now_ms() + (__u64)(timeout_ms > 0 ? timeout_ms : 0);
 
 	for (;;) {
 		__u64 now = now_ms();
@@ -1077,6 +1077,8 @@ int hbmfs_ring_wait(struct hbmfs_queue *q, unsigned least, int timeout_ms)
 
 	if (n < 0 || (unsigned)n >= least)
 		return n;
+	if (least > q->completions)
+		return -EINVAL;
 	__atomic_store_n(&q->shared->completion_flags, HBMFS_RING_NEED_WAKEUP, __ATOMIC_SEQ_CST);
 	n = wait_woken(q, least, timeout_ms);
 	__atomic_store_n(&q->shared->completion_flags, 0, __ATOMIC_RELAXED);

@@ -174,10 +174,10 @@ struct hbmfs_buffer {
 
 /*
  * Makes a buffer of length bytes of new memory, which is there at once: it counts as the
- * program's. Errors as hbmfs_buffer_register, and those of memfd_create(2), fallocate(2)
- * and mmap(2).
+ * program's. device is 0 where the host's memory will do. Errors as
+ * hbmfs_buffer_register, and those of memfd_create(2), fallocate(2) and mmap(2).
  */
-int hbmfs_buffer_make(struct hbmfs_mount *mount, __u64 length, struct hbmfs_buffer *buffer);
+int hbmfs_buffer_make(struct hbmfs_mount *mount, __u32 device, __u64 length, struct hbmfs_buffer *buffer);
 
 /* Ends a buffer that hbmfs_buffer_make has made, and unmaps it. -EBUSY: it is being filled, and stays. */
 int hbmfs_buffer_free(struct hbmfs_mount *mount, struct hbmfs_buffer *buffer);
@@ -222,6 +222,10 @@ int hbmfs_batch_into(int file, const struct hbmfs_want *wants, size_t count, __u
  * has said so before it looks once more: those four are sequentially consistent. So
  * neither sleeps while there is something for it, and bytes that a completion tells of
  * are there when it is reaped.
+ *
+ * hbmfs_bytes finds the bytes that a completion tells of. They are pinned until an
+ * HBMFS_RING_RELEASE of its handle, until that is the handle of another fetch, or until
+ * the ring ends.
  */
 struct hbmfs_queue;
 
@@ -270,6 +274,7 @@ int hbmfs_ring_submit(struct hbmfs_queue *queue);
  * returns how many can be. timeout_ms 0 does not wait, and -1 waits for ever: also for
  * what nobody has submitted.
  *
+ * -EINVAL        least is more than there is room for: twice the entries
  * -ETIMEDOUT     fewer completions are there
  * -EINTR         a signal came
  * -ECONNABORTED  the mount's daemon ended: what was under way never completes, and

@@ -26,7 +26,7 @@ int main(int argc, char **argv)
 		errx(2, "usage: into FILE");
 	check(hbmfs_mount_open(argv[1], &mount), argv[1]);
 	int file = check(hbmfs_open(mount, argv[1]), argv[1]);
-	check(hbmfs_buffer_make(mount, WINDOW, &buffer), "buffer");
+	check(hbmfs_buffer_make(mount, 0, WINDOW, &buffer), "buffer");
 	do {
 		check(hbmfs_fetch_into(file, offset, WINDOW, buffer.number, 0, &got), "fetch");
 		fwrite(buffer.bytes, 1, got.fetched, stdout);
