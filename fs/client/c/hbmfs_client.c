@@ -59,6 +59,12 @@ static int closing(int fd, int result)
 	return result;
 }
 
+/* ioctl(2), whose number is an int to some libraries, and to others not. */
+static int call(int file, unsigned long command, void *arg)
+{
+	return ioctl(file, command, arg) < 0 ? failed() : 0;
+}
+
 /* The control socket: requests, replies and descriptors. */
 
 #define MOST_FDS 3
@@ -279,7 +285,7 @@ int hbmfs_info(int file, struct hbmfs_info *info)
 {
 	memset(info, 0, sizeof(*info));
 	info->size = sizeof(*info);
-	return ioctl(file, HBMFS_IOC_INFO, info) < 0 ? failed() : 0;
+	return call(file, HBMFS_IOC_INFO, info);
 }
 
 /* Finds out of which mount path is. */
@@ -526,7 +532,7 @@ int hbmfs_fetch(int file, __u64 offset, __u64 length, const struct hbmfs_options
 	if (room > HBMFS_LEASE_SEGMENTS)
 		r = -EINVAL;
 	else
-		r = ioctl(file, HBMFS_IOC_FETCH(room), lease) < 0 ? failed() : 0;
+		r = call(file, HBMFS_IOC_FETCH(room), lease);
 	if (!r && lease->head.segment_count > room)
 		r = -EPROTO;
 	if (r) {
@@ -539,26 +545,25 @@ int hbmfs_fetch(int file, __u64 offset, __u64 length, const struct hbmfs_options
 /* Releases a handle, or all for 0; returns how many. */
 static int release(int file, __u64 handle)
 {
-	struct hbmfs_release r;
+	struct hbmfs_release q;
+	int r;
 
 	do {
-		memset(&r, 0, sizeof(r));
-		r.size = sizeof(r);
-		r.handle = handle;
-		if (ioctl(file, HBMFS_IOC_RELEASE, &r) >= 0)
-			return (int)r.released;
-	} while (errno == EINTR);
-	return failed();
+		memset(&q, 0, sizeof(q));
+		q.size = sizeof(q);
+		q.handle = handle;
+		r = call(file, HBMFS_IOC_RELEASE, &q);
+	} while (r == -EINTR);
+	return r ? r : (int)q.released;
 }
 
 int hbmfs_release(int file, __u64 *handle)
 {
 	int r = *handle ? release(file, *handle) : 0;
 
-	if (r < 0)
-		return r;
-	*handle = 0;
-	return 0;
+	if (!leaves_handle(r))
+		*handle = 0;
+	return r < 0 ? r : 0;
 }
 
 int hbmfs_release_all(int file) { return release(file, 0); }
@@ -642,10 +647,9 @@ static int is_sound(const struct hbmfs_batch_lease *l, __u32 entries, __u32 room
 static int batch_call(int file, struct hbmfs_batch_lease *l)
 {
 	__u32 entries = l->head.entry_count, room = l->head.segment_room;
+	int r = call(file, HBMFS_IOC_BATCH(batch_bytes(&l->head)), l);
 
-	if (ioctl(file, HBMFS_IOC_BATCH(batch_bytes(&l->head)), l) < 0)
-		return failed();
-	return is_sound(l, entries, room) ? (int)entries : -EPROTO;
+	return r ? r : is_sound(l, entries, room) ? (int)entries : -EPROTO;
 }
 
 /* Makes the call that head describes for as many of the ranges as it has room for. */
@@ -803,7 +807,7 @@ int hbmfs_fetch_into(int file, __u64 offset, __u64 length, __u32 buffer, __u64 b
 	result->length = length;
 	result->buffer = buffer;
 	result->buffer_offset = buffer_offset;
-	return ioctl(file, HBMFS_IOC_FETCH_INTO, result) < 0 ? failed() : 0;
+	return call(file, HBMFS_IOC_FETCH_INTO, result);
 }
 
 /* Rings. */
@@ -945,7 +949,7 @@ void hbmfs_ring_close(struct hbmfs_queue *q)
 static int ring_file(int file, struct hbmfs_ring_file *f)
 {
 	f->size = sizeof(*f);
-	return ioctl(file, HBMFS_IOC_RING_FILE, f) < 0 ? failed() : 0;
+	return call(file, HBMFS_IOC_RING_FILE, f);
 }
 
 int hbmfs_ring_add(struct hbmfs_queue *q, int file, __u32 *number)

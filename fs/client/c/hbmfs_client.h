@@ -12,8 +12,8 @@
  * A function that can fail returns a negative errno, and otherwise 0 or what it says.
  * Each may answer what hbmfs.h lists for its call, and
  *
- * -EINTR      a signal came: nothing was done, but for the release of an earlier handle
- *             where one was to be released. Call again with the same arguments
+ * -EINTR      a signal came: nothing is fetched, and a handle that was to be released
+ *             first is. Call again with the same arguments
  * -EPROTO     the mount broke the ABI
  * -ETIMEDOUT  .hbmfs/ctl did not answer within ten seconds; the mount's buffers end with that
  *
@@ -67,7 +67,8 @@ struct hbmfs_options {
 	__u32 device;   /* the id of one of INFO's devices */
 	__u32 flags;    /* HBMFS_FETCH_RANDOM or _SEQUENTIAL; HBMFS_FETCH_LOAN */
 	__u32 wait_ms;  /* how long to wait for room, up to HBMFS_WAIT_MS_MAX; 0: not */
-	__u32 segments; /* room for so many, from 1 up; 0: the most that make sense */
+	__u32 segments; /* room for so many; 0: HBMFS_LEASE_SEGMENTS, which is the most, and of a
+			   batch one for each range and each MiB of it, 16 at most */
 };
 
 #define HBMFS_LEASE_SEGMENTS 64
@@ -95,8 +96,8 @@ struct hbmfs_lease {
 int hbmfs_fetch(int file, __u64 offset, __u64 length, const struct hbmfs_options *options, struct hbmfs_lease *lease);
 
 /*
- * Releases the handle, which file has fetched, and sets it to 0. 0 is no handle, and
- * nothing is done. -ENOENT: the file has no such handle.
+ * Releases the handle, which file has fetched, and sets it to 0, unless there was no such
+ * handle (-ENOENT). 0 is none, and nothing is done.
  */
 int hbmfs_release(int file, __u64 *handle);
 
