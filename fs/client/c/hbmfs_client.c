@@ -400,7 +400,7 @@ int hbmfs_open(struct hbmfs_mount *m, const char *path)
 
 /* Regions. */
 
-int hbmfs_region(struct hbmfs_mount *m, __u32 region, __u64 *offset, __u64 *length)
+static int region_fd(struct hbmfs_mount *m, __u32 op, __u32 region, __u64 *offset, __u64 *length)
 {
 	struct hbmfs_ctl_request request;
 	struct answer a;
@@ -408,7 +408,7 @@ int hbmfs_region(struct hbmfs_mount *m, __u32 region, __u64 *offset, __u64 *leng
 
 	memset(&request, 0, sizeof(request));
 	request.size = sizeof(request);
-	request.op = HBMFS_CTL_REGION;
+	request.op = op;
 	request.region = region;
 	r = ask(m, &request, sizeof(request), -1, 1, &a);
 	if (r)
@@ -418,6 +418,16 @@ int hbmfs_region(struct hbmfs_mount *m, __u32 region, __u64 *offset, __u64 *leng
 	*offset = a.reply.fd_offset;
 	*length = a.reply.length;
 	return a.fds[0];
+}
+
+int hbmfs_region(struct hbmfs_mount *m, __u32 region, __u64 *offset, __u64 *length)
+{
+	return region_fd(m, HBMFS_CTL_REGION, region, offset, length);
+}
+
+int hbmfs_region_dmabuf(struct hbmfs_mount *m, __u32 region, __u64 *offset, __u64 *length)
+{
+	return region_fd(m, HBMFS_CTL_DMABUF, region, offset, length);
 }
 
 /* Maps what fd holds, and no more: who touches that gets SIGBUS. */

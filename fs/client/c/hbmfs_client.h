@@ -122,10 +122,13 @@ int hbmfs_bytes(struct hbmfs_mount *mount, __u32 region, __u64 region_offset, __
 int hbmfs_segment_bytes(struct hbmfs_mount *mount, const struct hbmfs_segment *segment, const void **bytes);
 
 /*
- * Returns a descriptor of a region, the caller's to close, to import into a device, with
- * where in it the region starts and its length. Errors as hbmfs_bytes.
+ * Returns a descriptor of a region, the caller's to close, with where in it the region
+ * starts and its length: one to be mapped read-only, or its dma-buf, to import into a
+ * device. Errors as hbmfs_bytes. Of a dma-buf: -EPERM: the mount was not told to hand
+ * them out. -EOPNOTSUPP: the region has none.
  */
 int hbmfs_region(struct hbmfs_mount *mount, __u32 region, __u64 *offset, __u64 *length);
+int hbmfs_region_dmabuf(struct hbmfs_mount *mount, __u32 region, __u64 *offset, __u64 *length);
 
 /* A range that a batch asks for. */
 struct hbmfs_want {
