@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // cLibrary is where the C library is.
@@ -32,7 +34,7 @@ func TestCLibrary(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := startRig(t, "--pool", "64MiB")
 			big, names := r.writeExamples()
-			for _, example := range []string{"fetch.c", "into.c"} {
+			for _, example := range []string{"fetch.c", "into.c", "ring.c"} {
 				mustPrint(t, compileExample(t, example, args...), []string{big.path}, big)
 			}
 			mustPrint(t, compileExample(t, "batch.c", args...), append([]string{r.dir}, names...), r.smallExamples()...)
@@ -52,6 +54,19 @@ func TestCLibraryHandles(t *testing.T) {
 			mustPrint(t, program, append([]string{file, r.dir}, names[1:20]...))
 			r.nothingLeased()
 		})
+	}
+}
+
+// TestCLibraryDaemonKilled: who waits on a ring is told that the daemon has ended.
+func TestCLibraryDaemonKilled(t *testing.T) {
+	program := compileWithLibrary(t, "testdata/clibrary.c")
+	r := startRig(t)
+	p := start(t, exec.Command(program, r.write("1", 1, extent)))
+	p.line("waiting")
+	r.kill(syscall.SIGKILL)
+	within(t, 20*time.Second, "the end of who waits", func() { <-p.done })
+	if p.err != nil {
+		t.Error(p.err)
 	}
 }
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * clibrary FILE DIRECTORY NAME...: tests what hbmfs_client.c promises beside bytes, on a
- * mount of a pool of a few extents: what becomes of handles after errors, and of files
- * of other file systems.
+ * mount of a pool of a few extents: what becomes of handles after errors, of files of
+ * other file systems, and what a ring can be asked.
+ *
+ * clibrary FILE: waits on a ring until the mount ends.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -116,6 +118,7 @@ static void test_threads(int file)
 		WANT(!pthread_join(threads[i], &bytes) && (!first || first == bytes));
 	int fd = hbmfs_region(mount, lease.segments[0].region, &offset, &length);
 	WANT(fd >= 0 && length >= 4096 && !close(fd));
+	WANT(hbmfs_region_dmabuf(mount, lease.segments[0].region, &offset, &length) == -EPERM);
 	WANT(!hbmfs_release(file, &lease.head.handle));
 }
 
@@ -168,6 +171,90 @@ static void test_into(int directory, int count, char **names)
 	free(wants);
 }
 
+/* Asks a ring for one thing, and returns the answer. */
+static struct hbmfs_ring_done ask_ring(struct hbmfs_queue *queue, struct hbmfs_ring_op what, const char *name)
+{
+	struct hbmfs_ring_op *op = hbmfs_ring_get(queue);
+	struct hbmfs_ring_done done;
+
+	WANT(op);
+	*op = what;
+	op->user_data = 17;
+	WANT(!name || !hbmfs_ring_name(queue, op, name));
+	WANT(!hbmfs_ring_submit(queue) && hbmfs_ring_wait(queue, 1, 20000) == 1);
+	WANT(hbmfs_ring_reap(queue, &done, 9) == 1 && done.user_data == 17);
+	return done;
+}
+
+/* A ring fills a buffer by name as a batch does. */
+static void test_ring_into(struct hbmfs_queue *queue, __u32 dir, const char *name)
+{
+	struct hbmfs_buffer buffer;
+	struct hbmfs_ring_op into = { .op = HBMFS_RING_FETCH_INTO, .file = dir, .length = 4096, .buffer_offset = 4096 };
+	struct hbmfs_ring_op pinned = { .op = HBMFS_RING_FETCH, .file = dir, .length = 4096 };
+	const void *bytes;
+
+	WANT(!hbmfs_buffer_make(mount, 0, 8192, &buffer));
+	into.buffer = buffer.number;
+	struct hbmfs_ring_done first = ask_ring(queue, into, name), then = ask_ring(queue, pinned, name);
+	WANT(!first.error && !first.handle && first.length && !then.error && then.length == first.length);
+	WANT(!hbmfs_bytes(mount, then.region, then.region_offset, then.length, &bytes));
+	WANT(!memcmp((char *)buffer.bytes + 4096, bytes, first.length));
+	WANT(!hbmfs_buffer_free(mount, &buffer));
+	WANT(ask_ring(queue, into, name).error == ENOENT);
+	WANT(!ask_ring(queue, (struct hbmfs_ring_op){ .op = HBMFS_RING_RELEASE, .handle = then.handle }, NULL).error);
+}
+
+/* What a ring fetches by name is what a batch does; what it refuses it says. */
+static void test_ring(int file, int directory, int count, char **names)
+{
+	static struct hbmfs_batch_lease lease;
+	struct hbmfs_queue *queue;
+	struct hbmfs_ring_done done = { 0 };
+	const void *of_ring, *of_batch;
+	__u32 number, dir;
+
+	WANT(!hbmfs_ring_open(mount, 4, 64, &queue));
+	WANT(hbmfs_ring_add(queue, 0, &number) < 0);
+	WANT(!hbmfs_ring_add(queue, file, &number) && !hbmfs_ring_add(queue, directory, &dir) && number != dir);
+	for (int i = 0; i < count; i++) {
+		struct hbmfs_want want = { .name = names[i], .length = 4096 };
+		done = ask_ring(queue, (struct hbmfs_ring_op){ .op = HBMFS_RING_FETCH, .file = dir, .length = 4096, .handle = done.handle }, names[i]);
+		WANT(!done.error && done.handle && done.length && done.file_size);
+		WANT(!hbmfs_bytes(mount, done.region, done.region_offset, done.length, &of_ring));
+		WANT(hbmfs_batch(directory, &want, 1, NULL, &lease) == 1 && hbmfs_batch_result(&lease, 0)->fetched == done.length);
+		WANT(!hbmfs_segment_bytes(mount, hbmfs_batch_segments(&lease, 0), &of_batch));
+		WANT(!memcmp(of_ring, of_batch, done.length));
+	}
+	test_ring_into(queue, dir, names[0]);
+	struct hbmfs_ring_op release = { .op = HBMFS_RING_RELEASE, .handle = done.handle };
+	WANT(!ask_ring(queue, release, NULL).error && ask_ring(queue, release, NULL).error == ENOENT);
+	WANT(ask_ring(queue, (struct hbmfs_ring_op){ .op = HBMFS_RING_FETCH, .file = dir, .length = 1 }, "no such").error == ENOENT);
+	WANT(ask_ring(queue, (struct hbmfs_ring_op){ .op = HBMFS_RING_FETCH, .file = dir, .length = 1 }, NULL).error == EISDIR);
+	WANT(ask_ring(queue, (struct hbmfs_ring_op){ .op = HBMFS_RING_CANCEL, .handle = 3 }, NULL).error == ENOENT);
+	WANT(ask_ring(queue, (struct hbmfs_ring_op){ .op = 999 }, NULL).error == ENOTTY);
+	WANT(!hbmfs_ring_remove(queue, file, number) && hbmfs_ring_remove(queue, file, number) == -ENOENT);
+	WANT(ask_ring(queue, (struct hbmfs_ring_op){ .op = HBMFS_RING_FETCH, .file = number, .length = 1 }, NULL).error == EBADF);
+	WANT(!hbmfs_release(directory, &lease.head.handle));
+	hbmfs_ring_close(queue);
+	hbmfs_ring_close(NULL);
+	WANT(hbmfs_ring_open(mount, 3, 0, &queue) == -EINVAL && !queue);
+}
+
+static int wait_for_the_end(int file)
+{
+	struct hbmfs_queue *queue;
+	struct hbmfs_ring_op fetch = { .op = HBMFS_RING_FETCH, .length = 4096 };
+
+	WANT(!hbmfs_ring_open(mount, 4, 64, &queue) && !hbmfs_ring_add(queue, file, &fetch.file));
+	WANT(ask_ring(queue, fetch, NULL).handle);
+	puts("waiting");
+	fflush(stdout);
+	WANT(hbmfs_ring_wait(queue, 1, -1) == -ECONNABORTED);
+	hbmfs_ring_close(queue);
+	return 0;
+}
+
 static int open_files(void)
 {
 	int n = 0;
@@ -179,17 +266,21 @@ static int open_files(void)
 
 int main(int argc, char **argv)
 {
-	WANT(argc > 3);
 	int before = open_files();
-	WANT(!hbmfs_mount_open(argv[1], &mount));
-	int file = hbmfs_open(mount, argv[1]), directory = hbmfs_open(mount, argv[2]);
-	WANT(file >= 0 && directory >= 0);
+	WANT(argc > 1 && !hbmfs_mount_open(argv[1], &mount));
+	int file = hbmfs_open(mount, argv[1]);
+	WANT(file >= 0);
+	if (argc == 2)
+		return wait_for_the_end(file);
+	int directory = hbmfs_open(mount, argv[2]);
+	WANT(directory >= 0);
 	test_elsewhere(argv[2]);
 	test_handles(file);
 	test_interrupted(file);
 	test_threads(file);
 	test_batch(directory, argc - 3, argv + 3);
 	test_into(directory, argc - 3, argv + 3);
+	test_ring(file, directory, argc - 3, argv + 3);
 	close(file);
 	close(directory);
 	hbmfs_mount_close(mount);
