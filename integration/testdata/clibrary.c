@@ -165,6 +165,7 @@ static void test_into(int directory, int count, char **names)
 	WANT(!hbmfs_release(directory, &lease.head.handle));
 	WANT(hbmfs_batch_into(directory, wants, count, buffer.number + 1, &into) < 0 || into.head.failed == (__u32)count);
 	WANT(!hbmfs_buffer_free(mount, &buffer) && !buffer.bytes);
+	WANT(hbmfs_buffer_make(mount, 0, 1ull << 45, &buffer) == -ENOMEM && hbmfs_buffer_make(mount, 0, 0, &buffer) == -EINVAL);
 	WANT(hbmfs_buffer_unregister(mount, 12345) == -ENOENT);
 	WANT(hbmfs_buffer_register(mount, -1, 0, 0, 4096, &buffer.number) == -EBADF);
 	WANT(hbmfs_buffer_register(mount, 0, 0, 0, 4096, &buffer.number) < 0);

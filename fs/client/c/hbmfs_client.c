@@ -754,21 +754,48 @@ int hbmfs_buffer_unregister(struct hbmfs_mount *m, __u32 number)
 	return ask(m, &request, sizeof(request), -1, 0, &a);
 }
 
+/* How many bytes the kernel reckons can be had: fallocate(2) takes more, and ends other programs for it. */
+static __u64 available_memory(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	unsigned long long kib, found = ~0ull >> 10;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
+			found = kib;
+	if (f)
+		fclose(f);
+	return found << 10;
+}
+
+/* Has fd, a memfd, be length bytes that are all there and stay so. */
+static int fill_memfd(int fd, off_t length)
+{
+	int r;
+
+	if (ftruncate(fd, length) < 0)
+		return failed();
+	do
+		r = fallocate(fd, 0, 0, length);
+	while (r < 0 && errno == EINTR);
+	return r < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0 ? failed() : 0;
+}
+
 /* New memory of length bytes, which can be had as a buffer. */
 static int make_memfd(__u64 length)
 {
-	int fd = memfd_create("hbmfs-buffer", MFD_CLOEXEC | MFD_ALLOW_SEALING), r;
+	int fd, r;
 
+	if (!length)
+		return -EINVAL;
+	if (length > INT64_MAX || length > available_memory())
+		return -ENOMEM;
+	fd = memfd_create("hbmfs-buffer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return failed();
-	if (length > INT64_MAX || ftruncate(fd, (off_t)length) < 0)
-		return closing(fd, length > INT64_MAX ? -EFBIG : failed());
-	do
-		r = fallocate(fd, 0, 0, (off_t)length);
-	while (r < 0 && errno == EINTR);
-	if (r < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
-		return closing(fd, failed());
-	return fd;
+	r = fill_memfd(fd, (off_t)length);
+	return r ? closing(fd, r) : fd;
 }
 
 static int make_buffer(struct hbmfs_mount *m, __u32 device, int fd, struct hbmfs_buffer *b)

@@ -178,8 +178,9 @@ struct hbmfs_buffer {
 
 /*
  * Makes a buffer of length bytes of new memory, which is there at once: it counts as the
- * program's. device is 0 where the host's memory will do. Errors as
- * hbmfs_buffer_register, and those of memfd_create(2), fallocate(2) and mmap(2).
+ * program's. device is 0 where the host's memory will do. -ENOMEM: this host has less to
+ * spare. -EINVAL: length is 0. Else as hbmfs_buffer_register, memfd_create(2),
+ * fallocate(2) and mmap(2).
  */
 int hbmfs_buffer_make(struct hbmfs_mount *mount, __u32 device, __u64 length, struct hbmfs_buffer *buffer);
 
