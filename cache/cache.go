@@ -203,6 +203,8 @@ type Cache struct {
 	pinTimer *time.Timer // runs endExpired
 	unpinned []PinSource // to be released, by a goroutine if there are some
 
+	onRevoke func(transport.Domain) // guarded by mu
+
 	using sync.RWMutex // held to close a region, and for reading while somebody uses one by its id
 
 	// work counts transfers and regions being made. It grows with mu held and
@@ -297,7 +299,7 @@ func (c *Cache) shut() error {
 	c.mu.Unlock()
 	var errs []error
 	for _, p := range regions {
-		if p != nil {
+		if p != nil && !p.gone {
 			errs = append(errs, c.closeRegion(p))
 		}
 	}

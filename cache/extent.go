@@ -78,6 +78,7 @@ func (c *Cache) newExtent(l *Lease, cl *slots.Class, s index.Span) *extent {
 	c.become(e, filling)
 	c.stats.SlotBytes += e.slot.Size()
 	e.inFilling.MoveTo(&c.filling)
+	p.transfers++
 	c.work.Add(1)
 	return e
 }

@@ -41,6 +41,7 @@ type fakeRegion struct {
 
 func (r *fakeRegion) Domain() transport.Domain { return r.dom }
 func (r *fakeRegion) Revoked() <-chan struct{} { return r.revoked }
+func (r *fakeRegion) Revoke()                  { close(r.revoked) }
 func (r *fakeRegion) FD() int                  { return -1 }
 func (r *fakeRegion) Close() error             { r.closed.Add(1); return nil }
 

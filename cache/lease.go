@@ -49,6 +49,7 @@ type Lease struct {
 	pending int
 	err     error
 	live    bool          // handed out and not yet released
+	copied  bool          // its holder has the region's bytes copied: that is a transfer
 	wake    chan struct{} // has a token when nothing is pending, or err is set
 }
 
@@ -92,6 +93,9 @@ func (l *Lease) Release() {
 	c.stats.Leases--
 	for _, e := range l.parts {
 		c.unleaseExtent(e)
+	}
+	if l.copied {
+		c.transferred(l.pool)
 	}
 	c.recycle(l)
 }
@@ -155,7 +159,7 @@ func (c *Cache) recycle(l *Lease) {
 	l.parts, l.spans, l.reqs, l.segs, l.fresh = l.parts[:0], l.spans[:0], l.reqs[:0], l.segs[:0], l.fresh[:0]
 	clear(l.evicts)
 	l.evicts, l.plan.Pins = l.evicts[:0], nil
-	l.pool, l.err, l.pending = nil, nil, 0
+	l.pool, l.err, l.pending, l.copied = nil, nil, 0, false
 	l.path, l.why = uapi.PathNone, uapi.WhyBest
 	c.leases = append(c.leases, l)
 }

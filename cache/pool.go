@@ -53,13 +53,16 @@ type pool struct {
 	revoked <-chan struct{}
 
 	// These are guarded by Cache.mu.
-	memory slots.Memory
-	files  map[FileKey]*file
-	pins   pins
-	leased int64             // bytes, each extent counted once
-	queue  list.List[queued] // who waits for room, in order of arrival
-	waits  int64             // that ever were in queue
-	waited time.Duration     // of those that are no more
+	memory    slots.Memory
+	transfers int  // into and out of the region that are under way
+	retired   bool // nobody finds it any more
+	gone      bool // its region was closed then, or is about to be
+	files     map[FileKey]*file
+	pins      pins
+	leased    int64             // bytes, each extent counted once
+	queue     list.List[queued] // who waits for room, in order of arrival
+	waits     int64             // that ever were in queue
+	waited    time.Duration     // of those that are no more
 }
 
 // user names whose it is, for limits.
@@ -93,15 +96,6 @@ func (c *Cache) pool(dom transport.Domain) *pool {
 		return nil
 	}
 	return p
-}
-
-// retire takes a revoked pool out of use. What is leased or under transfer stays
-// until it is let go; the region stays open until Close. With mu.
-func (c *Cache) retire(p *pool) {
-	delete(c.pools, p.dom)
-	for _, f := range p.files {
-		c.forget(f)
-	}
 }
 
 // openPool returns the domain's pool, and makes it if nobody does so already.
@@ -148,21 +142,6 @@ func (c *Cache) makePool(p *pool) {
 	p.files = make(map[FileKey]*file)
 	p.open = true
 	c.work.Go(func() { c.awaitRevocation(p) })
-}
-
-// awaitRevocation retires a pool that is revoked: its pins must not keep files open
-// until somebody asks for the domain.
-func (c *Cache) awaitRevocation(p *pool) {
-	select {
-	case <-p.revoked:
-	case <-c.life.Done():
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.pools[p.dom] == p {
-		c.retire(p)
-	}
 }
 
 // enter gives a region its number. With mu.

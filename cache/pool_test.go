@@ -242,6 +242,69 @@ func revocation(t *testing.T) {
 	}
 }
 
+// TestRevoke: a device's memory goes from all users, who are told; a region is given back
+// when nothing is copied into it or out of it any more, however long it is leased.
+func TestRevoke(t *testing.T) { synctest.Test(t, revoke) }
+
+func revoke(t *testing.T) {
+	g := newRig(t, 4)
+	kept, src := autoSource(4, testExtent), newSource(3, testExtent)
+	held := g.get(kept, 0, 10)
+	copied, err := g.Present(kept, alice, 0, 10)
+	if err != nil || len(copied.Segments()) != 1 {
+		t.Fatalf("%+v, %v", copied, err)
+	}
+	out := g.await(t.Context(), src, 0, src.size)
+	other, err := g.run(t.Context(), kept, bob, 0, 10, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan transport.Domain, 3)
+	g.OnRevoke(func(dom transport.Domain) { told <- dom })
+	if _, _, err := g.Revoke(1); !errors.Is(err, ErrNoDevice) {
+		t.Errorf("no such device: %v", err)
+	}
+	for _, want := range []int{2, 0} {
+		if n, bytes, err := g.Revoke(0); n != want || bytes != int64(want)*4*testExtent || err != nil {
+			t.Errorf("%d regions, %d bytes, %v; want %d", n, bytes, err, want)
+		}
+	}
+	if o := <-out; !errors.Is(o.err, transport.ErrRevoked) {
+		t.Errorf("who waited: %v", o.err)
+	}
+	synctest.Wait()
+	if a, b := <-told, <-told; a == b || len(told) > 0 {
+		t.Errorf("told are %v and %v", a, b)
+	}
+	closed := func() (n [2]int32) {
+		synctest.Wait()
+		for i := range n {
+			n[i] = g.provider.regions[i].closed.Load()
+		}
+		return n
+	}
+	if n := closed(); n != [2]int32{0, 1} {
+		t.Errorf("given back: %v; something is under way in the first", n)
+	}
+	for _, r := range src.take() {
+		src.succeed(r)
+	}
+	if n := closed(); n != [2]int32{0, 1} {
+		t.Errorf("given back: %v; the first is copied from", n)
+	}
+	copied.Release()
+	if n := closed(); n != [2]int32{1, 1} {
+		t.Errorf("given back: %v", n)
+	}
+	if err := held.Err(); !errors.Is(err, transport.ErrRevoked) {
+		t.Errorf("who holds a lease: %v", err)
+	}
+	held.Release()
+	other.Release()
+	g.touch(kept, 0, 10)
+	g.verify()
+}
+
 // TestRevokedWhileMade: a region that is gone before its first use is not used.
 func TestRevokedWhileMade(t *testing.T) { synctest.Test(t, revokedWhileMade) }
 

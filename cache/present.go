@@ -32,6 +32,8 @@ func (c *Cache) Present(src Source, dom transport.Domain, off, length int64) (*L
 		c.hold(l)
 		c.stats.Hits, c.stats.Expected = before.Hits, before.Expected
 		c.begin(l)
+		l.copied = true
+		p.transfers++
 	}
 	l.live = true
 	c.stats.Leases++

@@ -44,6 +44,7 @@ func (c *Cache) complete(e *extent, r transport.Result) {
 		panic("cache: a request completed twice")
 	}
 	c.count(e, r)
+	defer c.transferred(e.pool)
 	switch {
 	case e.state == quarantined:
 		c.abandon(e)

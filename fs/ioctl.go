@@ -215,13 +215,13 @@ func ioctlRelease(held *handles.Table, cmd uint32, in, out []byte) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case r.Handle == 0:
+	if r.Handle == 0 {
 		r.Released = uint64(held.ReleaseAll())
-	case held.Release(r.Handle):
-		r.Released = 1
-	default:
-		return syscall.ENOENT
+	} else {
+		r.Released, err = 1, held.End(r.Handle)
+	}
+	if err != nil {
+		return err
 	}
 	uapi.EncodeRelease(out, &r)
 	return nil

@@ -18,6 +18,7 @@ import (
 	"hbmfs/fs/ring"
 	"hbmfs/remote"
 	"hbmfs/remote/namespace"
+	"hbmfs/transport"
 	"hbmfs/transport/logging"
 )
 
@@ -66,6 +67,7 @@ func newTree(target names, open opener, reopen reopener, cfg Config) (*tree, fus
 		Limit: t.bounds.rings, Operations: t.bounds.batches,
 		Errno: func(err error) syscall.Errno { return t.errno("ring", "", err) },
 	})
+	cfg.Cache.OnRevoke(func(dom transport.Domain) { t.rings.Revoked(dom.UID) })
 	t.ahead = readahead.NewBudget(t.bounds.ahead, target.Now)
 	t.buffers = buffers.New(buffers.Config{
 		Cache: cfg.Cache, Extent: cfg.Extent, Timeout: remote.DefaultTimeout, Attach: target.Attach, Detach: target.Detach, Log: t.log,

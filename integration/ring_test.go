@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -537,4 +538,65 @@ func TestBadRing(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestRevoked: who holds memory of a device that is taken away is told, in every way that
+// there is, and goes on with other memory.
+func TestRevoked(t *testing.T) {
+	rig := startRig(t)
+	m := rig.mount
+	path := rig.write("1", 1, extent)
+	r := m.newRing(client.RingOptions{Entries: 8})
+	file, number := r.register(path)
+	byRing := r.do(client.Op{Kind: client.OpFetch, File: number, Length: 5000})
+	r.check(byRing, 1, 1, 0, 5000)
+	byCall := pin(t, file, 0, 5000, client.FetchOptions{})
+	told := make(chan error, 1)
+	go func() {
+		_, err := r.Wait(t.Context(), make([]client.Completion, 1))
+		told <- err
+	}()
+	out, code := command(t, "revoke", "--json", m.dir)
+	if code != 0 || !strings.Contains(out, `"regions":1`) {
+		t.Fatalf("exit code %d, %s", code, out)
+	}
+	if err := <-told; !errors.Is(err, unix.ENODEV) {
+		t.Errorf("who waits for a ring: %v", err)
+	}
+	if c := r.do(client.Op{Kind: client.OpRelease, Release: byRing.Handle}); !errors.Is(c.Err, unix.ENODEV) {
+		t.Errorf("RELEASE by a ring: %v", c.Err)
+	}
+	if err := file.Release(byCall.Handle); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("RELEASE: %v", err)
+	}
+	m.awaitLeases(0)
+	again := r.do(client.Op{Kind: client.OpFetch, File: number, Length: 5000})
+	r.check(again, 1, 1, 0, 5000)
+	if again.Segment.Region == byRing.Segment.Region || again.Segment.Hit {
+		t.Errorf("afterwards: %+v", again)
+	}
+	if c := r.do(client.Op{Kind: client.OpRelease, Release: again.Handle}); c.Err != nil {
+		t.Error(c.Err)
+	}
+	if _, code := command(t, "revoke", "--device", "7", m.dir); code != 1 {
+		t.Errorf("a device that there is not: exit code %d", code)
+	}
+	shared := startMount(t, rig.src, "--allow-other")
+	start(t, child(t, "revokes", nobody, shared.path("1"))).line("refused")
+}
+
+func init() { children["revokes"] = revokes }
+
+// revokes FILE tries what only root and the daemon's user may.
+func revokes(args []string) error {
+	m, err := client.OpenMount(args[0])
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if _, _, err := m.Revoke(0); !errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("another user revokes: %v, want EPERM", err)
+	}
+	fmt.Println("refused")
+	return nil
 }

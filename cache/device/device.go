@@ -44,6 +44,9 @@ type Region interface {
 	// Prepare makes bytes [off, off+n) present before their first use. It is a
 	// hint: what it can't do, the first access does.
 	Prepare(off, n int64)
+	// Revoke takes the region from its users: Revoked fires, and no transfer into it
+	// succeeds any more. A second call does nothing.
+	Revoke()
 	// Close gives the memory back. A second call does nothing. What users have
 	// mapped stays with them until they unmap it.
 	Close() error

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -26,11 +27,13 @@ type region struct {
 	mapped   []byte
 	alarm    runtime.Cleanup
 	closed   atomic.Bool
+	revoke   sync.Once
+	revoked  chan struct{}
 }
 
 // emptyRegion returns a region that has nothing yet.
 func emptyRegion(provider string, dom transport.Domain, size int64) *region {
-	r := &region{provider: provider, dom: dom, size: size, fd: -1, dmabuf: -1}
+	r := &region{provider: provider, dom: dom, size: size, fd: -1, dmabuf: -1, revoked: make(chan struct{})}
 	r.alarm = runtime.AddCleanup(r, leaked, leak{provider, size})
 	return r
 }
@@ -81,8 +84,8 @@ func (r *region) DMABuf() (fd int, off int64, ok bool) {
 // Visible is immediate: the CPU is the device.
 func (r *region) Visible(done func(error)) { done(nil) }
 
-// Revoked never fires.
-func (r *region) Revoked() <-chan struct{} { return nil }
+func (r *region) Revoked() <-chan struct{} { return r.revoked }
+func (r *region) Revoke()                  { r.revoke.Do(func() { close(r.revoked) }) }
 
 func (r *region) FD() int {
 	if r.closed.Load() {

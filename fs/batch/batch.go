@@ -226,4 +226,16 @@ func (r *Run) Release() {
 	}
 }
 
+// Err is why some of what is pinned is of no use any more, or nil.
+func (r *Run) Err() error {
+	for i := range r.got {
+		if r.got[i].Pinned != nil {
+			if err := handles.Lost(r.got[i].Pinned); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 var _ handles.Held = (*Run)(nil)

@@ -276,7 +276,7 @@ func (a answer) check(req uapi.CtlRequest) error {
 	switch req.Op {
 	case uapi.CtlRegion, uapi.CtlDMABuf:
 		return a.checkRegion(req.Region)
-	case uapi.CtlUnpin:
+	case uapi.CtlUnpin, uapi.CtlRevoke:
 		return a.checkUnpin()
 	}
 	if len(a.fds) != 0 || a.reply.Length != uint64(len(a.body)) {

@@ -134,7 +134,19 @@ func (m *Mount) UnpinAll() (int64, error) {
 	return int64(a.reply.Length), nil
 }
 
-// checkUnpin checks the answer to a CtlUnpin.
+// Revoke takes the memory of the device with that number from all users of the mount,
+// and returns how many regions that were, and their bytes. What programs hold there is of
+// no use any more: RELEASE of it is ENODEV. The error wraps EPERM for who is neither root
+// nor the user of the daemon, or ENODEV.
+func (m *Mount) Revoke(device uint32) (regions int, bytes int64, err error) {
+	a, err := m.ctl.ask(uapi.CtlRequest{Size: uint32(uapi.CtlRequestSize), Op: uapi.CtlRevoke, Region: device})
+	if err != nil {
+		return 0, 0, fmt.Errorf("hbmfs: revoke device %d of %s: %w", device, m.root, err)
+	}
+	return int(a.reply.Region), int64(a.reply.Length), nil
+}
+
+// checkUnpin checks the answer to a CtlUnpin, or CtlRevoke.
 func (a answer) checkUnpin() error {
 	if len(a.fds) != 0 || len(a.body) != 0 {
 		return fmt.Errorf("%w: %d descriptors and %d bytes in the reply", ErrProtocol, len(a.fds), len(a.body))

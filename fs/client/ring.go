@@ -39,6 +39,7 @@ type Ring struct {
 	submitted  uint32 // guarded by submitting
 	waiting    sync.Mutex
 	read       uint32 // guarded by waiting
+	revoked    uint32 // guarded by waiting; how often that was told
 	closed     atomic.Bool
 }
 
@@ -228,7 +229,9 @@ func (r *Ring) wake() {
 // Wait returns completions, at least one and at most as many as into has room for. It
 // allocates nothing, unless an operation failed or ctx can end. The error is ctx's, or
 // wraps [ErrClosed], or ENOTCONN once the mount's daemon has ended: what was submitted is
-// lost then, and what was pinned is not any more.
+// lost then, and what was pinned is not any more. It wraps ENODEV, once, when memory of
+// the user's on a device was taken away: what is pinned there is of no use, and the ring
+// goes on.
 func (r *Ring) Wait(ctx context.Context, into []Completion) (n int, err error) {
 	r.waiting.Lock()
 	defer r.waiting.Unlock()
@@ -244,6 +247,10 @@ func (r *Ring) Wait(ctx context.Context, into []Completion) (n int, err error) {
 		}
 		if ctx.Err() != nil {
 			return 0, ended(ctx)
+		}
+		if n := atomic.LoadUint32(&r.mem.Revocations); n != r.revoked {
+			r.revoked = n
+			return 0, fmt.Errorf("hbmfs: wait for a ring of %s: device memory was taken away: %w", r.mount.root, syscall.ENODEV)
 		}
 		if err := r.sleep(); err != nil {
 			return 0, fmt.Errorf("hbmfs: wait for a ring of %s: %w", r.mount.root, err)

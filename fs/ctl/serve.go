@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -47,11 +48,26 @@ func (s *Server) answer(c *Conn, r *Request) Reply {
 		return Fail(syscall.EPERM)
 	case req.Op == uapi.CtlDMABuf:
 		return s.region(c.UID, req.Region, device.Region.DMABuf)
+	case req.Op == uapi.CtlRevoke:
+		return s.revoke(c, req.Region)
 	case req.Op == uapi.CtlUnpin:
 		n, _ := s.cfg.Cache.UnpinAll(context.Background(), c.UID) // whoever asks can't be interrupted
 		return Reply{Head: uapi.CtlReply{Length: uint64(n)}}
 	}
 	return s.stats()
+}
+
+// revoke is for those only who could end the mount.
+func (s *Server) revoke(c *Conn, device uint32) Reply {
+	if c.UID != 0 && c.UID != uint32(os.Geteuid()) {
+		return Fail(syscall.EPERM)
+	}
+	n, bytes, err := s.cfg.Cache.Revoke(device)
+	if err != nil {
+		return Fail(err)
+	}
+	s.cfg.Log.Warn("memory revoked", "device", device, "regions", n, "bytes", bytes, "by", c.User(), "pid", c.PID)
+	return Reply{Head: uapi.CtlReply{Region: uint32(n), Length: uint64(bytes)}}
 }
 
 // memoryOf is the descriptor of a region that the CPU maps.

@@ -4,7 +4,10 @@
 // Locking: a Table's mutex guards it, and is not held while anything is released.
 package handles
 
-import "sync"
+import (
+	"sync"
+	"syscall"
+)
 
 // Held is held until Release, which comes once.
 type Held interface{ Release() }
@@ -33,14 +36,39 @@ func (t *Table) Keep(handle uint64, p Held) {
 
 // Release reports whether there was that handle.
 func (t *Table) Release(handle uint64) bool {
-	t.mu.Lock()
-	p, ok := t.by[handle]
-	delete(t.by, handle)
-	t.mu.Unlock()
+	p, ok := t.take(handle)
 	if ok {
 		p.Release()
 	}
 	return ok
+}
+
+// End releases what a handle stands for, and returns why that was of no use any more, or
+// nil. The error is ENOENT if there is no such handle.
+func (t *Table) End(handle uint64) error {
+	p, ok := t.take(handle)
+	if !ok {
+		return syscall.ENOENT
+	}
+	err := Lost(p)
+	p.Release()
+	return err
+}
+
+// Lost returns why what is held is of no use any more, or nil.
+func Lost(p Held) error {
+	if l, ok := p.(interface{ Err() error }); ok {
+		return l.Err()
+	}
+	return nil
+}
+
+func (t *Table) take(handle uint64) (p Held, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p, ok = t.by[handle]
+	delete(t.by, handle)
+	return p, ok
 }
 
 // ReleaseAll returns how many there were.

@@ -50,6 +50,16 @@ func (r *Ring) wake() {
 	}
 }
 
+// revoked tells the program that memory was taken away, whether it sleeps or not.
+func (r *Ring) revoked() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ended {
+		atomic.AddUint32(&r.mem.Revocations, 1)
+		r.running.Go(r.signal)
+	}
+}
+
 // signal has the program's eventfd written after this call began. One goroutine at a
 // time does that for all, so that no more than one can be kept waiting by the program.
 func (r *Ring) signal() {

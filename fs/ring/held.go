@@ -45,14 +45,16 @@ func (t *held) keep(h handles.Held) (handle uint64) {
 	return uint64(p.uses)<<32 | uint64(at+1)
 }
 
-// release reports whether there was that handle.
-func (t *held) release(handle uint64) bool {
+// release reports whether there was that handle, and why it was of no use any more, or
+// nil.
+func (t *held) release(handle uint64) (lost error, ok bool) {
 	h := t.drop(handle)
 	if h == nil {
-		return false
+		return nil, false
 	}
+	lost = handles.Lost(h)
 	h.Release()
-	return true
+	return lost, true
 }
 
 func (t *held) drop(handle uint64) (h handles.Held) {

@@ -196,7 +196,7 @@ func TestWakeups(t *testing.T) {
 		}
 		for range batch {
 			d := p.next()
-			if d.Error != 0 || !p.ring.held.release(d.Handle) {
+			if _, ok := p.ring.held.release(d.Handle); d.Error != 0 || !ok {
 				t.Fatalf("%+v", d)
 			}
 			done++

@@ -54,16 +54,19 @@ func (r *Ring) do(op *uapi.RingOp, name string) {
 }
 
 func (r *Ring) release(handle uint64) syscall.Errno {
-	if !r.held.release(handle) {
+	switch lost, ok := r.held.release(handle); {
+	case !ok:
 		return syscall.ENOENT
+	case lost != nil:
+		return r.all.cfg.Errno(lost)
 	}
 	return 0
 }
 
 func (r *Ring) fetch(op *uapi.RingOp, name string) {
 	if op.Handle != 0 {
-		if errno := r.release(op.Handle); errno != 0 {
-			r.answer(op, errno)
+		if _, ok := r.held.release(op.Handle); !ok {
+			r.answer(op, syscall.ENOENT)
 			return
 		}
 	}

@@ -217,13 +217,20 @@ func TestRingsAreBounded(t *testing.T) {
 
 func TestHandlesOfOld(t *testing.T) {
 	var h held
+	release := func(handle uint64) bool {
+		lost, ok := h.release(handle)
+		if lost != nil {
+			t.Error(lost)
+		}
+		return ok
+	}
 	f := newFakeFile(0)
 	f.held.Add(2)
 	first := h.keep(&f.pin)
-	if !h.release(first) || h.release(first) {
+	if !release(first) || release(first) {
 		t.Error("not released once")
 	}
-	if second := h.keep(&f.pin); second == first || h.release(first) || !h.release(second) {
+	if second := h.keep(&f.pin); second == first || release(first) || !release(second) {
 		t.Error("an old handle is good for a new one")
 	}
 	f.held.Add(2)

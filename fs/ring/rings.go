@@ -107,6 +107,17 @@ func (a *Rings) Of(uid, number uint32) (*Ring, error) {
 	}
 }
 
+// Revoked tells a user's programs that memory of his was taken away. It does not block.
+func (a *Rings) Revoked(uid uint32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.by {
+		if r.UID == uid {
+			r.revoked()
+		}
+	}
+}
+
 func (a *Rings) remove(r *Ring) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -17,6 +17,7 @@ func init() {
 		"HBMFS_CTL_BUFFER":              CtlBuffer,
 		"HBMFS_CTL_UNBUFFER":            CtlUnbuffer,
 		"HBMFS_CTL_DMABUF":              CtlDMABuf,
+		"HBMFS_CTL_REVOKE":              CtlRevoke,
 	})
 }
 

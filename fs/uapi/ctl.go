@@ -13,6 +13,7 @@ const (
 	CtlStats  = 2 // the mount's counters, in JSON
 	CtlUnpin  = 3 // end all pins of the user
 	CtlDMABuf = 7 // the dma-buf of a region
+	CtlRevoke = 8 // take a device's memory from all users; CtlRequest.Region is its number
 )
 
 // CtlMax is the length of the longest message on the socket, in bytes.
@@ -75,7 +76,7 @@ func checkCtlRequest(r *CtlRequest) error {
 		return err
 	}
 	switch r.Op {
-	case CtlRegion, CtlDMABuf, CtlUnbuffer:
+	case CtlRegion, CtlRevoke, CtlDMABuf, CtlUnbuffer:
 		return nil
 	case CtlStats, CtlUnpin:
 		return checkZero("region", r.Region)

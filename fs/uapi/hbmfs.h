@@ -217,8 +217,9 @@ struct hbmfs_segment { /* has no size, and so stays as it is */
 };
 
 /*
- * RELEASE: a handle of this open file or directory, or 0 for all of them. ENOENT: no
- * such handle. EISDIR: a directory where no BATCH is possible.
+ * RELEASE: a handle of this open file or directory, or 0 for all of them. ENODEV: it is
+ * released, but the device's memory was taken away while it was held, so that what was
+ * pinned may be gone. ENOENT: no such handle. EISDIR: a directory where no BATCH is possible.
  */
 struct hbmfs_release {
 	__u32 size;
@@ -530,6 +531,13 @@ struct hbmfs_ring_file {
  * CTL_UNPIN ends all pins of the user who asks, also those of files that are gone.
  * A reply with an error is only the structure. The structures do not grow.
  *
+ * CTL_REVOKE takes the memory of the device whose number is in `region` from all users:
+ * `length` bytes in `region` regions. FETCHes that wait for what was on its way there are
+ * ENODEV, and so is the RELEASE, of what was pinned there, by a program that has not
+ * let go before. What programs have mapped of it is theirs until they unmap that; the mount's
+ * own share goes once no transfer writes there. Who asks next gets other memory. Loans
+ * stay until they are released. Only root and the daemon's user may.
+ *
  * CTL_DMABUF passes the region's dma-buf instead, where there is one and the mount was
  * told to (--export-dmabuf): a device of the program's can import that, which it can't
  * a memfd. A dma-buf can't be sealed. Who has it can write to what the user, and nobody
@@ -559,7 +567,7 @@ struct hbmfs_ring_file {
  *            says so unasked, and hangs up. It is to be read also after EPIPE or
  *            ECONNRESET
  * ENFILE     the daemon has no descriptor left to pass on
- * ENODEV     CTL_BUFFER: no such device
+ * ENODEV     CTL_BUFFER, CTL_REVOKE: no such device
  * ENOENT     no such region: that of memory for loans ends some time after the
  *            last of them is released, others with the daemon; no such buffer
  * ENOMEM     CTL_BUFFER: the memory can't be mapped
@@ -567,7 +575,7 @@ struct hbmfs_ring_file {
  * EOPNOTSUPP the region is of a device without HBMFS_DEVICE_CPU, and has no
  *            descriptor, or has no dma-buf; of CTL_BUFFER's, the descriptor is of nothing that the device
  *            can take
- * EPERM      CTL_DMABUF: the mount was not told to.
+ * EPERM      CTL_DMABUF: the mount was not told to. CTL_REVOKE: another user's mount
  *            CTL_BUFFER: the descriptor is not open for reading and writing, or sealed
  *            against that, or the memfd lacks F_SEAL_SHRINK
  * EREMOTEIO  CTL_BUFFER: the mount requires a direct path, and there is none into it
@@ -582,11 +590,12 @@ struct hbmfs_ring_file {
 #define HBMFS_CTL_UNBUFFER 5
 #define HBMFS_CTL_DMABUF 7
 #define HBMFS_CTL_RING 6
+#define HBMFS_CTL_REVOKE 8
 
 struct hbmfs_ctl_request {
 	__u32 size;
 	__u32 op;
-	__u32 region; /* CTL_REGION, CTL_DMABUF: a segment's; CTL_UNBUFFER: a buffer's number; else 0 */
+	__u32 region; /* CTL_REGION, CTL_DMABUF: a segment's; CTL_UNBUFFER: a buffer's number; CTL_REVOKE: a device's; else 0 */
 	__u32 zero;
 };
 
@@ -602,9 +611,9 @@ struct hbmfs_ctl_buffer { /* the request of CTL_BUFFER */
 struct hbmfs_ctl_reply {
 	__u32 size;
 	__s32 error;     /* errno, 0 for success */
-	__u64 length;    /* the region's or buffer's size; CTL_UNPIN: bytes that were pinned; CTL_RING: bytes to map */
+	__u64 length;    /* the region's or buffer's size; CTL_UNPIN: bytes that were pinned; CTL_REVOKE: bytes; CTL_RING: bytes to map */
 	__u64 fd_offset; /* CTL_REGION: where in the descriptor it starts */
-	__u32 region;    /* CTL_REGION: as asked for, and the device it is on; CTL_BUFFER, CTL_RING: its number */
+	__u32 region;    /* CTL_REGION: as asked for, and the device it is on; CTL_BUFFER, CTL_RING: its number; CTL_REVOKE: how many */
 	__u32 device;
 };
 
@@ -662,6 +671,10 @@ struct hbmfs_ctl_ring {
  * awake it clears its flag, and reads the second eventfd. The mount does likewise.
  * There may be one thread that submits, and one that reads completions, or locks.
  *
+ * `revocations` changes when memory of the user's on a device was taken away
+ * (CTL_REVOKE, or the device is gone), and a program that sleeps is woken: what is in the
+ * regions that CTL_REGION answers with ENOENT by then is of no use, and to be released.
+ *
  * HBMFS_RING_BROKEN in submission_flags: one of the program's numbers was impossible,
  * and the mount has ended the ring; what it had fetched is released. Nobody is told so
  * of a daemon that was killed: then the ctl connection hangs up.
@@ -685,7 +698,8 @@ struct hbmfs_ring {
 
 	__u32 submission_head; /* the mount's, as is what follows */
 	__u32 submission_flags;
-	__u32 pad1[14];
+	__u32 revocations; /* how often memory of the user's was taken away */
+	__u32 pad1[13];
 
 	__u32 completion_tail; /* the mount's */
 	__u32 pad2[15];

@@ -77,9 +77,10 @@ type Ring struct {
 	SubmissionTail uint32 // the program's
 	_              [15]uint32
 
-	SubmissionHead  uint32 // the mount's, as are the next two
+	SubmissionHead  uint32 // the mount's, as are the next three
 	SubmissionFlags uint32
-	_               [14]uint32
+	Revocations     uint32 // how often memory of the user's was taken away
+	_               [13]uint32
 
 	CompletionTail uint32
 	_              [15]uint32

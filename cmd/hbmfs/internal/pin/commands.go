@@ -29,9 +29,9 @@ type Shell struct {
 	JSON        func(out io.Writer, v any, indent string) error
 }
 
-// Commands are pin, unpin and evict.
+// Commands are pin, unpin, evict and revoke.
 func Commands(s Shell) []*cobra.Command {
-	return []*cobra.Command{newPin(s), newUnpin(s), newEvict(s)}
+	return []*cobra.Command{newPin(s), newUnpin(s), newEvict(s), newRevoke(s)}
 }
 
 const pinHelp = `Bring files of a mount into device memory and keep them there: PATHs, and all

@@ -1,5 +1,5 @@
 // Package pin is the commands that keep files of a mount in device memory for their
-// user, and drop them from it: pin, unpin and evict.
+// user, and drop them from it: pin, unpin and evict; and revoke, which takes the memory.
 //
 // It walks paths and asks the mount file by file; what is pinned, and for whom, only
 // the mount knows.
