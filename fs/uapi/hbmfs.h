@@ -710,9 +710,8 @@ struct hbmfs_ring {
 };
 
 /*
- * What a ring can be asked. `file` is what RING_FILE told, and ignored by none but
- * NOP, RELEASE and CANCEL, of which all other members are 0, but `user_data` and what
- * is named here.
+ * What a ring can be asked. `file` is what RING_FILE told. Of RING_NOP, RING_RELEASE and
+ * RING_CANCEL all members are 0, but `user_data` and what is named here.
  *
  * RING_FETCH is FETCH of one segment, kept as with HBMFS_FETCH_RANDOM if `flags` is 0.
  * It pins what the completion tells: `length` bytes at `region_offset` of `region`. If
