@@ -12,16 +12,11 @@ import (
 func (r *Ring) post(d *uapi.RingDone) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.postLocked(d)
-}
-
-func (r *Ring) postLocked(d *uapi.RingDone) bool {
 	if r.ended {
 		return false
 	}
-	r.mem.Complete(r.posted, d)
-	r.posted++
-	atomic.StoreUint32(&r.mem.CompletionTail, r.posted)
+	r.mem.Complete(r.posted.Load(), d)
+	atomic.StoreUint32(&r.mem.CompletionTail, r.posted.Add(1))
 	return true
 }
 

@@ -28,10 +28,18 @@ func (p *program) broken() {
 // pinned.
 func TestWildCounters(t *testing.T) {
 	for name, spoil := range map[string]func(*program){
-		"tail beyond":     func(p *program) { atomic.StoreUint32(&p.SubmissionTail, p.submitted+5) },
-		"tail back":       func(p *program) { atomic.StoreUint32(&p.SubmissionTail, p.submitted-1) },
-		"tail far":        func(p *program) { atomic.StoreUint32(&p.SubmissionTail, 1<<31) },
-		"completions":     func(p *program) { atomic.StoreUint32(&p.CompletionHead, p.read+1) },
+		"tail beyond": func(p *program) { atomic.StoreUint32(&p.SubmissionTail, p.submitted+5) },
+		"tail back":   func(p *program) { atomic.StoreUint32(&p.SubmissionTail, p.submitted-1) },
+		"tail far":    func(p *program) { atomic.StoreUint32(&p.SubmissionTail, 1<<31) },
+		"completions": func(p *program) { atomic.StoreUint32(&p.CompletionHead, p.read+1) },
+		"not completed": func(p *program) {
+			slow := newFakeFile(0)
+			slow.wait = make(chan struct{})
+			p.put(uapi.RingOp{Op: uapi.RingFetch, File: p.register(slow)})
+			p.submit()
+			eventually(p.t, "it is under way", func() bool { return slow.begun.Load() == 1 })
+			atomic.StoreUint32(&p.CompletionHead, p.read+1)
+		},
 		"completions far": func(p *program) { atomic.StoreUint32(&p.CompletionHead, 1<<31) },
 		"read backwards":  func(p *program) { atomic.StoreUint32(&p.CompletionHead, p.read-2) },
 	} {

@@ -88,10 +88,10 @@ type Ring struct {
 	queue  chan *operation // from the thread to begin
 
 	mu       sync.Mutex
-	posted   uint32       // guarded by mu; completions
-	underWay []*operation // guarded by mu
-	ended    bool         // guarded by mu; nothing is posted any more
-	onEnd    func()       // guarded by mu; nil: nobody is to be told
+	posted   atomic.Uint32 // completions; written with mu
+	underWay []*operation  // guarded by mu
+	ended    bool          // guarded by mu; nothing is posted any more
+	onEnd    func()        // guarded by mu; nil: nobody is to be told
 
 	signals atomic.Int64 // that are to be written to the program's eventfd
 	running sync.WaitGroup

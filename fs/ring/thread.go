@@ -62,7 +62,7 @@ func (r *Ring) mayTake() (may, ok bool) {
 // reap looks how many completions the program has read.
 func (r *Ring) reap() bool {
 	head := atomic.LoadUint32(&r.mem.CompletionHead)
-	if head-r.reaped > r.taken-r.reaped {
+	if head-r.reaped > r.posted.Load()-r.reaped {
 		return false
 	}
 	r.reaped = head

@@ -622,10 +622,11 @@ struct hbmfs_ctl_reply {
  * operations are asked for and answered without a system call each. The reply comes
  * with three descriptors: the memory, of `length` bytes, to be mapped shared and
  * writable; an eventfd by which the program wakes the mount; and one by which the mount
- * wakes the program, both blocking as they come. The ring ends with the connection that it was made on, when the
- * last descriptor of the program's end is closed, also by death: then what is under way
- * is cancelled, and what it had fetched is released. Every process of the user may
- * register files with it. A child that inherits the connection keeps the ring alive.
+ * wakes the program, both blocking as they come. The ring ends with the connection that
+ * it was made on, when the last descriptor of the program's end is closed, also by death:
+ * then what is under way is cancelled, and what it had fetched is released. Every process
+ * of the user may register files with it. A child that inherits the connection keeps the
+ * ring alive.
  *
  * EDQUOT     the user has as many rings as may be
  * EINVAL     `entries` is no power of two up to HBMFS_RING_ENTRIES_MAX, or
