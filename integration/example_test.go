@@ -104,7 +104,7 @@ ExampleFile_Digest: the same bytes: true
 ExampleFile_Fetch: file offset 4096: 65536 bytes, the first is 'x'
 ExampleFile_Fetch_loan: not lent, and came by staged: asked for by --transport
 ExampleMount_Info: `
-	if err != nil || !strings.HasPrefix(string(out), want) || !strings.Contains(string(out), "in use: tcp (staged)\n") {
+	if err != nil || !strings.HasPrefix(string(out), want) || !strings.Contains(string(out), "in use: tcp (staged)\n") || strings.Count(string(out), ": 1048576 bytes in region ") != 2 {
 		t.Errorf("%v:\n%s\nwant:\n%s", err, out, want)
 	}
 	m.awaitLeases(0)

@@ -167,7 +167,7 @@ func ExampleMount_NewRing() {
 		log.Fatal(err)
 	}
 
-	names := []string{"a/0001", "a/0002", "a/0003"}
+	names := []string{"a/0001", "a/0002"}
 	for i, name := range names {
 		op := client.Op{Kind: client.OpFetch, Tag: uint64(i), File: dir, Name: name, Length: 1 << 20}
 		if _, err := ring.Submit([]client.Op{op}); err != nil {
