@@ -441,19 +441,37 @@ func TestRingEndsWithItsProcess(t *testing.T) {
 	}
 }
 
-// TestRingOfKilledDaemon: who waits is told that the daemon has gone.
-func TestRingOfKilledDaemon(t *testing.T) {
+// TestRingOfEndedDaemon: who waits is told that the daemon has gone, by a kill or an
+// unmount, which no ring holds up.
+func TestRingOfEndedDaemon(t *testing.T) {
+	for name, end := range map[string]func(*mount){
+		"killed": func(m *mount) { m.kill(unix.SIGKILL) },
+		"unmounted": func(m *mount) {
+			if out, code := command(m.t, "umount", m.dir); code != 0 {
+				m.t.Errorf("exit code %d: %s", code, out)
+			}
+			within(m.t, 10*time.Second, "the daemon ends", func() { <-m.done })
+		},
+	} {
+		t.Run(name, func(t *testing.T) { ringOfEndedDaemon(t, end) })
+	}
+}
+
+func ringOfEndedDaemon(t *testing.T, end func(*mount)) {
 	src := t.TempDir()
 	writeNumbered(t, src, 1, 1000)
 	m := startMount(t, src)
 	r := m.newRing(client.RingOptions{})
+	f, file := r.register(m.path("1"))
+	r.check(r.do(client.Op{Kind: client.OpFetch, File: file, Length: 1000}), 1, 1, 0, 1000)
+	must(t, f.Close()) // or the mount is busy
 	waited := make(chan error, 1)
 	go func() {
 		_, err := r.Wait(context.Background(), make([]client.Completion, 1))
 		waited <- err
 	}()
 	time.Sleep(20 * time.Millisecond)
-	m.kill(unix.SIGKILL)
+	end(m)
 	within(t, 10*time.Second, "the wait ends", func() {
 		if err := <-waited; !errors.Is(err, unix.ENOTCONN) {
 			t.Errorf("%v", err)
