@@ -733,7 +733,7 @@ struct hbmfs_ring {
  * `handle` end soon, if there is one under way that can: it completes with ECANCELED, or
  * with what it has got. If there is none, the RING_CANCEL completes with ENOENT.
  *
- * Errors of a completion, beside those of FETCH and of an entry of a BATCH:
+ * Errors of a completion, beside those of FETCH, of FETCH_INTO and of an entry of a BATCH:
  *
  * EBADF      no such file is registered, or not any more
  * ECANCELED  by RING_CANCEL
