@@ -13,6 +13,7 @@ const CtlRing = 6
 const (
 	RingEntriesMax   = 4096    // submissions
 	RingNameBytesMax = 1 << 20 // bytes of names
+	RingNameMax      = 4095    // bytes of the name of one
 )
 
 // NrRingFile is the number of the command that registers an open file with a ring, or
@@ -234,6 +235,9 @@ func (o *RingOp) checkFetch() error {
 	}
 	if err := checkZero("zero", uint32(o.Zero)); err != nil {
 		return err
+	}
+	if o.NameLength > RingNameMax {
+		return fmt.Errorf("%w: a name of %d bytes", ErrRange, o.NameLength)
 	}
 	return checkRange(o.Offset, o.Length)
 }

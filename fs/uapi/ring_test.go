@@ -77,6 +77,9 @@ func TestRingOpCheck(t *testing.T) {
 		"fetch beyond":           {RingOp{Op: RingFetch, Offset: 1, Length: math.MaxInt64}, ErrRange},
 		"fetch with a buffer":    {RingOp{Op: RingFetch, Buffer: 1}, ErrZero},
 		"fetch: zero":            {RingOp{Op: RingFetch, Zero: 1}, ErrZero},
+		"fetch by a long name":   {RingOp{Op: RingFetch, NameLength: RingNameMax}, nil},
+		"fetch by a longer one":  {RingOp{Op: RingFetch, NameLength: RingNameMax + 1}, ErrRange},
+		"fetch into by one":      {RingOp{Op: RingFetchInto, NameLength: math.MaxUint16}, ErrRange},
 		"fetch into":             {RingOp{Op: RingFetchInto, Length: 1, Buffer: 1, BufferOffset: 2}, nil},
 		"fetch into beyond":      {RingOp{Op: RingFetchInto, Length: 1, BufferOffset: math.MaxInt64}, ErrRange},
 		"fetch into of a handle": {RingOp{Op: RingFetchInto, Handle: 1}, ErrZero},
@@ -192,7 +195,7 @@ func FuzzRingOpCheck(f *testing.F) {
 		if copy(bytesOf(&o), in); o.Check() != nil {
 			return
 		}
-		if o.Op > RingCancel || o.Zero != 0 || !inRange(o.Offset, o.Length) || o.Flags&^(FetchRandom|FetchSequential) != 0 {
+		if o.Op > RingCancel || o.Zero != 0 || o.NameLength > RingNameMax || !inRange(o.Offset, o.Length) || o.Flags&^(FetchRandom|FetchSequential) != 0 {
 			t.Fatalf("accepted %+v", o)
 		}
 	})
