@@ -3,6 +3,7 @@ package ctl
 import (
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,6 +18,11 @@ const (
 	// what there is no room for.
 	maxRights = 2
 )
+
+// sendTimeout is how long a client may leave a reply that there is no room for. One that
+// has died is noticed at its connection's end only, and that may be on the way to the
+// daemon, as a descriptor of a request behind those that are not answered. Tests set it.
+var sendTimeout = 10 * time.Second
 
 // Request is what a client sent.
 type Request struct {
@@ -70,7 +76,10 @@ func (c *Conn) send(r Reply) error {
 	if len(r.FDs) > 0 {
 		rights = unix.UnixRights(r.FDs...)
 	}
-	_, _, err := c.socket.WriteMsgUnix(r.encode(), rights, nil)
+	err := c.socket.SetWriteDeadline(time.Now().Add(sendTimeout))
+	if err == nil {
+		_, _, err = c.socket.WriteMsgUnix(r.encode(), rights, nil)
+	}
 	for _, fd := range r.FDs {
 		unix.Close(fd)
 	}
