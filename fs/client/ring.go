@@ -18,8 +18,9 @@ type RingOptions struct {
 	// power of two up to [uapi.RingEntriesMax]; 0 is 64. Twice as many can be under way,
 	// or completed and not yet returned by [Ring.Wait].
 	Entries int
-	// NameBytes is how long the name of an operation may be; 0 is 256. All entries
-	// together have at most [uapi.RingNameBytesMax].
+	// NameBytes is how long the name of an operation may be, though never longer than
+	// [uapi.RingNameMax]; 0 is 256. All entries together have at most
+	// [uapi.RingNameBytesMax].
 	NameBytes int
 }
 
@@ -183,8 +184,8 @@ func (r *Ring) Submit(ops []Op) (n int, err error) {
 
 // put writes an operation where the next submission is to be.
 func (r *Ring) put(op *Op) error {
-	if len(op.Name) > r.names {
-		return fmt.Errorf("%w: a name of %d bytes, and the ring's may have %d", syscall.ENAMETOOLONG, len(op.Name), r.names)
+	if most := min(r.names, uapi.RingNameMax); len(op.Name) > most {
+		return fmt.Errorf("%w: a name of %d bytes, and the ring's may have %d", syscall.ENAMETOOLONG, len(op.Name), most)
 	}
 	o := uapi.RingOp{UserData: op.Tag, Op: uint16(op.Kind), Handle: op.Release}
 	switch op.Kind {
