@@ -3,6 +3,7 @@ package ring
 import (
 	"context"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"hbmfs/fs/uapi"
@@ -19,7 +20,7 @@ type operation struct {
 
 	// Guarded by Ring.mu.
 	at        int  // in underWay
-	begun     bool // it is not in the queue any more
+	begun     bool // it had its turn
 	cancelled bool
 }
 
@@ -88,15 +89,38 @@ func (r *Ring) enqueue(op *uapi.RingOp, name string, f File) {
 	o.ctx, o.cancel = context.WithCancel(r.ctx)
 	r.mu.Lock()
 	o.at = len(r.underWay)
-	r.underWay = append(r.underWay, o)
+	r.underWay, r.queue = append(r.underWay, o), append(r.queue, o)
+	r.queued.Signal()
 	r.mu.Unlock()
-	r.queue <- o
+}
+
+// endQueue has begin end once the queue is empty.
+func (r *Ring) endQueue() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.served = true
+	r.queued.Signal()
+}
+
+// next waits for an operation that is to begin; nil if none will be any more.
+func (r *Ring) next() *operation {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.queue) == 0 && !r.served {
+		r.queued.Wait()
+	}
+	if len(r.queue) == 0 {
+		return nil
+	}
+	o := r.queue[0]
+	r.queue[0], r.queue = nil, r.queue[1:]
+	return o
 }
 
 // begin begins what is in the queue, each operation when its turn comes. Only this one
 // waits for that, so that there are no more goroutines than operations may be under way.
 func (r *Ring) begin() {
-	for o := range r.queue {
+	for o := r.next(); o != nil; o = r.next() {
 		err := r.turn.Wait(o.ctx, 1)
 		if !o.begin() {
 			if err == nil {
@@ -164,6 +188,7 @@ func (r *Ring) cancelOp(userData uint64) syscall.Errno {
 	begun := o.begun
 	if !begun {
 		r.leaveLocked(o)
+		r.queue = slices.DeleteFunc(r.queue, func(q *operation) bool { return q == o }) // or its turn is waited for
 	}
 	r.mu.Unlock()
 	o.cancel()

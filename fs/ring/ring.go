@@ -85,11 +85,13 @@ type Ring struct {
 	reaped uint32      // completions, by the program
 	op     uapi.RingOp // that is being answered
 	got    Got
-	queue  chan *operation // from the thread to begin
 
 	mu       sync.Mutex
 	posted   atomic.Uint32 // completions; written with mu
 	underWay []*operation  // guarded by mu
+	queue    []*operation  // guarded by mu; of those under way, that are to begin
+	queued   sync.Cond     // of mu: there is something in queue, or served
+	served   bool          // guarded by mu; nothing comes into queue any more
 	ended    bool          // guarded by mu; nothing is posted any more
 	onEnd    func()        // guarded by mu; nil: nobody is to be told
 

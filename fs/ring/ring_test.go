@@ -240,3 +240,32 @@ func TestHandlesOfOld(t *testing.T) {
 		t.Errorf("%d are held after the end", f.held.Load())
 	}
 }
+
+// TestCancelWhileNoneBegins: operations that were cancelled before they began are in
+// nobody's way, however many.
+func TestCancelWhileNoneBegins(t *testing.T) {
+	p := newProgram(t, 4, 0)
+	busy := p.all.cfg.Operations.Join("", 0)
+	if err := busy.Acquire(64); err != nil {
+		t.Fatal(err)
+	}
+	f := newFakeFile(0)
+	fetch := uapi.RingOp{Op: uapi.RingFetch, File: p.register(f), UserData: 1}
+	p.put(fetch)
+	p.submit()
+	fetch.UserData = 2
+	for range 40 {
+		p.put(fetch)
+		p.put(uapi.RingOp{Op: uapi.RingCancel, Handle: fetch.UserData, UserData: 3})
+		p.submit()
+		for range 2 {
+			if d := p.next(); d.UserData == 3 && d.Error != 0 || d.UserData == 2 && d.Error != uint16(syscall.ECANCELED) {
+				t.Fatalf("%+v", d)
+			}
+		}
+	}
+	busy.Leave()
+	if d := p.next(); d.UserData != 1 || d.Error != 0 || f.begun.Load() != 1 || f.users.Load() != 0 {
+		t.Errorf("%+v, %d begun, %d users", d, f.begun.Load(), f.users.Load())
+	}
+}

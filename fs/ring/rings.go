@@ -72,7 +72,7 @@ func (a *Rings) New(who Owner, entries, nameBytes uint32) (r *Ring, fds []int, e
 	}
 	r.turn = a.cfg.Operations.Join(user, maxUnderWay)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.queue = make(chan *operation, r.mem.Completions())
+	r.queued.L = &r.mu
 	a.start(r)
 	return r, fds, nil
 }

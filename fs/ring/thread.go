@@ -15,7 +15,7 @@ const round = 64
 func (r *Ring) serve() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	defer close(r.queue)
+	defer r.endQueue()
 	for !r.closed.Load() {
 		n, ok := r.take()
 		if !ok {
