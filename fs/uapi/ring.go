@@ -219,6 +219,9 @@ func (o *RingOp) Check() error {
 		if o.Handle != 0 || o.Device != 0 {
 			return fmt.Errorf("%w: a FETCH_INTO names a handle or a device", ErrZero)
 		}
+		if err := checkFlags(uint32(o.Flags)); err != nil {
+			return err
+		}
 		if err := checkRange(o.BufferOffset, o.Length); err != nil {
 			return err
 		}

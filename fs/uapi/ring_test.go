@@ -81,6 +81,7 @@ func TestRingOpCheck(t *testing.T) {
 		"fetch by a longer one":  {RingOp{Op: RingFetch, NameLength: RingNameMax + 1}, ErrRange},
 		"fetch into by one":      {RingOp{Op: RingFetchInto, NameLength: math.MaxUint16}, ErrRange},
 		"fetch into":             {RingOp{Op: RingFetchInto, Length: 1, Buffer: 1, BufferOffset: 2}, nil},
+		"fetch into at random":   {RingOp{Op: RingFetchInto, Flags: FetchRandom}, ErrFlags},
 		"fetch into beyond":      {RingOp{Op: RingFetchInto, Length: 1, BufferOffset: math.MaxInt64}, ErrRange},
 		"fetch into of a handle": {RingOp{Op: RingFetchInto, Handle: 1}, ErrZero},
 		"release":                {RingOp{Op: RingRelease, Handle: 1, UserData: 2}, nil},
