@@ -37,10 +37,10 @@ type Ring struct {
 	number uint32
 
 	submitting sync.Mutex
-	submitted  uint32 // guarded by submitting
-	waiting    sync.Mutex
-	read       uint32 // guarded by waiting
-	revoked    uint32 // guarded by waiting; how often that was told
+	submitted  uint32        // guarded by submitting
+	waiting    chan struct{} // has room for one: who waits, whose the next two are
+	read       uint32
+	revoked    uint32 // how often that was told
 	closed     atomic.Bool
 }
 
@@ -116,7 +116,7 @@ func (m *Mount) NewRing(opts RingOptions) (*Ring, error) {
 	if entries < 0 || names < 0 || int64(entries)*int64(names) > uapi.RingNameBytesMax {
 		return nil, fmt.Errorf("hbmfs: ring of %s: %w", m.root, explainBy(ringRequestRemedies, syscall.EINVAL))
 	}
-	r := &Ring{mount: m, names: names}
+	r := &Ring{mount: m, names: names, waiting: make(chan struct{}, 1)}
 	var err error
 	if r.link, r.number, err = m.dialRing(uint32(entries), uint32(entries*names)); err != nil {
 		return nil, fmt.Errorf("hbmfs: ring of %s: %w", m.root, err)
@@ -234,8 +234,10 @@ func (r *Ring) wake() {
 // the user's on a device was taken away: what is pinned there is of no use, and the ring
 // goes on.
 func (r *Ring) Wait(ctx context.Context, into []Completion) (n int, err error) {
-	r.waiting.Lock()
-	defer r.waiting.Unlock()
+	if !r.enter(ctx) {
+		return 0, ended(ctx)
+	}
+	defer r.leave()
 	if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, r.link.interrupt)()
 	}
@@ -258,6 +260,23 @@ func (r *Ring) Wait(ctx context.Context, into []Completion) (n int, err error) {
 		}
 	}
 }
+
+// enter waits for the turn to wait. It reports false if ctx ended before.
+func (r *Ring) enter(ctx context.Context) bool {
+	select {
+	case r.waiting <- struct{}{}:
+		return true
+	default:
+	}
+	select {
+	case r.waiting <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (r *Ring) leave() { <-r.waiting }
 
 // take returns how many completions there were.
 func (r *Ring) take(into []Completion) (n int) {
@@ -319,7 +338,7 @@ func (r *Ring) Close() error {
 	r.link.interrupt()
 	r.submitting.Lock()
 	defer r.submitting.Unlock()
-	r.waiting.Lock()
-	defer r.waiting.Unlock()
+	r.enter(context.Background())
+	defer r.leave()
 	return r.link.close()
 }

@@ -1,9 +1,11 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,4 +30,41 @@ func TestRingNameTooLong(t *testing.T) {
 
 func bytesOfWords(words []uint64) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), 8*len(words))
+}
+
+// TestRingWaitsInTurn: one that waits behind another ends with its context, or the ring.
+func TestRingWaitsInTurn(t *testing.T) {
+	_, m := newFakeRing(t, 4, 8)
+	r, err := m.NewRing(RingOptions{Entries: 4, NameBytes: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait := func(ctx context.Context) <-chan error {
+		ended := make(chan error, 1)
+		go func() {
+			_, err := r.Wait(ctx, make([]Completion, 1))
+			ended <- err
+		}()
+		return ended
+	}
+	first, second := wait(context.Background()), wait(context.Background())
+	time.Sleep(10 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	select {
+	case err := <-wait(ctx):
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("with its context: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("its context has ended, and it has not")
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, ended := range []<-chan error{first, second} {
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			t.Errorf("closed: %v", err)
+		}
+	}
 }
