@@ -32,7 +32,7 @@ func newBounds(log *logging.Limiter) bounds {
 		reads:   limit("plain reads", 512, 0, "read less at a time"),
 		ahead:   limit("bytes read ahead", 64<<20, 16<<20, "read fewer files at a time"),
 		batches: limit("entries of batches", 4096, 0, "ask for fewer at a time"),
-		rings:   limit("rings", 1024, 256, "close some"),
+		rings:   limit("entries of rings", 1024*256, 256*256, "close some, or make smaller ones"),
 	}
 }
 

@@ -618,3 +618,49 @@ func revokes(args []string) error {
 	fmt.Println("refused")
 	return nil
 }
+
+// TestRepliesAreRead: descriptors on their way count for the daemon's user, so a program
+// that asks for more before it has read is hung up on.
+func TestRepliesAreRead(t *testing.T) {
+	src := t.TempDir()
+	writeNumbered(t, src, 1, 1000)
+	m := startMount(t, src)
+	out := make([]byte, uapi.CtlRingRequestSize)
+	uapi.EncodeCtlRingRequest(out, &uapi.CtlRingRequest{Size: uint32(uapi.CtlRingRequestSize), Op: uapi.CtlRing, Entries: 4})
+	c := mustDialCtl(t, m.dir)
+	defer c.Close()
+	for range 2 {
+		_, err := c.Write(out)
+		must(t, err)
+	}
+	raw, err := c.SyscallConn()
+	must(t, err)
+	must(t, raw.Control(func(fd uintptr) {
+		hangup := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		if n, err := unix.Poll(hangup, 20_000); n != 1 || err != nil {
+			t.Errorf("the connection stays: %v", err)
+		}
+	}))
+	eventually(t, "no ring is open", func() error {
+		if n := m.stats().Rings.Open; n != 0 {
+			return fmt.Errorf("%d are", n)
+		}
+		return nil
+	})
+}
+
+// TestRegisteredTwice: an open file has one number with a ring.
+func TestRegisteredTwice(t *testing.T) {
+	rig := startRig(t)
+	r := rig.mount.newRing(client.RingOptions{Entries: 8})
+	file, number := r.register(rig.write("1", 1, 1000))
+	again, err := r.Register(file)
+	must(t, err)
+	if again != number {
+		t.Errorf("%d and %d", number, again)
+	}
+	must(t, r.Remove(file, number))
+	if c := r.do(client.Op{Kind: client.OpFetch, File: number, Length: 10}); !errors.Is(c.Err, unix.EBADF) {
+		t.Errorf("after the end: %v", c.Err)
+	}
+}

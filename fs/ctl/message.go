@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"errors"
 	"net"
 	"syscall"
 	"time"
@@ -70,18 +71,34 @@ func (r *Reply) encode() []byte {
 	return append(out, r.Tail...)
 }
 
-// send sends a reply, once.
+// errUnread: a client asks for descriptors and has not read the reply before.
+var errUnread = errors.New("a reply was not read")
+
+// send sends a reply, once. Descriptors that are on their way count for the user of this
+// process, who may have only so many (RLIMIT_NOFILE): so a client has one reply's.
 func (c *Conn) send(r Reply) error {
 	var rights []byte
-	if len(r.FDs) > 0 {
-		rights = unix.UnixRights(r.FDs...)
-	}
 	err := c.socket.SetWriteDeadline(time.Now().Add(sendTimeout))
+	if len(r.FDs) > 0 && err == nil {
+		rights, err = unix.UnixRights(r.FDs...), c.allRead()
+	}
 	if err == nil {
 		_, _, err = c.socket.WriteMsgUnix(r.encode(), rights, nil)
 	}
 	for _, fd := range r.FDs {
 		unix.Close(fd)
+	}
+	return err
+}
+
+// allRead returns nil if the client has read all replies.
+func (c *Conn) allRead() (err error) {
+	unread := 0
+	if ctlErr := c.Socket(func(fd int) { unread, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ) }); ctlErr != nil {
+		return ctlErr
+	}
+	if err == nil && unread > 0 {
+		err = errUnread
 	}
 	return err
 }

@@ -74,7 +74,7 @@ func (f *fakeFile) Fetch(ctx context.Context, op *uapi.RingOp, name string) (Got
 
 func newTestRings() *Rings {
 	return NewRings(Config{
-		Limit:      limits.New(limits.Config{What: "rings", All: 8, Each: 4}),
+		Limit:      limits.New(limits.Config{What: "rings", All: 8 * minCost, Each: 4 * minCost}),
 		Operations: limits.New(limits.Config{What: "operations", All: 64}),
 		Errno: func(err error) syscall.Errno {
 			if errno, ok := err.(syscall.Errno); ok {

@@ -19,14 +19,18 @@ type registration struct {
 	file   File
 }
 
-// Add registers the open file, as f, with a ring.
+// Add registers the open file, as f, with a ring, and returns its number, which stays the
+// same if it is registered with that already.
 func (g *Registered) Add(r *Ring, f File) (number uint32, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if i := slices.IndexFunc(g.all, func(o registration) bool { return o.ring == r }); i >= 0 {
+		return g.all[i].number, nil
+	}
 	number, err = r.Register(f)
 	if err != nil {
 		return 0, err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if len(g.all) == cap(g.all) {
 		g.all = slices.DeleteFunc(g.all, func(o registration) bool { return o.ring.closed.Load() })
 	}

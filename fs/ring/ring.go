@@ -137,6 +137,7 @@ func (r *Ring) end(flags uint32) {
 	if told != nil {
 		told()
 	}
+	r.running.Go(r.signal) // the program may sleep
 	r.mem.wakeThread()
 	r.files.close()
 	r.held.close()

@@ -10,13 +10,16 @@ import (
 	"hbmfs/transport/limits"
 )
 
+// minCost is what a ring counts as at least, in entries: it has a thread.
+const minCost = 256
+
 // maxUnderWay is how many operations of a ring are under way at the same time.
 const maxUnderWay = 128
 
 // Config is what the rings of a mount share.
 type Config struct {
-	// Limit bounds rings by user, Operations those of their operations that are under
-	// way.
+	// Limit bounds the entries of rings by user, where a ring counts as 256 at least;
+	// Operations those of their operations that are under way.
 	Limit, Operations *limits.Limit
 	// Errno maps errors of this package, which wrap those of uapi or limits.
 	Errno func(error) syscall.Errno
@@ -56,7 +59,7 @@ func (a *Rings) Stats() Stats {
 // wakes the program. The error wraps [limits.ErrLimit], or a kernel's errno.
 func (a *Rings) New(who Owner, entries, nameBytes uint32) (r *Ring, fds []int, err error) {
 	user := fmt.Sprintf("uid %d", who.UID)
-	share, err := a.cfg.Limit.Take(user, 1)
+	share, err := a.cfg.Limit.Take(user, max(int64(entries), minCost))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,14 +110,18 @@ func (a *Rings) Of(uid, number uint32) (*Ring, error) {
 	}
 }
 
-// Revoked tells a user's programs that memory of his was taken away. It does not block.
+// Revoked tells a user's programs that memory of his was taken away. It does not wait for them.
 func (a *Rings) Revoked(uid uint32) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	var his []*Ring
 	for _, r := range a.by {
 		if r.UID == uid {
-			r.revoked()
+			his = append(his, r)
 		}
+	}
+	a.mu.Unlock()
+	for _, r := range his {
+		r.revoked()
 	}
 }
 

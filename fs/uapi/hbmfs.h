@@ -469,8 +469,8 @@ struct hbmfs_evict {
 /*
  * RING_FILE: register the open file or directory with a ring of the same user (below),
  * whose submissions then name it by `file`. The registration ends with the open file
- * description, with the ring, or by HBMFS_RING_REMOVE. A number is not used again by
- * that ring. What of a submission is under way then still completes.
+ * description, with the ring, or by HBMFS_RING_REMOVE; until then its number stays the
+ * same, however often it is registered. A number is not used again by that ring. What of a submission is under way then still completes.
  *
  * EACCES     the ring is another user's
  * EINVAL     flags
@@ -523,6 +523,8 @@ struct hbmfs_ring_file {
  * .hbmfs/ctl, in every directory of a mount, though not listed, is a
  * SOCK_SEQPACKET socket, or a symbolic link to one if a user other than root
  * mounted. Each request is answered by one reply, of HBMFS_CTL_MAX bytes at most.
+ *
+ * Who asks for descriptors before he has read the reply before is hung up on.
  *
  * CTL_REGION passes the region's descriptor, to be mapped read-only, by
  * SCM_RIGHTS; a region belongs to one user. A number is never used again, by the
@@ -628,7 +630,9 @@ struct hbmfs_ctl_reply {
  * of the user may register files with it. A child that inherits the connection keeps the
  * ring alive.
  *
- * EDQUOT     the user has as many rings as may be
+ * EDQUOT     the user's rings have as many entries as may be: 65536, where a ring counts
+ *            as 256 at least, or as many as are left for others of the 262144 that all
+ *            may have
  * EINVAL     `entries` is no power of two up to HBMFS_RING_ENTRIES_MAX, or
  *            `name_bytes` over HBMFS_RING_NAME_BYTES_MAX
  * ENFILE, ENOMEM: the daemon has no descriptor, or no memory, for it
@@ -717,7 +721,9 @@ struct hbmfs_ring {
  * RING_FETCH is FETCH of one segment, kept as with HBMFS_FETCH_RANDOM if `flags` is 0.
  * It pins what the completion tells: `length` bytes at `region_offset` of `region`. If
  * the range needs another segment, `flags` has HBMFS_BATCH_MORE, and `cursor` says where
- * to go on. `handle`, if not 0, is released first, and `handle` of the completion is
+ * to go on. `handle`, if not 0, is released first, and stays so if the fetch fails, unless
+ * a member makes no sense or there is no such handle: to release it again is ENOENT, and
+ * does no harm. `handle` of the completion is
  * what to release; it belongs to the ring, whatever becomes of the file. With a name,
  * `file` is a directory, and the file that the name leads to beneath it is fetched,
  * by the rules of BATCH: who calls is whoever made the connection that the ring was
