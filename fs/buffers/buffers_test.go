@@ -224,24 +224,46 @@ func TestFill(t *testing.T) {
 	}
 }
 
-// TestFails: a transfer that fails fails the fill, whose other transfers it waits for no
-// more; the buffer is in use until they end.
+// TestFails: a transfer that fails fails the fill, which is told when nothing is under way
+// any more; unless who waits for that gives up. Then the buffer is in use until they end.
 func TestFails(t *testing.T) {
 	g := newRig(t)
 	b, _ := g.register(200 * extent)
 	s := newSource(200 * extent)
-	failed := make(chan error, 1)
-	go func() {
-		_, err := b.Fill(t.Context(), s, 0, s.size, 0)
-		failed <- err
-	}()
-	g.begun(s, window)
-	s.mu.Lock()
-	rest := s.pending[1:]
-	s.pending = s.pending[:1:1]
-	s.mu.Unlock()
-	s.end(transport.ErrSource)
-	if err := <-failed; !errors.Is(err, transport.ErrSource) {
+	fill := func(ctx context.Context) (failed chan error, rest []*transport.Request) {
+		failed = make(chan error, 1)
+		go func() {
+			_, err := b.Fill(ctx, s, 0, s.size, 0)
+			failed <- err
+		}()
+		g.begun(s, window)
+		s.mu.Lock()
+		rest, s.pending = s.pending[1:], s.pending[:1:1]
+		s.mu.Unlock()
+		s.end(transport.ErrStale)
+		select {
+		case err := <-failed:
+			t.Fatalf("told %v, and %d transfers are under way", err, len(rest))
+		case <-time.After(50 * time.Millisecond):
+		}
+		return failed, rest
+	}
+	end := func(rest []*transport.Request) {
+		s.mu.Lock()
+		s.pending = rest
+		s.mu.Unlock()
+		s.end(nil)
+	}
+	failed, rest := fill(t.Context())
+	end(rest)
+	if err := <-failed; !errors.Is(err, transport.ErrStale) || g.Stats().Busy != 0 {
+		t.Errorf("%v, %+v", err, g.Stats())
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	failed, rest = fill(ctx)
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	if err := g.Unregister(alice.UID, b.ID()); !errors.Is(err, syscall.EBUSY) || g.Stats().Busy != 1 {
@@ -254,10 +276,7 @@ func TestFails(t *testing.T) {
 	if _, err := g.Use(alice.UID, b.ID()); !errors.Is(err, syscall.ENOENT) {
 		t.Error(err)
 	}
-	s.mu.Lock()
-	s.pending = rest
-	s.mu.Unlock()
-	s.end(nil)
+	end(rest)
 	g.awaitGone()
 	if n := g.underWay.Used(); n != 0 || g.Stats().Fetched != 0 {
 		t.Errorf("%d requests are counted, %+v", n, g.Stats())

@@ -44,8 +44,8 @@ func (b *Buffer) checkRange(at, n int64) error {
 // the device sees them. They are cut short at the end of the file. The caller uses b.
 //
 // The error wraps [transport.ErrRange], [device.ErrHoles], [cache.ErrOverdue] or
-// [cache.ErrClosed], what a transfer failed with, or is ctx's. With an error, the buffer
-// may still be written to, and is in use for so long.
+// [cache.ErrClosed], what a transfer failed with, or is ctx's. With ctx's, and with
+// [cache.ErrOverdue], the buffer may still be written to, and is in use for so long.
 func (b *Buffer) Fill(ctx context.Context, src cache.Source, off, n, at int64) (Filled, error) {
 	if err := b.checkRange(at, n); err != nil {
 		return Filled{}, err
@@ -62,7 +62,7 @@ func (b *Buffer) Fill(ctx context.Context, src cache.Source, off, n, at int64) (
 	if err == nil {
 		err = f.await(ctx, window)
 	}
-	got, err := f.leave(err)
+	got, err := f.leave(ctx, err)
 	if err == nil {
 		b.table.tally(&got)
 	}

@@ -2,6 +2,7 @@ package buffers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -177,15 +178,27 @@ func (f *filling) ended(n int) {
 // await returns nil once so many requests are in no use, and no gather is under way if
 // those are all, or one has failed.
 func (f *filling) await(ctx context.Context, idle int) error {
+	err := f.sleep(ctx, func() bool {
+		return f.err != nil || len(f.free) >= idle && (idle < window || f.pending == 0)
+	})
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// sleep returns nil once it is so, which ready says with mu.
+func (f *filling) sleep(ctx context.Context, ready func() bool) error {
 	steps := -1
 	defer f.timer.Stop()
 	for {
 		f.mu.Lock()
-		ready := len(f.free) >= idle && (idle < window || f.pending == 0)
-		err, now := f.err, f.steps
+		is, now := ready(), f.steps
 		f.mu.Unlock()
-		if ready || err != nil {
-			return err
+		if is {
+			return nil
 		}
 		if now != steps {
 			steps = now
@@ -201,15 +214,34 @@ func (f *filling) await(ctx context.Context, idle int) error {
 	}
 }
 
-// leave ends the caller's part. What is under way ends by itself.
-func (f *filling) leave(err error) (outcome, error) {
+// drain returns why the fill has failed once nothing is under way any more: who is told so
+// may fill the place anew, and what comes late would be written over that. Where it can't
+// wait for that, the error is the reason.
+func (f *filling) drain(ctx context.Context, err error) error {
+	if errors.Is(err, cache.ErrOverdue) {
+		return err
+	}
+	if late := f.sleep(ctx, func() bool { return f.pending == 0 }); late != nil {
+		return late
+	}
+	return err
+}
+
+// leave ends the caller's part. What is under way ends by itself: after an error that is
+// ctx's, or [cache.ErrOverdue].
+func (f *filling) leave(ctx context.Context, err error) (outcome, error) {
 	f.release()
 	if n := len(f.batch); n > 0 { // that never began
 		f.turn.Release(int64(n))
 	}
 	f.mu.Lock()
 	f.free = append(f.free, f.batch...)
+	f.mu.Unlock()
 	f.batch = f.batch[:0]
+	if err != nil {
+		err = f.drain(ctx, err)
+	}
+	f.mu.Lock()
 	if err == nil {
 		err = f.err
 	}

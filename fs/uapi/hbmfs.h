@@ -340,9 +340,9 @@ struct hbmfs_batch_entry { /* has no size, and so stays as it is */
  * into device memory. A range past the end of the file is cut short, as read does: the
  * bytes of the buffer behind it stay as they are.
  *
- * With an error, what the range of the buffer holds is not defined. After EINTR or EIO
- * it may still be written, until what is under way has ended: CTL_UNBUFFER is EBUSY
- * for so long. Ranges of a buffer that calls fill at the same time, and bytes that the
+ * With an error, what the range of the buffer holds is not defined. After EINTR or EIO,
+ * and of a ring ECANCELED, it may still be written, until what is under way has ended:
+ * CTL_UNBUFFER is EBUSY for so long. Ranges of a buffer that calls fill at the same time, and bytes that the
  * program writes meanwhile, are the program's affair.
  *
  * BATCH with HBMFS_BATCH_INTO is as many of them: `device` is the buffer's number,
