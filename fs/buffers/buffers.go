@@ -57,6 +57,7 @@ type Table struct {
 	by    map[uint32]*Buffer
 	bytes int64
 
+	ended             atomic.Int64 // requests
 	fetched, resident atomic.Int64
 	paths             [uapi.NumPaths]atomic.Int64
 }

@@ -283,6 +283,24 @@ func TestFails(t *testing.T) {
 	}
 }
 
+// TestStalled: where as many requests as may be are under way, and none ends, who waits for
+// a turn is told so in time.
+func TestStalled(t *testing.T) {
+	g := newRig(t)
+	g.cfg.Timeout = 100 * time.Millisecond
+	b, _ := g.register(64 * extent)
+	defer b.Close()
+	all := g.underWay.Join(userName(alice.UID), 0)
+	defer all.Leave()
+	for all.TryAcquire(1) {
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := b.Fill(ctx, newSource(64*extent), 0, 64*extent, 0); !errors.Is(err, cache.ErrOverdue) {
+		t.Error(err)
+	}
+}
+
 // begun waits until n requests are under way.
 func (g *rig) begun(s *source, n int) {
 	g.t.Helper()

@@ -130,7 +130,7 @@ func (f *filling) take(ctx context.Context) (*transport.Request, error) {
 	}
 	if !f.turn.TryAcquire(1) {
 		f.submit()
-		if err := f.turn.Wait(ctx, 1); err != nil {
+		if err := f.awaitTurn(ctx); err != nil {
 			f.putBack(r)
 			return nil, err
 		}

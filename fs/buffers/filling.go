@@ -137,6 +137,7 @@ func (f *filling) came(p uapi.Path, why uapi.Reason, n int64) {
 // Complete implements [transport.Completer]: nobody writes to the requests' places any
 // more.
 func (f *filling) Complete(done []transport.Completion) {
+	f.buf.table.ended.Add(int64(len(done)))
 	f.turn.Release(int64(len(done)))
 	f.mu.Lock()
 	for i := range done {
@@ -187,6 +188,24 @@ func (f *filling) await(ctx context.Context, idle int) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.err
+}
+
+// awaitTurn waits until one more request may be under way, as long as any into a buffer
+// ends meanwhile.
+func (f *filling) awaitTurn(ctx context.Context) error {
+	t := f.buf.table
+	for {
+		seen := t.ended.Load()
+		within, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
+		err := f.turn.Wait(within, 1)
+		cancel()
+		switch {
+		case err == nil || !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil:
+			return err
+		case t.ended.Load() == seen:
+			return fmt.Errorf("%w: no transfer into a buffer has ended for %v", cache.ErrOverdue, t.cfg.Timeout)
+		}
+	}
 }
 
 // sleep returns nil once it is so, which ready says with mu.
