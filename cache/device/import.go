@@ -107,12 +107,31 @@ func importMapping(provider string, dom transport.Domain, fd int, off, size int6
 	return r, own, nil
 }
 
-// CheckPages finds none missing in a dma-buf, which has them pinned. Of a file that has
-// as many pages as bytes there is no need to look where they are.
+// CheckPages finds none missing in a dma-buf, which has them pinned.
 func (r *region) CheckPages(off, n int64) error {
-	if r.dmabuf >= 0 {
+	if r.dmabuf >= 0 || n <= 0 {
 		return nil
 	}
+	// cachestat(2) counts pages that are there whether or not anybody has written to them;
+	// those that are swapped out are "evicted".
+	var there unix.Cachestat_t
+	page, from := int64(os.Getpagesize()), r.start+off
+	err := unix.Cachestat(uint(r.fd), &unix.CachestatRange{Off: uint64(from), Len: uint64(n)}, &there, 0)
+	switch missing := (from+n-1)/page - from/page + 1 - int64(there.Cache+there.Evicted); {
+	case errors.Is(err, unix.ENOSYS):
+		return r.checkBlocks(off, n)
+	case err != nil:
+		return os.NewSyscallError("cachestat", err)
+	case missing > 0:
+		return refuse("%w: %d of %d bytes at %d; allocate them (fallocate), or write to them", ErrHoles, missing*page, n, from)
+	}
+	return nil
+}
+
+// checkBlocks is CheckPages before Linux 6.5. Of a file that has as many pages as bytes
+// there is no need to look where they are; else what was allocated, and never written,
+// looks like a hole.
+func (r *region) checkBlocks(off, n int64) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(r.fd, &st); err != nil {
 		return os.NewSyscallError("fstat", err)

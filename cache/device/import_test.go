@@ -104,6 +104,33 @@ func TestImportByKind(t *testing.T) {
 	}
 }
 
+// TestImportAllocated: what is allocated is there, though nobody has written to it, and
+// nothing is there for what is allocated elsewhere.
+func TestImportAllocated(t *testing.T) {
+	if err := unix.Cachestat(0, &unix.CachestatRange{}, &unix.Cachestat_t{}, 0); errors.Is(err, unix.ENOSYS) {
+		t.Skip("no cachestat(2)")
+	}
+	app := newMemfd(t, 8*4096, unix.F_SEAL_SHRINK)
+	for _, c := range []struct {
+		off, n int64
+		holes  bool
+	}{{8 * 4096, 8 * 4096, true}, {4096, 2 * 4096, false}} {
+		if err := unix.Fallocate(app.FD, unix.FALLOC_FL_KEEP_SIZE, c.off, c.n); err != nil {
+			t.Fatal(err)
+		}
+		b, err := device.Import(open(t, "memfd"), transport.Domain{}, app.FD, 4196, 2*4096-100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.CheckPages(0, b.Size()); errors.Is(err, device.ErrHoles) != c.holes {
+			t.Errorf("%d bytes at %d are allocated: %v", c.n, c.off, err)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestImportHoles: missing pages are noticed, in the range only, and the program's
 // position in the file stays.
 func TestImportHoles(t *testing.T) {
