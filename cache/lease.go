@@ -50,6 +50,7 @@ type Lease struct {
 	err     error
 	live    bool          // handed out and not yet released
 	copied  bool          // its holder has the region's bytes copied: that is a transfer
+	keeps   bool          // the cache open: it is Present's
 	wake    chan struct{} // has a token when nothing is pending, or err is set
 }
 
@@ -90,6 +91,10 @@ func (l *Lease) Release() {
 		panic("cache: lease released twice")
 	}
 	l.live = false
+	if l.keeps {
+		l.keeps = false
+		c.work.Done()
+	}
 	c.stats.Leases--
 	for _, e := range l.parts {
 		c.unleaseExtent(e)

@@ -13,7 +13,8 @@ import (
 // device memory. It waits for nothing, brings nothing, and makes no region: between the
 // segments there may be gaps, and there may be none at all. Covered and Next say nothing
 // of such a lease, and Stats does not count its parts as hits, since it counts no misses
-// beside them. The caller releases it. The error wraps [ErrInvalid] or [ErrClosed].
+// beside them. The caller, who may copy from the segments by [Lease.Span], releases it:
+// Close waits for that. The error wraps [ErrInvalid] or [ErrClosed].
 func (c *Cache) Present(src Source, dom transport.Domain, off, length int64) (*Lease, error) {
 	a, err := c.newAsk(src, off, length, 1)
 	if err != nil {
@@ -35,7 +36,8 @@ func (c *Cache) Present(src Source, dom transport.Domain, off, length int64) (*L
 		l.copied = true
 		p.transfers++
 	}
-	l.live = true
+	l.live, l.keeps = true, true
+	c.work.Add(1)
 	c.stats.Leases++
 	l.judge()
 	return l, nil

@@ -4,9 +4,40 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"hbmfs/cache/index"
 )
+
+// TestPresentCopied: regions stay until nobody copies from them, though the cache closes.
+func TestPresentCopied(t *testing.T) {
+	g := newRig(t, 8)
+	src := autoSource(1, testExtent)
+	f, err := g.Fetch(t.Context(), src, alice, 0, 100, Exact, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Release()
+	l, err := g.Present(src, alice, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := l.Span(0)
+	closed := make(chan error, 1)
+	go func() { closed <- g.Close() }()
+	select {
+	case <-closed:
+		t.Fatal("closed, and somebody copies")
+	case <-time.After(50 * time.Millisecond):
+	}
+	if !bytes.Equal(at.Mem.Bytes()[at.Off:][:at.Len], contents(src.key, 0, 100)) {
+		t.Error("the bytes are not there any more")
+	}
+	l.Release()
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
 
 // TestPresent: what is there is leased, each byte once, with gaps where nothing is or is
 // under way; nothing is brought, and no region made.
