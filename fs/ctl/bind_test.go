@@ -13,9 +13,9 @@ import (
 	"hbmfs/fs/mountwatch"
 )
 
-// TestCtlCloseWaits: whoever closes the control socket returns once its directory
-// is gone, though another had begun to close it.
-func TestCtlCloseWaits(t *testing.T) {
+// newBound returns a server that is bound, and serves nobody.
+func newBound(t *testing.T) *Server {
+	t.Helper()
 	t.Setenv("TMPDIR", t.TempDir())
 	s := &Server{cfg: Config{Log: slog.New(slog.DiscardHandler)}}
 	var err error
@@ -28,6 +28,31 @@ func TestCtlCloseWaits(t *testing.T) {
 	if err := s.bindIn(s.beside.File); err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// TestCtlCloseStuck: a client whose descriptor the kernel does not let go of keeps nobody
+// from unmounting.
+func TestCtlCloseStuck(t *testing.T) {
+	s := newBound(t)
+	s.wg.Add(1)
+	defer s.wg.Done()
+	closed := make(chan struct{})
+	go func() { s.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(endWait + 5*time.Second):
+		t.Fatal("it waits for ever")
+	}
+	if _, err := os.Lstat(filepath.Join(s.beside.Path, SocketName)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("closed, and the socket: %v", err)
+	}
+}
+
+// TestCtlCloseWaits: whoever closes the control socket returns once its directory
+// is gone, though another had begun to close it.
+func TestCtlCloseWaits(t *testing.T) {
+	s := newBound(t)
 	closed := make(chan error, 2)
 	s.wg.Add(cap(closed)) // clients that are served
 	for range cap(closed) {

@@ -38,6 +38,11 @@ const (
 // such as for want of descriptors.
 const acceptPause = 100 * time.Millisecond
 
+// endWait bounds how long the end of the socket waits for its clients. Any descriptor may
+// come with a request, also of a file system that its sender serves: what is done with it,
+// close(2) with its FLUSH too, waits for him.
+const endWait = 2 * time.Second
+
 // Dir is the directory of the mount that the socket is in. Its methods may be called
 // concurrently with requests of the kernel's.
 type Dir interface {
@@ -109,7 +114,7 @@ func Start(cfg Config) (s *Server, err error) {
 }
 
 // Close returns once nothing is left of the socket, whoever else closes it: the
-// process may end then.
+// process may end then. A client whose request does not end is not waited for.
 func (s *Server) Close() { s.ending.Do(s.end) }
 
 func (s *Server) end() {
@@ -121,9 +126,26 @@ func (s *Server) end() {
 	s.mu.Unlock()
 	s.watch.Close()
 	s.listener.Close()
-	s.wg.Wait()
+	if !s.awaitClients() {
+		s.cfg.Log.Warn("a client's request does not end, maybe because of a descriptor that came with it; the socket ends without that")
+	}
 	if err := s.dropPlace(); err != nil {
 		s.cfg.Log.Warn("close the place of the control socket", "error", err)
+	}
+}
+
+// awaitClients reports false if one is served still after endWait.
+func (s *Server) awaitClients() bool {
+	served := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(served)
+	}()
+	select {
+	case <-served:
+		return true
+	case <-time.After(endWait):
+		return false
 	}
 }
 
