@@ -91,6 +91,7 @@ type Buffer struct {
 	users   int
 	ended   bool
 	dropped func() // may be nil
+	strays  []*stray
 }
 
 // ID is the buffer's number, which no other ever has.

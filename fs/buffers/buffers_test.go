@@ -351,6 +351,47 @@ func TestBrokenOff(t *testing.T) {
 	b.Close() // and nothing happens
 }
 
+// TestStray: what was broken off writes nothing over what comes next to the same place, and
+// keeps nobody from other places.
+func TestStray(t *testing.T) {
+	g := newRig(t)
+	b, mem := g.register(4 * extent)
+	defer b.Close()
+	s, other := newSource(4*extent), newSource(4*extent)
+	other.auto = true
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := b.Fill(ctx, s, 0, 2*extent, 0)
+		failed <- err
+	}()
+	g.begun(s, 2)
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := b.Fill(t.Context(), other, 0, extent, 2*extent); err != nil {
+		t.Errorf("another place: %v", err)
+	}
+	if _, err := b.Fill(ctx, other, 0, extent, extent); !errors.Is(err, context.Canceled) {
+		t.Errorf("broken off while it waits: %v", err)
+	}
+	filled := make(chan error, 1)
+	go func() {
+		_, err := b.Fill(t.Context(), other, 7, extent, extent+99)
+		filled <- err
+	}()
+	select {
+	case err := <-filled:
+		t.Fatalf("did not wait: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	s.end(nil)
+	if err := <-filled; err != nil || !bytes.Equal(mem[extent+99:][:extent], contents(7, extent)) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
 // TestWhose: a buffer is its user's, by a number that comes once.
 func TestWhose(t *testing.T) {
 	g := newRig(t)

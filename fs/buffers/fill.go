@@ -45,7 +45,8 @@ func (b *Buffer) checkRange(at, n int64) error {
 //
 // The error wraps [transport.ErrRange], [device.ErrHoles], [cache.ErrOverdue] or
 // [cache.ErrClosed], what a transfer failed with, or is ctx's. With ctx's, and with
-// [cache.ErrOverdue], the buffer may still be written to, and is in use for so long.
+// [cache.ErrOverdue], the buffer may still be written to, and is in use for so long;
+// the next fill of that range waits for it.
 func (b *Buffer) Fill(ctx context.Context, src cache.Source, off, n, at int64) (Filled, error) {
 	if err := b.checkRange(at, n); err != nil {
 		return Filled{}, err
@@ -57,12 +58,15 @@ func (b *Buffer) Fill(ctx context.Context, src cache.Source, off, n, at int64) (
 	if err := b.mem.CheckPages(at, n); err != nil {
 		return Filled{}, err
 	}
+	if err := b.awaitStrays(ctx, at, n); err != nil {
+		return Filled{}, err
+	}
 	f := newFilling(b, src, at-off)
 	err := f.run(ctx, off, off+n)
 	if err == nil {
 		err = f.await(ctx, window)
 	}
-	got, err := f.leave(ctx, err)
+	got, err := f.leave(ctx, err, at, n)
 	if err == nil {
 		b.table.tally(&got)
 	}

@@ -29,6 +29,7 @@ type filling struct {
 	batch  []*transport.Request // taken, and not submitted yet
 	spans  []transport.Span     // of gathers; the memory's until they are done
 	leases []*cache.Lease       // of what they copy
+	stray  *stray               // nil: all had ended when the caller left
 
 	mu      sync.Mutex
 	free    []*transport.Request // guarded by mu, as is all that follows
@@ -246,12 +247,22 @@ func (f *filling) drain(ctx context.Context, err error) error {
 	return err
 }
 
-// leave ends the caller's part. What is under way ends by itself: after an error that is
+// leaveBehind tells of what goes on after the caller's part, in n bytes of the buffer.
+func (f *filling) leaveBehind(at, n int64) {
+	f.mu.Lock()
+	pending := f.pending
+	f.mu.Unlock()
+	if pending > 0 {
+		f.stray = f.buf.leftBehind(at, n)
+	}
+}
+
+// leave ends the caller's part, which was about n bytes of the buffer. What is under way ends by itself: after an error that is
 // ctx's, or [cache.ErrOverdue].
-func (f *filling) leave(ctx context.Context, err error) (outcome, error) {
+func (f *filling) leave(ctx context.Context, err error, at, n int64) (outcome, error) {
 	f.release()
-	if n := len(f.batch); n > 0 { // that never began
-		f.turn.Release(int64(n))
+	if unused := len(f.batch); unused > 0 { // that never began
+		f.turn.Release(int64(unused))
 	}
 	f.mu.Lock()
 	f.free = append(f.free, f.batch...)
@@ -260,6 +271,7 @@ func (f *filling) leave(ctx context.Context, err error) (outcome, error) {
 	if err != nil {
 		err = f.drain(ctx, err)
 	}
+	f.leaveBehind(at, n)
 	f.mu.Lock()
 	if err == nil {
 		err = f.err
@@ -281,6 +293,10 @@ func (f *filling) leave(ctx context.Context, err error) (outcome, error) {
 func (f *filling) finish() {
 	f.release()
 	f.turn.Leave()
+	if f.stray != nil {
+		f.buf.strayEnded(f.stray)
+		f.stray = nil
+	}
 	f.buf.Done()
 	for i := range f.reqs {
 		f.reqs[i].File, f.reqs[i].Dst = transport.FileRef{}, transport.Span{}

@@ -342,7 +342,8 @@ struct hbmfs_batch_entry { /* has no size, and so stays as it is */
  *
  * With an error, what the range of the buffer holds is not defined. After EINTR or EIO,
  * and of a ring ECANCELED, it may still be written, until what is under way has ended:
- * CTL_UNBUFFER is EBUSY for so long. Ranges of a buffer that calls fill at the same time, and bytes that the
+ * CTL_UNBUFFER is EBUSY for so long, and what is asked for next to the same range, such
+ * as by a caller that tries again, waits for that. Ranges of a buffer that calls fill at the same time, and bytes that the
  * program writes meanwhile, are the program's affair.
  *
  * BATCH with HBMFS_BATCH_INTO is as many of them: `device` is the buffer's number,
