@@ -186,7 +186,7 @@ func receive(conn *net.UnixConn) (message, error) {
 		return message{}, err
 	}
 	if n == 0 && oobn == 0 {
-		return message{}, errors.New("the mount closed the connection")
+		return message{}, fmt.Errorf("the mount closed the connection: %w", explain(syscall.ECONNABORTED))
 	}
 	return m, nil
 }
@@ -265,7 +265,8 @@ func (a answer) refusal() error {
 	switch errno := syscall.Errno(a.reply.Error); errno {
 	case 0:
 		return nil
-	case syscall.EMFILE: // which a process's own limit would be, and this is not
+	case syscall.EMFILE, // which a process's own limit would be, and this is not
+		syscall.ENOTCONN:
 		return explain(errno)
 	default:
 		return errno

@@ -1,6 +1,8 @@
 package ctl
 
 import (
+	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -109,6 +111,42 @@ func (s *served) ask(op uint32, fds ...int) (uapi.CtlReply, int) {
 		s.t.Fatal(err)
 	}
 	return r, len(got)
+}
+
+// TestRefused: who is refused is told why, unasked.
+func TestRefused(t *testing.T) {
+	s := serveOne(t)
+	refused := func(want syscall.Errno) {
+		t.Helper()
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := connOf(t, fds[0])
+		defer client.Close()
+		s.server.admit(connOf(t, fds[1]))
+		in := make([]byte, uapi.CtlMax)
+		n, err := client.Read(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, _, err := uapi.DecodeCtlReply(in[:n]); err != nil || syscall.Errno(r.Error) != want {
+			t.Errorf("%+v, %v, want %v", r, err, want)
+		}
+		if n, err := client.Read(in); n != 0 || !errors.Is(err, io.EOF) {
+			t.Errorf("and then %d bytes, %v", n, err)
+		}
+	}
+	all, err := s.server.cfg.Clients.Take("uid 5", 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(syscall.EMFILE)
+	all.Leave()
+	s.server.mu.Lock()
+	s.server.closed = true
+	s.server.mu.Unlock()
+	refused(syscall.ENOTCONN)
 }
 
 func openDescriptors(t *testing.T) int {

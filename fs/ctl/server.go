@@ -170,29 +170,32 @@ func (s *Server) admit(socket *net.UnixConn) {
 	switch {
 	case err != nil:
 		s.cfg.Limited.Warn("credentials of a client of the control socket", "", "error", err)
-	case s.enter(c):
-		s.wg.Go(func() { s.serve(c) })
-		return
 	default:
-		_ = c.send(Reply{Head: uapi.CtlReply{Error: int32(syscall.EMFILE)}})
+		errno := s.enter(c)
+		if errno == 0 {
+			s.wg.Go(func() { s.serve(c) })
+			return
+		}
+		_ = c.send(Reply{Head: uapi.CtlReply{Error: int32(errno)}})
 	}
 	socket.Close()
 }
 
-// enter admits a client, unless its user has too many connections already.
-func (s *Server) enter(c *Conn) bool {
+// enter admits a client, or returns EMFILE, if its user has too many connections already,
+// or ENOTCONN, if the mount ends.
+func (s *Server) enter(c *Conn) syscall.Errno {
 	share, err := s.cfg.Clients.Take(c.User(), 1)
 	if err != nil {
-		return false
+		return syscall.EMFILE
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		share.Leave()
-		return false
+		return syscall.ENOTCONN
 	}
 	s.conns[c] = share
-	return true
+	return 0
 }
 
 // leave ends what the connection keeps, and then its place among the user's.

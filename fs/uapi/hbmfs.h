@@ -571,6 +571,7 @@ struct hbmfs_ring_file {
  *            ECONNRESET
  * ENFILE     the daemon has no descriptor left to pass on
  * ENODEV     CTL_BUFFER, CTL_REVOKE: no such device
+ * ENOTCONN   the mount ends; said as EMFILE is
  * ENOENT     no such region: that of memory for loans ends some time after the
  *            last of them is released, others with the daemon; no such buffer
  * ENOMEM     CTL_BUFFER: the memory can't be mapped
