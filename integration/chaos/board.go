@@ -18,16 +18,17 @@ const (
 	setFiles  = 300 // which loaders read
 	files     = rootFiles + setFiles
 	processes = 5
-	threads   = 4 // of a process
+	threads   = 6 // of a process
 	slots     = 1024
 )
 
 // board is memory that the driver and the readers share: what the files hold
 // now, and what each reader is doing.
 type board struct {
-	over    atomic.Bool  // readers are to end
-	killed  atomic.Int64 // when a target was last killed, by the monotonic clock
-	belief  atomic.Int64 // for how long an old name may be believed, in nanoseconds
+	over    atomic.Bool     // readers are to end
+	killed  atomic.Int64    // when a target was last killed, by the monotonic clock
+	revoked [2]atomic.Int64 // how often memory was to be taken away, and was
+	belief  atomic.Int64    // for how long an old name may be believed, in nanoseconds
 	files   [files]fileState
 	threads [slots]threadState
 }
@@ -71,6 +72,9 @@ type threadState struct {
 	file    atomic.Int32
 	done    [operations]atomic.Uint64
 	fetched atomic.Uint64 // FETCHes that succeeded
+	ringed  atomic.Uint64 // operations of rings that did
+	placed  atomic.Uint64 // ranges that came into buffers
+	told    atomic.Uint64 // revocations that rings told of
 	errors  atomic.Uint64
 	stale   atomic.Uint64
 	away    atomic.Uint64 // flagged: the target does not answer
@@ -78,6 +82,8 @@ type threadState struct {
 	full    atomic.Uint64 // FETCHes that found everything pinned
 
 	checked [uapi.NumPaths]atomic.Uint64 // bytes in device memory, by the path that they came
+	byRing  atomic.Uint64                // of them, those by a ring
+	into    atomic.Uint64                // of them, those in a buffer
 	hits    atomic.Uint64                // of them, those that were there already
 	plain   atomic.Uint64                // bytes of plain reads
 }
@@ -91,11 +97,15 @@ const (
 	opRelease
 	opRead
 	opStat
+	opRing   // make one, or wait for it
+	opInto   // a range into a buffer
+	opBatch  // many of them
+	opBuffer // make one, or end it
 	operations
 )
 
 func (o operation) String() string {
-	return [...]string{"open", "FETCH", "RELEASE", "read", "fstat"}[o]
+	return [...]string{"open", "FETCH", "RELEASE", "read", "fstat", "ring", "FETCH_INTO", "BATCH", "buffer"}[o]
 }
 
 func now() time.Duration {

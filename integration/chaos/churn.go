@@ -8,8 +8,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -45,15 +43,6 @@ type troupe struct {
 	died    atomic.Int64
 	rounds  int
 	first   usage // after the first round; the memory is the most in the first half
-}
-
-// usage is what a mount and its target have while nobody uses them.
-type usage struct{ mount, target footprint }
-
-// footprint is a process's.
-type footprint struct {
-	files, sockets int // descriptors; of files, those that are no sockets
-	rss            int64
 }
 
 // comeAndGo has clients come and go, and looks after each round whether what they held is
@@ -105,11 +94,21 @@ func (t *troupe) perform(ctx context.Context, length time.Duration, seed uint64)
 	t.board.over.Store(false)
 	var all sync.WaitGroup
 	all.Go(func() { t.watch(ctx, t.board) })
+	all.Go(func() { t.revokeNowAndThen(ctx, length) })
 	for slot := range t.clients {
 		all.Go(func() { t.keepUp(ctx, slot, seed) })
 	}
 	<-ctx.Done()
 	all.Wait()
+}
+
+// revokeNowAndThen takes memory away, but not at the end: both users are to have a region then.
+func (t *troupe) revokeNowAndThen(ctx context.Context, length time.Duration) {
+	for range 2 {
+		if pause(ctx, length/4) {
+			t.revoke(t.board)
+		}
+	}
 }
 
 // keepUp has a client in a slot for as long as ctx lasts: each that dies is replaced.
@@ -203,11 +202,13 @@ func (t *troupe) look(round int, w *writer) error {
 	if round < t.rounds/2 {
 		t.first.mount.rss = max(t.first.mount.rss, is.mount.rss)
 		t.first.target.rss = max(t.first.target.rss, is.target.rss)
+		t.first.mount.threads = max(t.first.mount.threads, is.mount.threads)
+		t.first.target.threads = max(t.first.target.threads, is.target.threads)
 	}
 	t.compare("the mount", is.mount, t.first.mount)
 	t.compare("the target", is.target, t.first.target)
 	var done [operations]uint64
-	var full, failed uint64
+	var full, failed, ringed, placed uint64
 	for i := range t.board.threads {
 		s := &t.board.threads[i]
 		for op := range done {
@@ -215,11 +216,14 @@ func (t *troupe) look(round int, w *writer) error {
 		}
 		full += s.full.Load()
 		failed += s.errors.Load()
+		ringed += s.ringed.Load()
+		placed += s.placed.Load()
 	}
-	fmt.Printf("churn %d: %d clients came and %d died; %d opens, %d FETCHes (%d found all held), %d RELEASEs, %d other errors; checked %v\n",
-		round+1, t.started.Load(), t.died.Load(), done[opOpen], done[opFetch], full, done[opRelease], failed, amountOf(t.board))
+	fmt.Printf("churn %d: %d clients came and %d died; %d opens, %d FETCHes (%d found all held), %d RELEASEs, %d operations of rings, %d ranges into buffers, %d revocations, %d other errors; checked %v\n",
+		round+1, t.started.Load(), t.died.Load(), done[opOpen], done[opFetch], full, done[opRelease], ringed, placed,
+		t.board.revoked[0].Load(), failed, amountOf(t.board))
 	fmt.Printf("  the mount: %s\n", did)
-	fmt.Printf("  left: no lease, no file at the target; mount %v; target %v\n", is.mount, is.target)
+	fmt.Printf("  left: no lease, ring or buffer, no file at the target; mount %v; target %v\n", is.mount, is.target)
 	return nil
 }
 
@@ -231,6 +235,9 @@ func (t *troupe) compare(who string, is, first footprint) {
 	if most := first.sockets + moreSockets; is.sockets > most {
 		t.wrong("%s has %d sockets, and had %d", who, is.sockets, first.sockets)
 	}
+	if most := first.threads + moreThreads; is.threads > most {
+		t.wrong("%s has %d threads, and had %d", who, is.threads, first.threads)
+	}
 	more := float64(rssMore)
 	if t.rounds < fewRounds {
 		more = float64(t.clients) * rssRequest
@@ -240,8 +247,12 @@ func (t *troupe) compare(who string, is, first footprint) {
 	}
 }
 
-// moreSockets is how many connections a mount makes when it needs them.
-const moreSockets = 8
+const (
+	// moreSockets is how many connections a mount makes when it needs them.
+	moreSockets = 8
+	// moreThreads is how many more Go's runtime may have had at once, and kept.
+	moreThreads = 32
+)
 
 // touchAll changes every file, so that nobody has one open any more that is not stale.
 func (w *writer) touchAll() error {
@@ -261,45 +272,4 @@ func (t *troupe) awaitNone(what string, count func() int) {
 			return
 		}
 	}
-}
-
-func (f footprint) String() string {
-	return fmt.Sprintf("%d descriptors and %d sockets, %.1f MiB resident", f.files, f.sockets, float64(f.rss)/(1<<20))
-}
-
-func footprintOf(pid int) (f footprint) {
-	for _, to := range descriptors(pid) {
-		if strings.HasPrefix(to, "socket:") {
-			f.sockets++
-		} else {
-			f.files++
-		}
-	}
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // of one that has ended: nothing
-	if _, rest, ok := bytes.Cut(status, []byte("\nVmRSS:")); ok {
-		kib, _ := strconv.ParseInt(string(bytes.Fields(rest)[0]), 10, 64)
-		f.rss = kib << 10
-	}
-	return f
-}
-
-// openBelow is how many files below a directory a process has open.
-func openBelow(pid int, dir string) (n int) {
-	for _, to := range descriptors(pid) {
-		if strings.HasPrefix(to, dir+"/") {
-			n++
-		}
-	}
-	return n
-}
-
-// descriptors are what those of a process lead to.
-func descriptors(pid int) (all []string) {
-	names, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-	for _, name := range names {
-		if to, err := os.Readlink(name); err == nil {
-			all = append(all, to)
-		}
-	}
-	return all
 }

@@ -31,11 +31,19 @@ func churn(args []string) error {
 	if err != nil {
 		return err
 	}
-	t := &thread{board: b, state: &b.threads[slot], dir: args[1], rand: rand.New(rand.NewPCG(seed, uint64(slot)))}
+	t := &thread{board: b, state: &b.threads[slot], dir: args[1], rand: rand.New(rand.NewPCG(seed, uint64(slot))), mortal: true}
 	for !b.over.Load() {
 		t.number = t.rand.IntN(files)
-		t.visit()
+		switch t.rand.IntN(4) {
+		case 0:
+			t.ringTurn(t.rand.IntN(8))
+		case 1:
+			t.intoTurn(t.rand.IntN(8))
+		default:
+			t.visit()
+		}
 	}
+	t.closeSpace()
 	t.close()
 	return nil
 }
@@ -49,12 +57,18 @@ func (t *thread) visit() {
 	if err != nil {
 		t.failed(err)
 	}
-	if t.rand.IntN(40) == 0 {
-		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
-	}
+	t.mayDie()
 	t.closeFile()
 	if err != nil || t.rand.IntN(8) == 0 {
+		t.closeSpace()
 		t.close()
+	}
+}
+
+// mayDie ends the process, now and then, if it may.
+func (t *thread) mayDie() {
+	if t.mortal && t.rand.IntN(40) == 0 {
+		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 	}
 }
 

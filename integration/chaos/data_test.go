@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"math/rand/v2"
+	"testing"
+)
 
 // TestRead finds what is wrong in what it reads, and the versions in what is
 // right.
@@ -54,5 +57,29 @@ func TestJudge(t *testing.T) {
 		if err := w.judge(c.v, c.may, c.mixed); (err == nil) != c.good {
 			t.Errorf("%+v: %v", c, err)
 		}
+	}
+}
+
+// TestSpace finds bytes that were written beside a range.
+func TestSpace(t *testing.T) {
+	s := space{mem: make([]byte, 2*slotLen), free: []int{0, 1}}
+	at := s.place(rand.New(rand.NewPCG(1, 1)))
+	if at <= slotLen || at+largest >= 2*slotLen || len(s.free) != 1 {
+		t.Fatalf("at %d, %v are free", at, s.free)
+	}
+	copy(s.mem[at:], content(3, 7)[:9])
+	if b, err := s.at(at, 8); err == nil {
+		t.Errorf("% x, and the byte behind it is not found", b)
+	}
+	if b, err := s.at(at, 9); err != nil || len(b) != 9 {
+		t.Errorf("% x, %v", b, err)
+	}
+	s.mem[at-1] = 0
+	if _, err := s.at(at, 9); err == nil {
+		t.Error("the byte before it is not found")
+	}
+	s.back(at, true)
+	if len(s.free) != 2 || s.free[1] != 1 {
+		t.Errorf("%v are free", s.free)
 	}
 }

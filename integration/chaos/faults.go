@@ -51,6 +51,10 @@ var faults = []fault{
 		s.end(s.mount, unix.SIGTERM)
 		return s.startMount()
 	}},
+	{"memory taken away", func(s *stage, b *board, _ time.Duration) error {
+		s.revoke(b)
+		return nil
+	}},
 	{"reader killed", func(s *stage, b *board, d time.Duration) error {
 		return s.killReader(b, int(d)%len(s.readers))
 	}},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"hbmfs/fs/client"
-	"hbmfs/fs/uapi"
 )
 
 // maxHeld is how many pinned ranges a thread keeps to look at again.
@@ -21,30 +20,22 @@ type heldRange struct {
 }
 
 func (t *thread) fetch(off, n int64) error {
-	began := now()
+	q := t.ask(&t.opening, off, n)
 	defer t.state.begin(opFetch, t.number)()
-	file := &t.board.files[t.number]
-	writes := [2]uint64{file.writes.Load()}
 	r, err := t.file.Fetch(context.Background(), off, n, client.FetchOptions{Access: accesses[t.rand.IntN(len(accesses))]})
 	if err != nil {
 		return err
 	}
 	t.state.fetched.Add(1)
-	writes[1] = file.writes.Load()
-	away := r.Unsettled && r.Why == uapi.WhyTargetAway
-	if away {
-		t.state.away.Add(1)
-	} else if r.Unsettled {
-		t.state.unknown.Add(1)
-	}
-	h := heldRange{Lease: r, holes: r.Unsettled && !away}
+	a := answer{r.Fetched, r.FileSize, r.Cursor != 0, r.Unsettled, r.Why}
+	h := heldRange{Lease: r, holes: a.holes()}
 	h.was, err = t.look(h)
-	if gone := t.board.leasesGone(began); err == nil {
-		err = cmp.Or(t.during(writes).judge(h.was, r.Unsettled || gone, h.holes), t.whole(h, off, n, gone))
+	if err == nil {
+		err = cmp.Or(t.judge(q, a, h.was), contiguous(h, off))
 	}
 	t.count(h)
 	if err != nil {
-		t.wrong(opFetch, fmt.Errorf("%d bytes at %d, unsettled %v, away %v: %w", n, off, r.Unsettled, away, err))
+		t.wrong(opFetch, err)
 	}
 	if r.Handle != 0 {
 		t.held = append(t.held, h)
@@ -57,10 +48,8 @@ func (t *thread) fetch(off, n int64) error {
 
 var accesses = []client.Access{client.Detect, client.Detect, client.Random, client.Sequential}
 
-// whole returns an error if an answer is not of the version that the open file was of
-// before, has another size, or leaves something out. Where leases are gone, or a writer
-// may have the file open, versions may have come after each other.
-func (t *thread) whole(h heldRange, off, n int64, gone bool) error {
+// contiguous returns an error if segments leave something out of what they cover from off on.
+func contiguous(h heldRange, off int64) error {
 	end := off
 	for _, s := range h.Segments {
 		if s.FileOffset != end {
@@ -68,19 +57,9 @@ func (t *thread) whole(h heldRange, off, n int64, gone bool) error {
 		}
 		end += s.Length
 	}
-	if h.Cursor != 0 && h.Cursor != end || h.Cursor == 0 && end != max(off, min(off+n, h.FileSize)) {
-		return fmt.Errorf("it ends at %d of %d, and goes on at %d", end, h.FileSize, h.Cursor)
+	if end != off+h.Fetched || h.Cursor != 0 && h.Cursor != end {
+		return fmt.Errorf("segments end at %d, %d bytes came, and it goes on at %d", end, h.Fetched, h.Cursor)
 	}
-	if h.holes || gone || h.was.none() {
-		return nil
-	}
-	if size := sizeOf(t.number, h.was.lowest); h.FileSize != size {
-		return fmt.Errorf("version %d has %d bytes, and not %d", h.was.lowest, size, h.FileSize)
-	}
-	if t.of != 0 && t.of != h.was.lowest {
-		return fmt.Errorf("version %d, and the open file was of %d", h.was.lowest, t.of)
-	}
-	t.of = h.was.lowest
 	return nil
 }
 

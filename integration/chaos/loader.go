@@ -56,10 +56,8 @@ func (t *thread) take() error {
 // openOne opens the file for FETCH only.
 func (t *thread) openOne() (err error) {
 	defer t.state.begin(opOpen, t.number)()
-	if t.mount == nil {
-		if t.mount, err = client.OpenMount(t.dir); err != nil {
-			return err
-		}
+	if err := t.withMount(); err != nil {
+		return err
 	}
 	oldest := t.nameMayBeOf()
 	name := filepath.Join(t.dir, fileName(t.number))
@@ -73,4 +71,12 @@ func (t *thread) openOne() (err error) {
 	}
 	t.opened = window{oldest, t.newest()}
 	return nil
+}
+
+// withMount makes sure of a mount.
+func (t *thread) withMount() (err error) {
+	if t.mount == nil {
+		t.mount, err = client.OpenMount(t.dir)
+	}
+	return err
 }

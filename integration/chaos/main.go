@@ -1,8 +1,10 @@
-// Command chaos is `make chaos`: programs of two users read a mount by both ways
-// while files change in every way and mounts, targets and the network fail. It
+// Command chaos is `make chaos`: programs of two users read a mount by every way,
+// plainly, by FETCH, by rings and into buffers, while files change in every way,
+// mounts, targets and the network fail, and device memory is taken away. It
 // finds words that are of another file, place or version than they were passed
-// off as, old versions that were not flagged, pinned bytes that change, calls
-// that hang, and processes and mounts that stay.
+// off as, old versions that were not flagged, pinned bytes that change, bytes
+// beside those that were asked for, calls that hang, and what stays behind:
+// leases, rings, buffers, descriptors, threads, memory, processes and mounts.
 //
 // It owns the processes and the scratch directory, and takes them down again. It
 // judges; it never repairs. Readers learn from a board in shared memory which

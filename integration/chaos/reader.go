@@ -43,11 +43,7 @@ func readMount(args []string) error {
 			board: b, state: &b.threads[first+i], dir: args[1],
 			rand: rand.New(rand.NewPCG(seed, uint64(first+i))),
 		}
-		run := t.run
-		if i%2 == 1 {
-			run = t.load
-		}
-		all.Go(run)
+		all.Go([threads]func(){t.run, t.load, t.run, t.load, t.loadByRing, t.loadInto}[i])
 	}
 	all.Wait()
 	return nil
@@ -60,13 +56,14 @@ type thread struct {
 	dir   string
 	rand  *rand.Rand
 
-	number int // of the file that is open
-	opened window
-	mount  *client.Mount
-	file   *client.File
-	plain  *os.File
-	held   []heldRange
-	of     uint64 // the version that FETCH has answered with since the open; 0: none
+	mortal bool // it may end itself in the midst of anything
+
+	opening // the file that is open
+	mount   *client.Mount
+	file    *client.File
+	plain   *os.File
+	held    []heldRange
+	space   *space // nil: none
 }
 
 func (t *thread) run() {
@@ -193,18 +190,6 @@ func (t *thread) span() (off, n int64) {
 		n = 1 + t.rand.Int64N(300<<10)
 	}
 	return off, min(n, size-off)
-}
-
-// during is which versions an answer may be of that came while the file was
-// written writes[0] to writes[1] times. What is replaced stays as it was opened.
-func (t *thread) during(writes [2]uint64) window {
-	switch {
-	case replaced(t.number):
-		return t.opened
-	case mixed(t.number):
-		return window{t.opened.oldest, (writes[1] + 1) / 2}
-	}
-	return window{writes[0] / 2, (writes[1] + 1) / 2}
 }
 
 func (t *thread) read() error {

@@ -8,7 +8,7 @@ import (
 
 func (s *stage) report(number int, p *performance) {
 	var done [operations]uint64
-	var stale, failed, away, unknown uint64
+	var stale, failed, away, unknown, ringed, placed, told uint64
 	for i := range p.board.threads {
 		t := &p.board.threads[i]
 		for op := range done {
@@ -18,6 +18,9 @@ func (s *stage) report(number int, p *performance) {
 		failed += t.errors.Load()
 		away += t.away.Load()
 		unknown += t.unknown.Load()
+		ringed += t.ringed.Load()
+		placed += t.placed.Load()
+		told += t.told.Load()
 	}
 	var struck []string
 	for _, f := range faults {
@@ -25,8 +28,8 @@ func (s *stage) report(number int, p *performance) {
 			struck = append(struck, fmt.Sprintf("%s %d", f.name, n))
 		}
 	}
-	fmt.Printf("round %d: %d FETCHes (%d flagged as of a target away, %d of a writer), %d reads, %d opens, %d ESTALE, %d other errors; %d writes, held %.1f s at most\n",
-		number+1, p.fetched(), away, unknown, done[opRead], done[opOpen], stale, failed,
+	fmt.Printf("round %d: %d FETCHes, %d operations of rings, %d ranges into buffers (%d flagged as of a target away, %d of a writer), %d revocations told, %d reads, %d opens, %d ESTALE, %d other errors; %d writes, held %.1f s at most\n",
+		number+1, p.fetched(), ringed, placed, away, unknown, told, done[opRead], done[opOpen], stale, failed,
 		p.writer.writes.Load(), time.Duration(p.writer.longest.Load()).Seconds())
 	fmt.Printf("  %v; checked %v\n", s.setting, amountOf(p.board))
 	fmt.Printf("  the last mount: %s\n", p.did)

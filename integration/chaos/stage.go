@@ -35,6 +35,7 @@ type stage struct {
 	struck   []string           // when each fault struck
 	readers  []*process.Process
 	reader   string // their program
+	shared   int    // descriptors that the mount had of what it may share, before anybody came
 
 	mu     sync.Mutex
 	faults []string // guarded by mu: what must not be
@@ -133,8 +134,17 @@ func (s *stage) startMount() error {
 	if err != nil {
 		return err
 	}
-	s.mount = p
+	s.mount, s.shared = p, shared(p.PID())
 	return nil
+}
+
+// revoke takes the device's memory from all users of the mount.
+func (s *stage) revoke(b *board) {
+	b.revoked[0].Add(1)
+	if out, err := process.Command(s.hbmfs, "revoke", s.mnt).CombinedOutput(); err != nil {
+		s.wrong("hbmfs revoke: %v: %s", err, out)
+	}
+	b.revoked[1].Add(1)
 }
 
 // umount has hbmfs unmount what is there.
