@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/transport"
+	"hbmfs/transport/transporttest"
 )
 
 func TestMain(m *testing.M) {
@@ -181,4 +182,35 @@ type lineTo chan string
 func (l lineTo) Write(p []byte) (int, error) {
 	l <- string(p)
 	return len(p), nil
+}
+
+// TestFaultIsError: where pages of a region can't be had any more, who copies there is
+// told, and lives.
+func TestFaultIsError(t *testing.T) {
+	fd, err := unix.MemfdCreate("cut", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	size := int64(os.Getpagesize())
+	if err := unix.Ftruncate(fd, size); err != nil {
+		t.Fatal(err)
+	}
+	r, own, err := importMapping("memfd", transport.Domain{}, fd, 0, size)
+	r.fd = own
+	defer r.Close()
+	if err := errors.Join(err, unix.Ftruncate(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	from := transporttest.NewMapped(64)
+	for what, copyTo := range map[string]func(done func(error)){
+		"gather":  func(done func(error)) { r.Gather(0, []transport.Span{{Mem: from, Len: 64}}, done) },
+		"copy in": func(done func(error)) { r.CopyIn(0, *from, done) },
+	} {
+		copyTo(func(err error) {
+			if !errors.Is(err, ErrHoles) {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
+	}
 }

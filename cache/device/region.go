@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -104,7 +105,28 @@ func (r *region) Bytes() []byte {
 
 // Gather copies at once; every source must be CPU-addressable.
 func (r *region) Gather(dst int64, src []transport.Span, done func(error)) {
-	done(transport.GatherCPU(r.Bytes(), dst, src))
+	done(r.gather(dst, src))
+}
+
+func (r *region) gather(dst int64, src []transport.Span) (err error) {
+	defer r.catch(debug.SetPanicOnFault(true), &err)
+	return transport.GatherCPU(r.Bytes(), dst, src)
+}
+
+// catch, deferred, makes an error of a fault: a program may take pages of its memory away
+// at any time, and then the kernel may have none to put there instead (SIGBUS).
+func (r *region) catch(before bool, err *error) {
+	debug.SetPanicOnFault(before)
+	switch fault := recover().(type) {
+	case nil:
+	case interface {
+		runtime.Error
+		Addr() uintptr
+	}:
+		*err = fmt.Errorf("%s: copy: %w: %w", r.provider, ErrHoles, fault)
+	default:
+		panic(fault)
+	}
 }
 
 // CopyIn copies at once. The error wraps [transport.ErrRange].
@@ -114,8 +136,13 @@ func (r *region) CopyIn(dst int64, src []byte, done func(error)) {
 		done(fmt.Errorf("%s: copy of %d bytes to %d: %w", r.provider, len(src), dst, transport.ErrRange))
 		return
 	}
-	copy(mem[dst:], src)
-	done(nil)
+	done(r.copyIn(mem[dst:], src))
+}
+
+func (r *region) copyIn(dst, src []byte) (err error) {
+	defer r.catch(debug.SetPanicOnFault(true), &err)
+	copy(dst, src)
+	return nil
 }
 
 // Prepare ignores every error, EINVAL of kernels before 5.14 among them.

@@ -145,7 +145,8 @@ func (t *Table) take(p device.Provider, dom transport.Domain, fd int, off, lengt
 func (t *Table) enter(b *Buffer) *Buffer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.last++
+	for t.last++; t.last == 0 || t.by[t.last] != nil; t.last++ { // after some billions
+	}
 	b.id = t.last
 	t.by[b.id] = b
 	t.bytes += b.Size()
