@@ -257,8 +257,8 @@ func (f *filling) leaveBehind(at, n int64) {
 	}
 }
 
-// leave ends the caller's part, which was about n bytes of the buffer. What is under way ends by itself: after an error that is
-// ctx's, or [cache.ErrOverdue].
+// leave ends the caller's part, which was about n bytes of the buffer. What is under way
+// ends by itself: after an error that is ctx's, or [cache.ErrOverdue].
 func (f *filling) leave(ctx context.Context, err error, at, n int64) (outcome, error) {
 	f.release()
 	if unused := len(f.batch); unused > 0 { // that never began

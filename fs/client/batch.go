@@ -33,7 +33,8 @@ type BatchOptions struct {
 	Access Access
 	// Into, if not nil, is the buffer that the ranges are brought into, as by
 	// [File.ReadInto]: nothing is pinned, and results have no segments. Device, Segments,
-	// Release and Access must be 0 then.
+	// Release and Access must be 0 then. Where a file changes meanwhile, what is behind
+	// Fetched in the place of its range may be of the version before.
 	Into *Buffer
 }
 

@@ -338,7 +338,9 @@ struct hbmfs_batch_entry { /* has no size, and so stays as it is */
  * device, and counted in `resident`. The rest comes straight into the buffer, and is
  * not kept for others. `path` is the least direct by which any byte came, or had come
  * into device memory. A range past the end of the file is cut short, as read does: the
- * bytes of the buffer behind it stay as they are.
+ * bytes of the buffer behind it stay as they are. But where a file is opened by name,
+ * as an entry of BATCH or by a ring, and changes, it is opened anew: of the range, what
+ * is behind `fetched` may hold bytes of the version before.
  *
  * With an error, what the range of the buffer holds is not defined. After EINTR or EIO,
  * and of a ring ECANCELED, it may still be written, until what is under way has ended:
