@@ -68,14 +68,14 @@ func TestSpace(t *testing.T) {
 		t.Fatalf("at %d, %v are free", at, s.free)
 	}
 	copy(s.mem[at:], content(3, 7)[:9])
-	if b, err := s.at(at, 8); err == nil {
+	if b, err := s.at(at, 8, 8); err == nil {
 		t.Errorf("% x, and the byte behind it is not found", b)
 	}
-	if b, err := s.at(at, 9); err != nil || len(b) != 9 {
+	if b, err := s.at(at, 8, 9); err != nil || len(b) != 8 {
 		t.Errorf("% x, %v", b, err)
 	}
 	s.mem[at-1] = 0
-	if _, err := s.at(at, 9); err == nil {
+	if _, err := s.at(at, 8, 9); err == nil {
 		t.Error("the byte before it is not found")
 	}
 	s.back(at, true)

@@ -76,11 +76,11 @@ func (s *space) place(r *rand.Rand) (at int64) {
 	return int64(slot*slotLen) + 1 + r.Int64N(slotLen-largest-1)
 }
 
-// at returns what is at a place, and an error if more than that was written.
-func (s *space) at(at, n int64) ([]byte, error) {
+// at returns the n bytes at a place, and an error if more than may was written.
+func (s *space) at(at, n, may int64) ([]byte, error) {
 	first := at / slotLen * slotLen
 	for i := first; i < first+slotLen; i++ {
-		if (i < at || i >= at+n) && s.mem[i] != untouched {
+		if (i < at || i >= at+may) && s.mem[i] != untouched {
 			return nil, fmt.Errorf("%d bytes were placed at %d of a buffer, and others were written: %d has % x", n, at, i, s.mem[i:min(i+16, first+slotLen)])
 		}
 	}
@@ -140,7 +140,11 @@ func (t *thread) closeSpace() {
 // placed judges a range that came to a place in the space.
 func (t *thread) placed(what operation, q asked, a answer, at int64) {
 	t.state.placed.Add(1)
-	b, err := t.space.at(at, a.got)
+	may := a.got
+	if q.named { // there may have been more of the version before
+		may = q.n
+	}
+	b, err := t.space.at(at, a.got, may)
 	if err != nil {
 		err = fmt.Errorf("%d bytes at %d of a file of %d, by name %v: %w", q.n, q.off, a.size, q.named, err)
 	}
