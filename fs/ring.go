@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -13,6 +14,7 @@ import (
 	"hbmfs/fs/ctl"
 	"hbmfs/fs/ring"
 	"hbmfs/fs/uapi"
+	"hbmfs/remote"
 	"hbmfs/transport"
 	"hbmfs/transport/limits"
 )
@@ -88,19 +90,20 @@ type ringFile struct {
 func (f *ringFile) Retain()  { f.h.src.Retain() }
 func (f *ringFile) Release() { f.h.src.Release() }
 
-// Resident is a FETCH of what is in device memory and, at this moment, vouched for.
-func (f *ringFile) Resident(op *uapi.RingOp, got *ring.Got) bool {
+// Resident is a FETCH of what is in device memory and, since the operation was submitted,
+// vouched for.
+func (f *ringFile) Resident(op *uapi.RingOp, since time.Duration, got *ring.Got) bool {
 	src, t := &f.h.src, f.h.n.t
 	if op.Op != uapi.RingFetch || !src.settled || src.file.Stale() {
 		return false
 	}
-	src.file.VouchAhead(t.target.Now())
+	src.file.VouchAhead(remote.Moment(since))
 	l := t.cfg.Cache.Resident(src, transport.Domain{UID: f.caller.Uid, Device: op.Device}, int64(op.Offset), int64(op.Length), 1)
 	if l == nil {
 		return false
 	}
 	// As confirm has it, in this order: what was in device memory may have been old.
-	if t.target.TermLeft() <= 0 || src.file.Stale() || t.cfg.RequireDirect && !l.Path().Direct() {
+	if !src.file.IsVouched(remote.Moment(since)) || t.cfg.RequireDirect && !l.Path().Direct() {
 		l.Release()
 		return false
 	}
@@ -183,7 +186,7 @@ func (d *ringDir) Retain()  {}
 func (d *ringDir) Release() {}
 
 // Resident opens nothing: that asks the target.
-func (d *ringDir) Resident(*uapi.RingOp, *ring.Got) bool { return false }
+func (d *ringDir) Resident(*uapi.RingOp, time.Duration, *ring.Got) bool { return false }
 
 // Fetch opens a file beneath the directory for who has made the ring's connection.
 func (d *ringDir) Fetch(ctx context.Context, op *uapi.RingOp, name string) (got ring.Got, errno syscall.Errno) {

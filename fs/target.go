@@ -49,6 +49,7 @@ type File interface {
 	Vouch(ctx context.Context, since remote.Moment) error
 	VouchSoon(ctx context.Context, since remote.Moment) error
 	VouchAhead(now remote.Moment)
+	IsVouched(since remote.Moment) bool
 	Submit(reqs []*transport.Request)
 	Read(ctx context.Context, off int64, n int) (transport.Buffer, error)
 	Borrow(ctx context.Context, dom transport.Domain, off, n int64, limit int) (transport.Loan, error)

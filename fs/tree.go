@@ -64,7 +64,7 @@ func newTree(target names, open opener, reopen reopener, cfg Config) (*tree, fus
 	t := &tree{target: target, openAt: open, reopen: reopen, cfg: cfg, log: logging.NewLimiter(cfg.Log), started: time.Now(), root: fusefs.StableAttr{Ino: 1}, devs: make(map[devKey]uint64)}
 	t.bounds = newBounds(t.log)
 	t.rings = ring.NewRings(ring.Config{
-		Limit: t.bounds.rings, Operations: t.bounds.batches,
+		Limit: t.bounds.rings, Operations: t.bounds.batches, Clock: func() time.Duration { return time.Duration(target.Now()) },
 		Errno: func(err error) syscall.Errno { return t.errno("ring", "", err) },
 	})
 	cfg.Cache.OnRevoke(func(dom transport.Domain) { t.rings.Revoked(dom.UID) })

@@ -34,6 +34,14 @@ func (f *File) VouchSoon(ctx context.Context, since Moment) error {
 	return f.vouch(ctx, since, vouchSoonTimeout)
 }
 
+// IsVouched is [File.Vouch] of a file that is open, where that has nothing to ask the
+// target. Where it has, it reports false.
+func (f *File) IsVouched(since Moment) bool {
+	s := f.t.sessions.Vouching()
+	// As vouch has it, in this order.
+	return f.settled && s != nil && s.Term.Left(time.Duration(since)) > 0 && !f.Stale()
+}
+
 // VouchAhead asks the target, if the mount's term ends soon, and does not wait.
 func (f *File) VouchAhead(now Moment) {
 	if s := f.t.sessions.Vouching(); s != nil && f.settled {

@@ -43,3 +43,31 @@ func TestVouch(t *testing.T) {
 		t.Errorf("a file that changed while the target was away: %v", err)
 	}
 }
+
+// TestIsVouched is of what the target was asked already, and of no change since.
+func TestIsVouched(t *testing.T) {
+	n := startNode(t, nil)
+	n.write(name(1), 1, 1)
+	var now atomic.Int64
+	cfg := n.config()
+	cfg.Clock = func() time.Duration { return time.Duration(now.Load()) }
+	r := connect(t, cfg)
+	f := open(t, r, 1)
+	if err := f.Vouch(t.Context(), r.Now()); err != nil {
+		t.Fatal(err)
+	}
+	arrived := r.Now()
+	now.Add(int64(time.Second))
+	if !f.IsVouched(arrived) || f.IsVouched(r.Now()) {
+		t.Errorf("within the term %v, later %v", f.IsVouched(arrived), f.IsVouched(r.Now()))
+	}
+	n.kill()
+	n.write(name(1), 1, 2)
+	n.start()
+	if err := f.Vouch(t.Context(), r.Now()); !errors.Is(err, transport.ErrStale) {
+		t.Error(err)
+	}
+	if f.IsVouched(arrived) || f.IsVouched(r.Now()) {
+		t.Error("a file that changed is vouched for")
+	}
+}

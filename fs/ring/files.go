@@ -3,6 +3,7 @@ package ring
 import (
 	"sync"
 	"syscall"
+	"time"
 
 	"hbmfs/fs/uapi"
 )
@@ -57,14 +58,14 @@ func (fs *files) close() {
 
 // resident has the file of an operation do it at once, if that can be. If not, it
 // returns the file, retained, or nil if there is none.
-func (fs *files) resident(op *uapi.RingOp, name string, got *Got) (f File, done bool) {
+func (fs *files) resident(op *uapi.RingOp, name string, since time.Duration, got *Got) (f File, done bool) {
 	fs.mu.RLock()
 	defer fs.mu.RUnlock()
 	f = fs.by[op.File]
 	if f == nil {
 		return nil, false
 	}
-	if name == "" && f.Resident(op, got) {
+	if name == "" && f.Resident(op, since, got) {
 		return f, true
 	}
 	f.Retain()

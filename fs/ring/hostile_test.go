@@ -120,7 +120,7 @@ type checkingFile struct {
 func (f *checkingFile) Retain()  {}
 func (f *checkingFile) Release() {}
 
-func (f *checkingFile) Resident(op *uapi.RingOp, _ *Got) bool {
+func (f *checkingFile) Resident(op *uapi.RingOp, _ time.Duration, _ *Got) bool {
 	if err := op.Check(); err != nil {
 		f.t.Errorf("%+v: %v", op, err)
 	}

@@ -46,7 +46,7 @@ func newFakeFile(resident uint64) *fakeFile {
 func (f *fakeFile) Retain()  { f.users.Add(1) }
 func (f *fakeFile) Release() { f.users.Add(-1) }
 
-func (f *fakeFile) Resident(op *uapi.RingOp, got *Got) bool {
+func (f *fakeFile) Resident(op *uapi.RingOp, _ time.Duration, got *Got) bool {
 	if op.Op != uapi.RingFetch || op.Offset >= f.resident {
 		return false
 	}
@@ -73,9 +73,11 @@ func (f *fakeFile) Fetch(ctx context.Context, op *uapi.RingOp, name string) (Got
 }
 
 func newTestRings() *Rings {
+	var now atomic.Int64 // grows with each question
 	return NewRings(Config{
 		Limit:      limits.New(limits.Config{What: "rings", All: 8 * minCost, Each: 4 * minCost}),
 		Operations: limits.New(limits.Config{What: "operations", All: 64}),
+		Clock:      func() time.Duration { return time.Duration(now.Add(1)) },
 		Errno: func(err error) syscall.Errno {
 			if errno, ok := err.(syscall.Errno); ok {
 				return errno

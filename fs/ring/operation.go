@@ -72,7 +72,7 @@ func (r *Ring) fetch(op *uapi.RingOp, name string) {
 		}
 	}
 	r.got = Got{}
-	f, done := r.files.resident(op, name, &r.got)
+	f, done := r.files.resident(op, name, r.since, &r.got)
 	switch {
 	case done:
 		r.all.hits.Add(1)

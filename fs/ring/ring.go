@@ -50,8 +50,9 @@ type File interface {
 	Retain()
 	Release()
 	// Resident does an operation, with no name, that can be done without waiting, and
-	// reports whether it did. It allocates nothing.
-	Resident(op *uapi.RingOp, got *Got) bool
+	// reports whether it did. It allocates nothing. The operation had been submitted by
+	// since, a time of [Config.Clock].
+	Resident(op *uapi.RingOp, since time.Duration, got *Got) bool
 	// Fetch does an operation, of which name is a copy, "" for none.
 	Fetch(ctx context.Context, op *uapi.RingOp, name string) (Got, syscall.Errno)
 }
@@ -81,9 +82,10 @@ type Ring struct {
 	turn   *limits.Share // of the operations that are under way
 
 	// The thread's own.
-	taken  uint32      // submissions
-	reaped uint32      // completions, by the program
-	op     uapi.RingOp // that is being answered
+	taken  uint32        // submissions
+	reaped uint32        // completions, by the program
+	op     uapi.RingOp   // that is being answered
+	since  time.Duration // of the clock; it had been submitted by then
 	got    Got
 
 	mu       sync.Mutex

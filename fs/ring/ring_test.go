@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"hbmfs/fs/uapi"
 	"hbmfs/transport/limits"
@@ -267,5 +268,43 @@ func TestCancelWhileNoneBegins(t *testing.T) {
 	busy.Leave()
 	if d := p.next(); d.UserData != 1 || d.Error != 0 || f.begun.Load() != 1 || f.users.Load() != 0 {
 		t.Errorf("%+v, %d begun, %d users", d, f.begun.Load(), f.users.Load())
+	}
+}
+
+// timedFile notes by when its operations had been submitted. During the first, another is.
+type timedFile struct {
+	*fakeFile
+	since []time.Duration
+	more  func()
+}
+
+func (f *timedFile) Resident(op *uapi.RingOp, since time.Duration, got *Got) bool {
+	if f.since = append(f.since, since); len(f.since) == 1 {
+		f.more()
+	}
+	return f.fakeFile.Resident(op, since, got)
+}
+
+// TestClock: one look at it for all that is taken together, and none that is earlier than
+// a submission.
+func TestClock(t *testing.T) {
+	p := newProgram(t, 4, 0)
+	f := &timedFile{fakeFile: newFakeFile(1000)}
+	op := uapi.RingOp{Op: uapi.RingFetch, File: p.register(f), Length: 10}
+	f.more = func() {
+		p.put(op)
+		atomic.StoreUint32(&p.SubmissionTail, p.submitted)
+	}
+	for range 3 {
+		p.put(op)
+	}
+	p.submit()
+	for range 4 {
+		if d := p.next(); d.Error != 0 {
+			t.Fatalf("%+v", d)
+		}
+	}
+	if s := f.since; s[0] != s[1] || s[1] != s[2] || s[3] <= s[2] {
+		t.Errorf("the clock said %v", s)
 	}
 }

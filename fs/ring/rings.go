@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"hbmfs/transport/limits"
 )
@@ -21,6 +22,9 @@ type Config struct {
 	// Limit bounds the entries of rings by user, where a ring counts as 256 at least;
 	// Operations those of their operations that are under way.
 	Limit, Operations *limits.Limit
+	// Clock is what files take the time by at which something was submitted. It is asked
+	// once for all that is taken together.
+	Clock func() time.Duration
 	// Errno maps errors of this package, which wrap those of uapi or limits.
 	Errno func(error) syscall.Errno
 }

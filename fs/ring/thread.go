@@ -8,7 +8,7 @@ import (
 )
 
 // round is how many submissions are answered before the program is told.
-const round = 64
+const round = 32
 
 // serve takes submissions until the ring has ended. It has a thread to itself, so that
 // what wakes it is the kernel and not Go's scheduler.
@@ -52,12 +52,21 @@ func (r *Ring) setFlags(flags uint32) {
 // mayTake reports whether there is a submission, and room for its completion. ok is
 // false if a counter of the program's is impossible.
 func (r *Ring) mayTake() (may, ok bool) {
-	tail := atomic.LoadUint32(&r.mem.SubmissionTail)
-	if tail-r.taken > r.mem.Submissions() || !r.reap() {
+	tail, ok := r.tail()
+	if !ok || !r.reap() {
 		return false, false
 	}
-	return tail != r.taken && r.taken-r.reaped < r.mem.Completions(), true
+	return tail != r.taken && r.hasRoom(), true
 }
+
+// tail returns how much the program has submitted. ok is false if that is impossible.
+func (r *Ring) tail() (tail uint32, ok bool) {
+	tail = atomic.LoadUint32(&r.mem.SubmissionTail)
+	return tail, tail-r.taken <= r.mem.Submissions()
+}
+
+// hasRoom reports whether there is room for one more completion.
+func (r *Ring) hasRoom() bool { return r.taken-r.reaped < r.mem.Completions() }
 
 // reap looks how many completions the program has read.
 func (r *Ring) reap() bool {
@@ -69,14 +78,22 @@ func (r *Ring) reap() bool {
 	return true
 }
 
-// take takes some submissions, and answers those that need no waiting.
+// take takes some of what has been submitted, and answers what needs no waiting. What is
+// submitted meanwhile is for the next time: it would be later than since.
 func (r *Ring) take() (n int, ok bool) {
-	for n < round && !r.closed.Load() {
-		may, ok := r.mayTake()
-		if !ok {
+	tail, ok := r.tail()
+	if !ok || !r.reap() {
+		return 0, false
+	}
+	if tail == r.taken {
+		return 0, true
+	}
+	r.since = r.all.cfg.Clock()
+	for n < round && r.taken != tail && !r.closed.Load() {
+		if !r.reap() {
 			return n, false
 		}
-		if !may {
+		if !r.hasRoom() {
 			break
 		}
 		r.op = r.mem.Submission(r.taken)
