@@ -139,8 +139,8 @@ func (p *program) settled() {
 		stacks := make([]byte, 1<<20)
 		p.t.Fatalf("the ring does not end:\n%s", stacks[:runtime.Stack(stacks, true)])
 	}
-	if r, o := p.all.cfg.Limit.Used(), p.all.cfg.Operations.Used(); r != 0 || o != 0 {
-		p.t.Errorf("%d rings and %d operations are counted after the end", r, o)
+	if r, o, idle := p.all.cfg.Limit.Used(), p.all.cfg.Operations.Used(), p.all.idle.Load(); r != 0 || o != 0 || idle != 0 {
+		p.t.Errorf("%d rings, %d operations and %d idle goroutines are counted after the end", r, o, idle)
 	}
 }
 

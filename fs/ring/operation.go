@@ -118,8 +118,10 @@ func (r *Ring) next() *operation {
 }
 
 // begin begins what is in the queue, each operation when its turn comes. Only this one
-// waits for that, so that there are no more goroutines than operations may be under way.
+// waits for that, so that there are no more goroutines than operations may be under way,
+// and maxIdle.
 func (r *Ring) begin() {
+	defer close(r.ready)
 	for o := r.next(); o != nil; o = r.next() {
 		err := r.turn.Wait(o.ctx, 1)
 		if !o.begin() {
@@ -132,11 +134,27 @@ func (r *Ring) begin() {
 			o.complete(Got{}, r.all.cfg.Errno(err))
 			continue
 		}
-		r.running.Go(func() {
-			got, errno := o.file.Fetch(o.ctx, &o.op, o.name)
-			r.turn.Release(1)
-			o.complete(got, errno)
-		})
+		select {
+		case r.ready <- o:
+		default:
+			r.running.Go(func() { r.work(o) })
+		}
+	}
+}
+
+// work does an operation, and then those that come while it is idle: a goroutine whose
+// stack has grown is worth keeping.
+func (r *Ring) work(o *operation) {
+	for ok := true; ok; {
+		got, errno := o.file.Fetch(o.ctx, &o.op, o.name)
+		r.turn.Release(1)
+		o.complete(got, errno)
+		if r.all.idle.Add(1) > maxIdle {
+			r.all.idle.Add(-1)
+			return
+		}
+		o, ok = <-r.ready
+		r.all.idle.Add(-1)
 	}
 }
 

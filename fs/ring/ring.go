@@ -87,6 +87,7 @@ type Ring struct {
 	op     uapi.RingOp   // that is being answered
 	since  time.Duration // of the clock; it had been submitted by then
 	got    Got
+	ready  chan *operation // from begin to who is idle
 
 	mu       sync.Mutex
 	posted   atomic.Uint32 // completions; written with mu

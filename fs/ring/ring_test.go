@@ -308,3 +308,18 @@ func TestClock(t *testing.T) {
 		t.Errorf("the clock said %v", s)
 	}
 }
+
+// TestGoroutinesAreKept: one after the other, operations that have to wait take few
+// goroutines, and those wait for more.
+func TestGoroutinesAreKept(t *testing.T) {
+	p := newProgram(t, 4, 0)
+	op := uapi.RingOp{Op: uapi.RingFetch, File: p.register(newFakeFile(0)), Length: 10}
+	for range 1000 {
+		if d := p.do(op); d.Error != 0 {
+			t.Fatalf("%+v", d)
+		}
+	}
+	if n := p.all.idle.Load(); n > 16 {
+		t.Errorf("%d goroutines", n)
+	}
+}

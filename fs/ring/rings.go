@@ -17,6 +17,9 @@ const minCost = 256
 // maxUnderWay is how many operations of a ring are under way at the same time.
 const maxUnderWay = 128
 
+// maxIdle is how many goroutines of all rings wait for operations to begin.
+const maxIdle = 128
+
 // Config is what the rings of a mount share.
 type Config struct {
 	// Limit bounds the entries of rings by user, where a ring counts as 256 at least;
@@ -35,6 +38,7 @@ type Rings struct {
 	operations atomic.Int64
 	hits       atomic.Int64
 	finished   sync.WaitGroup
+	idle       atomic.Int64 // goroutines that have no operation
 
 	mu   sync.Mutex
 	by   map[uint32]*Ring
@@ -80,6 +84,7 @@ func (a *Rings) New(who Owner, entries, nameBytes uint32) (r *Ring, fds []int, e
 	r.turn = a.cfg.Operations.Join(user, maxUnderWay)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.queued.L = &r.mu
+	r.ready = make(chan *operation)
 	a.start(r)
 	return r, fds, nil
 }
