@@ -116,9 +116,13 @@ var direction = map[string][]string{
 	"integration/chaos":                    {"fs/client", "integration/process", "integration/relay"},
 	"integration/run":                      {"fs/client", "integration/process"},
 	"integration/peers":                    {"cache/...", "fs/...", "integration/packages", "integration/peers/...", "integration/process", "remote/...", "transport/..."},
+	"integration/peers/cclient":            {},
 	"integration/peers/load":               {"fs/client", "fs/uapi", "integration/process"},
 	"integration/peers/noop":               {"fs/uapi", "integration/peers/load"},
 	"integration/peers/past":               {},
+	"integration/peers/plot":               {},
+	"integration/peers/procfs":             {},
+	"integration/peers/tagged":             {},
 }
 
 // soleImporters says which packages may import what others must not, tests
@@ -154,6 +158,7 @@ var soleImporters = map[string][]string{
 		"integration/lab/kernel",
 		"integration/peers",
 		"integration/peers/load",
+		"integration/peers/procfs",
 		"integration/run",
 		"remote/server",
 		"remote/server/store/dir",

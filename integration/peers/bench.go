@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"hbmfs/integration/peers/load"
+	"hbmfs/integration/peers/tagged"
 )
 
 const (
@@ -69,8 +70,8 @@ func (b *bench) fill(ctx context.Context) error {
 	}
 	b.say("writing " + formatSize(b.size) + " to " + b.data)
 	return errors.Join(
-		writeTagged(ctx, b.file(), 1, b.size),
-		writeTagged(ctx, filepath.Join(b.data, scrubName), 2, poolSize))
+		tagged.Write(ctx, b.file(), 1, b.size),
+		tagged.Write(ctx, filepath.Join(b.data, scrubName), 2, poolSize))
 }
 
 // file is the path of the measured file in the target's own file system.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -51,33 +50,6 @@ func TestUndoRunsLastFirstAndPastErrors(t *testing.T) {
 	}
 	if err := u.run(); err != nil || !slices.Equal(ran, []int{2, 1, 0}) {
 		t.Errorf("ran %v, error %v; want each step once, last first", ran, err)
-	}
-}
-
-func TestWriteTagged(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "f")
-	const size = 1<<20 + 24
-	if err := writeTagged(t.Context(), path, 7, size); err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(path)
-	if err != nil || len(got) != size {
-		t.Fatalf("%d bytes, error %v; want %d", len(got), err, size)
-	}
-	last := make([]byte, 8)
-	tag(last, 7, size-8)
-	if !slices.Equal(got[size-8:], last) || slices.Equal(got[:8], last) {
-		t.Errorf("last word %x, first %x; want the last to be %x", got[size-8:], got[:8], last)
-	}
-}
-
-func TestParseField(t *testing.T) {
-	const status = "Name:\thbmfs\nVmRSS:\t    1234 kB\nRssShmem:\t  12 kB\n"
-	if n, err := parseField(status, "VmRSS"); n != 1234<<10 || err != nil {
-		t.Errorf("VmRSS = %d, error %v; want %d", n, err, 1234<<10)
-	}
-	if _, err := parseField(status, "Rss"); err == nil {
-		t.Error("a field that is not there has a value")
 	}
 }
 

@@ -5,28 +5,16 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"hbmfs/integration/peers/procfs"
 	"hbmfs/integration/process"
 )
-
-// processCPU is the CPU time of a process so far, all of its threads together.
-func processCPU(pid int) (time.Duration, error) {
-	// clock_getcpuclockid(3): the number of a process's clock.
-	const cpuClockSched = 2
-	var ts unix.Timespec
-	if err := unix.ClockGettime(int32(^pid<<3|cpuClockSched), &ts); err != nil {
-		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
-	}
-	return time.Duration(ts.Nano()), nil
-}
 
 // cpuOf is the CPU time of a process that may be nil.
 func cpuOf(p *process.Process) (time.Duration, error) {
 	if p == nil {
 		return 0, nil
 	}
-	return processCPU(p.PID())
+	return procfs.CPU(p.PID())
 }
 
 // cpuTimes is what a piece of work took of each process.
@@ -66,9 +54,17 @@ func (c *cost) String() string {
 		s   sample
 	}{{"client", c.client}, {"daemon", c.daemon}, {"target", c.target}} {
 		if m := p.s.median(); m > 0 {
-			parts = append(parts, fmt.Sprintf("%s %.0f", p.who, m/micros.per))
+			parts = append(parts, p.who+" "+formatMicros(m))
 			sum += m
 		}
 	}
-	return fmt.Sprintf("%s = %.0f µs", strings.Join(parts, " + "), sum/micros.per)
+	return fmt.Sprintf("%s = %s µs", strings.Join(parts, " + "), formatMicros(sum))
+}
+
+// formatMicros writes seconds as microseconds, with two places if they are few.
+func formatMicros(s float64) string {
+	if s < 10*micros.per {
+		return fmt.Sprintf("%.2f", s/micros.per)
+	}
+	return fmt.Sprintf("%.0f", s/micros.per)
 }

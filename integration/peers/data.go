@@ -1,42 +1,12 @@
 package main
 
 import (
-	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"syscall"
+
+	"hbmfs/integration/peers/procfs"
 )
-
-// writeTagged writes a file of which each 8-byte word tells the file and the
-// word's offset, so that no block of it is zero and no two are alike. It is
-// synced: no write-back runs beside the measurements. Its pages stay cached.
-func writeTagged(ctx context.Context, path string, file uint64, size int64) (err error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	buf := make([]byte, 1<<20)
-	for off := int64(0); off < size; off += int64(len(buf)) {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		tag(buf, file, off)
-		if _, err := f.Write(buf[:min(int64(len(buf)), size-off)]); err != nil {
-			return err
-		}
-	}
-	return f.Sync()
-}
-
-// tag fills buf with the words of a file from off.
-func tag(buf []byte, file uint64, off int64) {
-	for i := 0; i < len(buf); i += 8 {
-		binary.LittleEndian.PutUint64(buf[i:], file<<48|uint64(off+int64(i)))
-	}
-}
 
 // checkRoom refuses a run that would fill the disk, or whose file would not stay
 // in the page cache beside a pool and the bench's own copy of one.
@@ -50,7 +20,7 @@ func checkRoom(size int64) error {
 	if free, need := int64(st.Bavail)*st.Bsize, size+poolSize+slack; free < need {
 		return roomError("disk space in "+dir, free, need)
 	}
-	free, err := availableMemory()
+	free, err := procfs.AvailableMemory()
 	if err != nil {
 		return err
 	}
@@ -67,7 +37,7 @@ func loaderRoom(o options) (int, error) {
 	if err := syscall.Statfs(os.TempDir(), &st); err != nil {
 		return 0, fmt.Errorf("statfs %s: %w", os.TempDir(), err)
 	}
-	free, err := availableMemory()
+	free, err := procfs.AvailableMemory()
 	if err != nil {
 		return 0, err
 	}

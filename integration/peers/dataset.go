@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/integration/peers/load"
+	"hbmfs/integration/peers/tagged"
 )
 
 const (
@@ -83,7 +84,7 @@ func syncFiles(dir string) error {
 // taggedFile is what a dataset's file i holds.
 func taggedFile(i int) []byte {
 	buf := make([]byte, load.Size(i))
-	tag(buf, uint64(i)+loaderTag, 0)
+	tagged.Fill(buf, uint64(i)+loaderTag, 0)
 	return buf
 }
 

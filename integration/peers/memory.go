@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"time"
+
+	"hbmfs/integration/peers/procfs"
 )
 
 const (
@@ -41,7 +43,7 @@ func peakWhile(pid int, work func() error) (float64, error) {
 	go func() {
 		var most int64
 		for {
-			if now, err := residentMemory(pid); err == nil {
+			if now, err := procfs.ResidentMemory(pid); err == nil {
 				most = max(most, now)
 			}
 			select {

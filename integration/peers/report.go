@@ -10,6 +10,8 @@ import (
 	"os"
 	"runtime"
 	"strings"
+
+	"hbmfs/integration/peers/plot"
 )
 
 // benchReport is everything that one run found out.
@@ -73,8 +75,22 @@ func (r *benchReport) writeSVG(path string) error {
 	if err != nil {
 		return err
 	}
-	err = writePlot(f, "Throughput against request size", r.host, sweepNote, requestSizes, r.lines)
-	return errors.Join(err, f.Close())
+	return errors.Join(r.plot().Write(f), f.Close())
+}
+
+func (r *benchReport) plot() *plot.Plot {
+	p := &plot.Plot{Title: "Throughput against request size", Subtitle: r.host, Note: sweepNote, Requests: requestSizes}
+	for _, request := range requestSizes {
+		p.Marks = append(p.Marks, formatSize(request))
+	}
+	for _, l := range r.lines {
+		drawn := plot.Line{Name: l.name}
+		for _, s := range l.points {
+			drawn.Points = append(drawn.Points, plot.Point{Least: s.min(), Median: s.median(), Most: s.max()})
+		}
+		p.Lines = append(p.Lines, drawn)
+	}
+	return p
 }
 
 // verdict is nil if nothing failed and at least one row was measured; if strict,

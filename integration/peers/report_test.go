@@ -5,7 +5,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,7 +35,7 @@ func TestTable(t *testing.T) {
 		"b    slow thing    2 µs    peer    1 µs    2.00   [2.00 2.00]  ≤ 1.30  BELOW",
 		"c    lonely thing  -       absent  -       -      -            ≥ 3.00  not measured",
 		"  a: how it ran",
-		"  a: CPU time for each: hbmfs client 1 + daemon 2 = 3 µs; peer client 4 = 4 µs",
+		"  a: CPU time for each: hbmfs client 1.00 + daemon 2.00 = 3.00 µs; peer client 4.00 = 4.00 µs",
 		"  c: absent not installed",
 		"",
 	}, "\n")
@@ -139,44 +138,14 @@ func texts(t *testing.T, doc string) (all []string) {
 
 func TestPlotSaysWhatItShows(t *testing.T) {
 	var b strings.Builder
-	if err := writePlot(&b, "Title", "2 CPUs", "how it ran", requestSizes, someLines()); err != nil {
+	rep := benchReport{host: "2 CPUs", lines: someLines()}
+	if err := rep.plot().Write(&b); err != nil {
 		t.Fatal(err)
 	}
 	got := texts(t, b.String())
-	for _, want := range []string{"Title", "2 CPUs", "how it ran", "request size", "throughput, GB/s", "4 KiB", "1 MiB", "16 MiB", "1", "first & <best>", "second"} {
+	for _, want := range []string{"Throughput against request size", "2 CPUs", sweepNote, "request size", "throughput, GB/s", "4 KiB", "1 MiB", "16 MiB", "1", "first & <best>", "second"} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no text %q in %q", want, got)
 		}
-	}
-}
-
-func TestPlotScale(t *testing.T) {
-	for _, c := range []struct {
-		samples sample
-		marks   []float64
-	}{
-		{sample{0.3e9, 4.1e9}, []float64{2e8, 5e8, 1e9, 2e9, 5e9}},
-		{sample{1e9, 1e9}, []float64{1e9}},
-		{sample{7e8, 12e9}, []float64{5e8, 1e9, 2e9, 5e9, 1e10, 2e10}},
-	} {
-		p := plot{requests: requestSizes, lines: []line{{points: []sample{c.samples}}}}
-		p.scale()
-		if !slices.EqualFunc(p.marks, c.marks, near) {
-			t.Errorf("samples %v: marks %v, want %v", c.samples, p.marks, c.marks)
-		}
-	}
-}
-
-func near(a, b float64) bool { return math.Abs(a-b) <= 1e-6*math.Abs(b) }
-
-func TestPlotCoordinates(t *testing.T) {
-	p := plot{requests: []int64{4 << 10, 256 << 10, 16 << 20}, lines: someLines()}
-	p.scale()
-	left, middle, right := p.x(0), p.x(1), p.x(2)
-	if !near(middle-left, right-middle) || left < plotLeft || right > plotRight {
-		t.Errorf("sizes that grow by the same factor are at %g, %g, %g", left, middle, right)
-	}
-	if first, last := p.y(p.marks[0]), p.y(p.marks[len(p.marks)-1]); first != plotBottom || !near(last, plotTop) {
-		t.Errorf("the axis goes from %g to %g", first, last)
 	}
 }

@@ -2,19 +2,19 @@ package main
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"hbmfs/integration/peers/load"
+	"hbmfs/integration/peers/tagged"
 )
 
 // loaderDir is a dataset, and a file for samples, on no mount.
 func loaderDir(t *testing.T) dataset {
 	t.Helper()
 	d := dataset{dir: filepath.Join(t.TempDir(), "d"), files: 8}
-	err := errors.Join(d.write(t.Context(), d.dir), writeTagged(t.Context(), filepath.Join(d.dir, fileName), 1, 8<<20))
+	err := errors.Join(d.write(t.Context(), d.dir), tagged.Write(t.Context(), filepath.Join(d.dir, fileName), 1, 8<<20))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,18 +51,6 @@ func TestChecks(t *testing.T) {
 		}
 		if err := resident(r); !errors.Is(err, c.resident) {
 			t.Errorf("%d of 1000: resident: %v", c.hits, err)
-		}
-	}
-}
-
-func TestProcessCPUGrows(t *testing.T) {
-	before, err := processCPU(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for now := before; now == before; {
-		if now, err = processCPU(os.Getpid()); err != nil {
-			t.Fatal(err)
 		}
 	}
 }

@@ -26,6 +26,12 @@ type sweptPath struct {
 	open func(context.Context, *stage) (rangeMeasure, error)
 }
 
+// line is one path's samples, one for each request size, in bytes a second.
+type line struct {
+	name   string
+	points []sample
+}
+
 type rangeMeasure func(ctx context.Context, off, length, request int64) (float64, error)
 
 var sweptPaths = []sweptPath{
