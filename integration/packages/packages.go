@@ -36,8 +36,8 @@ type pkg struct {
 }
 
 var list = []pkg{
-	{"gcc", "gcc", Test | Check | Lab, ""},
-	{"libc6-dev", "/usr/include/stdio.h", Test | Check | Lab, ""},
+	{"gcc", "gcc", Test | Check | Bench | Lab, ""},
+	{"libc6-dev", "/usr/include/stdio.h", Test | Check | Bench | Lab, ""},
 	{"g++", "g++", Test, ""},
 	{"gcc-multilib", "/usr/lib/gcc/*/*/32/libgcc.a", Test, "amd64"},
 	{"libibverbs-dev", "/usr/include/infiniband/verbs.h", Test | Check | Lab, ""},

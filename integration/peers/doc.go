@@ -22,6 +22,9 @@
 // again, as a worker in a process of its own, on a fresh mount of each side, with
 // that side's defaults. Where files are fetched, its pool is empty and untouched.
 // They also tell the CPU time of client, daemon and target for each item.
+// Those of rings and batches (--only ring) are the same; of before, and of other mounts,
+// their peers use what there is. Two rows run the example of the C client, which needs a
+// compiler.
 //
 // It owns a scratch directory, the processes and the mounts that it starts, and
 // takes them down in every case that is not its own SIGKILL. Servers listen on

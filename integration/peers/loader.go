@@ -78,14 +78,28 @@ func (s *stage) hbmfsSide(ctx context.Context, program string, of source) (*side
 	}}, nil
 }
 
-// twoSides are what a pair has of two sides that do the same.
-func twoSides(ours, peer *side, p plan) pair {
-	return pair{ours: ours.measure(p), peer: peer.measure(p), costs: [2]*cost{&ours.cost, &peer.cost}}
-}
-
 // filesPlan goes through a dataset once, on a fresh mount.
 func filesPlan(k load.Kind, d dataset, threads int) plan {
 	return plan{mounts: 1, steps: [][]load.Job{{{Kind: k, Threads: threads, Count: d.files, Seed: 1}}}, check: cold}
+}
+
+// again is p and then the same once more, in another order, which counts: all is
+// resident then.
+func (p plan) again() plan {
+	second := p.steps[0][0]
+	second.Seed++
+	p.steps, p.check = append(p.steps, []load.Job{second}), resident
+	return p
+}
+
+// deep has each thread have so many operations, or ranges, under way.
+func (p plan) deep(depth int) plan {
+	for _, jobs := range p.steps {
+		for i := range jobs {
+			jobs[i].Depth = depth
+		}
+	}
+	return p
 }
 
 func filesBesideBefore(threads int) func(context.Context, *stage) (pair, error) {
@@ -94,14 +108,15 @@ func filesBesideBefore(threads int) func(context.Context, *stage) (pair, error) 
 		if err != nil {
 			return pair{}, err
 		}
-		p, err := s.besideBefore(ctx, d.source(), filesPlan(load.FetchFiles, d, threads))
+		plan := filesPlan(load.FetchFiles, d, threads)
+		p, err := s.besideBefore(ctx, d.source(), plan, plan)
 		p.warm = d.warm
 		return p, err
 	}
 }
 
-// besideBefore has this program and that of before do the same.
-func (s *stage) besideBefore(ctx context.Context, of source, p plan) (pair, error) {
+// besideBefore has this program and that of before do their plans.
+func (s *stage) besideBefore(ctx context.Context, of source, ourPlan, peerPlan plan) (pair, error) {
 	program, err := past.Program(ctx, s.before, s.scratch, s.say)
 	if errors.Is(err, past.ErrNoCommit) {
 		err = fmt.Errorf("%w: %w", errLeftOut, err)
@@ -117,10 +132,9 @@ func (s *stage) besideBefore(ctx context.Context, of source, p plan) (pair, erro
 	if err != nil {
 		return pair{}, err
 	}
-	both := twoSides(ours, peer, p)
-	both.note = fmt.Sprintf("before is %s; each measurement on fresh mounts (%d), with the program's defaults and a pool of %s",
-		s.before, p.mounts, formatSize(of.pool))
-	return both, nil
+	return pair{ours: ours.measure(ourPlan), peer: peer.measure(peerPlan), costs: [2]*cost{&ours.cost, &peer.cost},
+		note: fmt.Sprintf("before is %s; each measurement on fresh mounts (%d), with the program's defaults and a pool of %s",
+			s.before, ourPlan.mounts, formatSize(of.pool))}, nil
 }
 
 func filesBesideGluster(ctx context.Context, s *stage) (pair, error) {
@@ -150,39 +164,52 @@ func filesBesideNoop(ctx context.Context, s *stage) (pair, error) {
 	if err != nil {
 		return pair{}, err
 	}
-	again, once := filesPlan(load.FetchFiles, d, loaderThreads), filesPlan(load.FetchFiles, d, loaderThreads)
-	again.check, once.check = resident, resident
-	second := again.steps[0][0]
-	second.Seed++
-	again.steps = append(again.steps, []load.Job{second})
+	once := filesPlan(load.FetchFiles, d, loaderThreads)
+	again := once.again()
+	once.check = resident
 	peer := &side{mount: s.noopDataset(d)}
 	return pair{ours: ours.measure(again), peer: peer.measure(once), warm: d.warm, costs: [2]*cost{&ours.cost, &peer.cost},
 		note: "the second pass, in another order; the no-op mount answers the same client's calls with constants"}, nil
 }
 
 // samplesPlan takes ranges of so many bytes, each where nobody has been before.
-func (s *stage) samplesPlan(k load.Kind, length int64) plan {
+func (s *stage) samplesPlan(k load.Kind, threads int, length int64) plan {
 	return plan{mounts: samplePasses, check: cold,
-		steps: [][]load.Job{{{Kind: k, Threads: loaderThreads, Count: load.SamplesIn(s.size), Seed: 1, Length: length}}}}
+		steps: [][]load.Job{{{Kind: k, Threads: threads, Count: load.SamplesIn(s.size), Seed: 1, Length: length}}}}
 }
 
 func samplesBesideBefore(length int64) func(context.Context, *stage) (pair, error) {
+	return samplesOfBefore(fetchPlan(length), length)
+}
+
+// fetchPlan takes ranges by FETCH.
+func fetchPlan(length int64) func(*stage) plan {
+	return func(s *stage) plan { return s.samplesPlan(load.FetchSamples, loaderThreads, length) }
+}
+
+// samplesOfBefore is a plan beside FETCH of before.
+func samplesOfBefore(ours func(*stage) plan, length int64) func(context.Context, *stage) (pair, error) {
 	return func(ctx context.Context, s *stage) (pair, error) {
-		p, err := s.besideBefore(ctx, s.samples(), s.samplesPlan(load.FetchSamples, length))
+		p, err := s.besideBefore(ctx, s.samples(), ours(s), fetchPlan(length)(s))
 		p.warm = s.warm
 		return p, err
 	}
 }
 
 func samplesBesidePlain(length int64) func(context.Context, *stage) (pair, error) {
+	return besidePlain(fetchPlan(length), length)
+}
+
+// besidePlain is a plan beside plain reads of the same mount.
+func besidePlain(ours func(*stage) plan, length int64) func(context.Context, *stage) (pair, error) {
 	return func(ctx context.Context, s *stage) (pair, error) {
-		ours, err := s.hbmfsSide(ctx, s.hbmfs, s.samples())
+		fetch, err := s.hbmfsSide(ctx, s.hbmfs, s.samples())
 		if err != nil {
 			return pair{}, err
 		}
-		peer := &side{mount: ours.mount, target: ours.target}
-		return pair{ours: ours.measure(s.samplesPlan(load.FetchSamples, length)), peer: peer.measure(s.samplesPlan(load.ReadSamples, length)),
-			warm: s.warm, costs: [2]*cost{&ours.cost, &peer.cost}}, nil
+		peer := &side{mount: fetch.mount, target: fetch.target}
+		return pair{ours: fetch.measure(ours(s)), peer: peer.measure(s.samplesPlan(load.ReadSamples, loaderThreads, length)),
+			warm: s.warm, costs: [2]*cost{&fetch.cost, &peer.cost}}, nil
 	}
 }
 

@@ -35,8 +35,13 @@ func (s *stage) nbdcopy(uri string) measure {
 // nbdfuse mounts the file.
 func (s *stage) nbdfuse(uri string) mounting {
 	return func(ctx context.Context) (string, func() error, error) {
-		return s.mount(ctx, "nbdfuse", func(dir string) []string {
-			return []string{"--readonly", filepath.Join(dir, fileName), uri}
-		})
+		m, err := s.mountNBDFuse(ctx, uri)
+		return m.dir, m.unmount, err
 	}
+}
+
+func (s *stage) mountNBDFuse(ctx context.Context, uri string) (served, error) {
+	return s.mountBy(ctx, "nbdfuse", func(dir string) []string {
+		return []string{"--readonly", filepath.Join(dir, fileName), uri}
+	})
 }

@@ -3,15 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
 
 // rows is the table, in the order in which it is measured.
-var rows = append(streamRows, loaderRows...)
+var rows = slices.Concat(streamRows, loaderRows, ringRows)
 
-// loaderGroup is what --only calls all of loaderRows.
-const loaderGroup = "loader"
+// groups are what --only calls many rows.
+var groups = map[string][]row{"loader": loaderRows, "ring": ringRows}
 
 var streamRows = []row{
 	{id: "tcp", what: "cold fetch over tcp, checksums off", beside: "nbdcopy over tcp to null", unit: gigabytes,
@@ -42,7 +43,7 @@ func rowIDs() []string {
 	for _, r := range rows {
 		ids = append(ids, r.id)
 	}
-	return append(ids, sweepID, loaderGroup)
+	return slices.Concat(ids, []string{sweepID}, slices.Sorted(maps.Keys(groups)))
 }
 
 // selectRows reads --only: rows by name, with commas between. "" is all of them.
@@ -57,9 +58,11 @@ func selectRows(only string) (map[string]bool, error) {
 		}
 		selected[id] = true
 	}
-	if selected[loaderGroup] {
-		for _, r := range loaderRows {
-			selected[r.id] = true
+	for name, group := range groups {
+		for _, r := range group {
+			if selected[name] {
+				selected[r.id] = true
+			}
 		}
 	}
 	return selected, nil

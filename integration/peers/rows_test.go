@@ -18,7 +18,7 @@ func TestSelectRows(t *testing.T) {
 	if !o.wants("tcp") || o.wants("find") || !new(options).wants("find") {
 		t.Error("wants another")
 	}
-	loader, err := selectRows(loaderGroup)
+	loader, err := selectRows("loader")
 	if err != nil || !loader["clients"] || loader["tcp"] {
 		t.Errorf("%v, error %v", loader, err)
 	}

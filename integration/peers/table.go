@@ -20,11 +20,18 @@ func writeTable(w io.Writer, results []result) error {
 		if r.note != "" {
 			fmt.Fprintf(w, "  %s: %s\n", r.id, r.note)
 		}
-		if r.costs[0] != nil && r.costs[1] != nil {
-			fmt.Fprintf(w, "  %s: CPU time for each: hbmfs %v; peer %v\n", r.id, r.costs[0], r.costs[1])
+		if r.costs[0] != nil {
+			fmt.Fprintf(w, "  %s: CPU time for each: hbmfs %v%s\n", r.id, r.costs[0], peerCost(r.costs[1]))
 		}
 	}
 	return nil
+}
+
+func peerCost(c *cost) string {
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("; peer %v", c)
 }
 
 func tableLine(r result) string {

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -28,16 +29,25 @@ const (
 	FetchSamples Kind = "fetch-samples" // FETCH of random ranges of one file
 	ReadSamples  Kind = "read-samples"  // pread of them
 	FetchHits    Kind = "fetch-hits"    // FETCH and RELEASE of one resident range, again and again
+
+	BatchFiles  Kind = "batch-files"  // BATCH of all of many files, by name
+	RingFiles   Kind = "ring-files"   // FETCH of all of each file, by name, by a ring
+	RingSamples Kind = "ring-samples" // FETCH of random ranges of one file, by a ring
+	RingInto    Kind = "ring-into"    // FETCH_INTO of them, into memory of the worker's, by a ring
+	RingHits    Kind = "ring-hits"    // FETCH of one resident range, by a ring, each with the RELEASE of one before
 )
 
 // fetches reports whether it takes an hbmfs mount.
-func (k Kind) fetches() bool { return k == FetchFiles || k == FetchSamples || k == FetchHits }
+func (k Kind) fetches() bool {
+	return slices.Contains([]Kind{FetchFiles, FetchSamples, FetchHits, BatchFiles, RingFiles, RingSamples, RingInto, RingHits}, k)
+}
 
 // Job is the work of one worker, as its argument has it in JSON.
 type Job struct {
 	Kind    Kind
 	Dir     string // of the mount
 	Threads int
+	Depth   int    `json:",omitempty"` // operations that a thread has under way by a ring, or ranges of its BATCH
 	Count   int    `json:",omitempty"` // of the dataset's files, or of samples
 	Seed    uint64 `json:",omitempty"` // of their order; 0: as they are numbered
 	Length  int64  `json:",omitempty"` // of a sample, in bytes

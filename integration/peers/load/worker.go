@@ -70,6 +70,7 @@ func (w *worker) run() error {
 	each := map[Kind]func() error{
 		FetchFiles: w.fetchFiles, ReadFiles: w.readFiles,
 		FetchSamples: w.fetchSamples, ReadSamples: w.readSamples, FetchHits: w.fetchHits,
+		BatchFiles: w.batchFiles, RingFiles: w.ringFiles, RingSamples: w.ringSamples, RingInto: w.ringInto, RingHits: w.ringHits,
 	}[w.Kind]
 	if each == nil {
 		return fmt.Errorf("no work of the kind %q", w.Kind)
@@ -85,17 +86,26 @@ func (w *worker) run() error {
 // has had.
 func (w *worker) each(do func(i int) (int64, error)) error {
 	for {
-		at := int(w.next.Add(1)) - 1
-		if at >= len(w.order) {
+		i, ok := w.take()
+		if !ok {
 			return nil
 		}
-		n, err := do(w.order[at])
+		n, err := do(i)
 		if err != nil {
 			return err
 		}
 		w.items.Add(1)
 		w.bytes.Add(n)
 	}
+}
+
+// take returns the next in the order that no other thread has had.
+func (w *worker) take() (i int, ok bool) {
+	at := int(w.next.Add(1)) - 1
+	if at >= len(w.order) {
+		return 0, false
+	}
+	return w.order[at], true
 }
 
 func (w *worker) path(i int) string { return filepath.Join(w.Dir, Name(i)) }
