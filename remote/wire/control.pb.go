@@ -272,7 +272,8 @@ type Dataset struct {
 	// 16 bytes that tell what the export's path leads to now from what it led to
 	// in another session, and will in the next: the session ends when that changes.
 	Root          []byte `protobuf:"bytes,4,opt,name=root,proto3" json:"root,omitempty"`
-	Gone          string `protobuf:"bytes,5,opt,name=gone,proto3" json:"gone,omitempty"` // why there is nothing to serve, with root empty; else empty
+	Gone          string `protobuf:"bytes,5,opt,name=gone,proto3" json:"gone,omitempty"`               // why there is nothing to serve, with root empty; else empty
+	Undelegated   string `protobuf:"bytes,6,opt,name=undelegated,proto3" json:"undelegated,omitempty"` // why none of its names can be delegated; empty: they can
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -338,6 +339,13 @@ func (x *Dataset) GetRoot() []byte {
 func (x *Dataset) GetGone() string {
 	if x != nil {
 		return x.Gone
+	}
+	return ""
+}
+
+func (x *Dataset) GetUndelegated() string {
+	if x != nil {
+		return x.Undelegated
 	}
 	return ""
 }
@@ -412,8 +420,11 @@ type Event struct {
 	TermMs  uint32                 `protobuf:"varint,5,opt,name=term_ms,json=termMs,proto3" json:"term_ms,omitempty"` // the term that it grants; 0: only what was open when it was sent is vouched for
 	// These two are about what the mount keeps open though no program has it open.
 	// They are not acknowledged.
-	Crowded       bool   `protobuf:"varint,6,opt,name=crowded,proto3" json:"crowded,omitempty"`   // the target has refused someone an open file: all of these are to be closed, and fewer kept
-	Unlinked      uint64 `protobuf:"varint,7,opt,name=unlinked,proto3" json:"unlinked,omitempty"` // the handle of a file that no name leads to any more: to be closed, if it is kept
+	Crowded  bool   `protobuf:"varint,6,opt,name=crowded,proto3" json:"crowded,omitempty"`   // the target has refused someone an open file: all of these are to be closed, and fewer kept
+	Unlinked uint64 `protobuf:"varint,7,opt,name=unlinked,proto3" json:"unlinked,omitempty"` // the handle of a file that no name leads to any more: to be closed, if it is kept
+	// Handles whose names are not delegated any more. It is acknowledged as a change
+	// is: whoever changes what the names lead to waits for that.
+	Recalled      []uint64 `protobuf:"varint,8,rep,packed,name=recalled,proto3" json:"recalled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -495,6 +506,13 @@ func (x *Event) GetUnlinked() uint64 {
 		return x.Unlinked
 	}
 	return 0
+}
+
+func (x *Event) GetRecalled() []uint64 {
+	if x != nil {
+		return x.Recalled
+	}
+	return nil
 }
 
 type Attr struct {
@@ -961,9 +979,12 @@ func (x *DoRequest) GetAsk() *Ask {
 }
 
 type StatRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Dataset       []byte                 `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
-	Path          []byte                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"` // below the export, no leading slash; empty: its root
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Dataset []byte                 `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	Path    []byte                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"` // below the export, no leading slash; empty: its root
+	// The handle of a file that the path is thought to lead to, or 0: the mount wants
+	// the name delegated.
+	Delegate      uint64 `protobuf:"varint,3,opt,name=delegate,proto3" json:"delegate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1012,12 +1033,23 @@ func (x *StatRequest) GetPath() []byte {
 	return nil
 }
 
+func (x *StatRequest) GetDelegate() uint64 {
+	if x != nil {
+		return x.Delegate
+	}
+	return 0
+}
+
 type StatReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Attr  *Attr                  `protobuf:"bytes,1,opt,name=attr,proto3" json:"attr,omitempty"`
 	// A term that the answer grants, in milliseconds, here as in other replies; 0
 	// while events are not acknowledged.
-	TermMs        uint32 `protobuf:"varint,2,opt,name=term_ms,json=termMs,proto3" json:"term_ms,omitempty"`
+	TermMs uint32 `protobuf:"varint,2,opt,name=term_ms,json=termMs,proto3" json:"term_ms,omitempty"`
+	// The mount will be told (Event.recalled) before the path leads to anything but the
+	// handle's version, or to that with other attributes than attr, but for atime.
+	Delegated     bool   `protobuf:"varint,3,opt,name=delegated,proto3" json:"delegated,omitempty"`
+	Undelegated   string `protobuf:"bytes,4,opt,name=undelegated,proto3" json:"undelegated,omitempty"` // why not, if it was wanted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1064,6 +1096,20 @@ func (x *StatReply) GetTermMs() uint32 {
 		return x.TermMs
 	}
 	return 0
+}
+
+func (x *StatReply) GetDelegated() bool {
+	if x != nil {
+		return x.Delegated
+	}
+	return false
+}
+
+func (x *StatReply) GetUndelegated() string {
+	if x != nil {
+		return x.Undelegated
+	}
+	return ""
 }
 
 type ListRequest struct {
@@ -1954,13 +2000,14 @@ const file_control_proto_rawDesc = "" +
 	"\n" +
 	"transports\x18\x04 \x03(\tR\n" +
 	"transports\x12\x12\n" +
-	"\x04keep\x18\x05 \x01(\rR\x04keep\"\xc0\x01\n" +
+	"\x04keep\x18\x05 \x01(\rR\x04keep\"\xe2\x01\n" +
 	"\aDataset\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x122\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1e.hbmfs.control.v1.Dataset.KindR\x04kind\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\fR\x04base\x12\x12\n" +
 	"\x04root\x18\x04 \x01(\fR\x04root\x12\x12\n" +
-	"\x04gone\x18\x05 \x01(\tR\x04gone\"1\n" +
+	"\x04gone\x18\x05 \x01(\tR\x04gone\x12 \n" +
+	"\vundelegated\x18\x06 \x01(\tR\vundelegated\"1\n" +
 	"\x04Kind\x12\r\n" +
 	"\tDIRECTORY\x10\x00\x12\b\n" +
 	"\x04FILE\x10\x01\x12\x10\n" +
@@ -1968,7 +2015,7 @@ const file_control_proto_rawDesc = "" +
 	"\rEventsRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\fR\asession\x12\x10\n" +
 	"\x03ack\x18\x02 \x01(\x04R\x03ack\x12\x14\n" +
-	"\x05renew\x18\x03 \x01(\x04R\x05renew\"\xb0\x01\n" +
+	"\x05renew\x18\x03 \x01(\x04R\x05renew\"\xcc\x01\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06handle\x18\x02 \x01(\x04R\x06handle\x12\x16\n" +
@@ -1976,7 +2023,8 @@ const file_control_proto_rawDesc = "" +
 	"\arenewed\x18\x04 \x01(\x04R\arenewed\x12\x17\n" +
 	"\aterm_ms\x18\x05 \x01(\rR\x06termMs\x12\x18\n" +
 	"\acrowded\x18\x06 \x01(\bR\acrowded\x12\x1a\n" +
-	"\bunlinked\x18\a \x01(\x04R\bunlinked\"\xda\x03\n" +
+	"\bunlinked\x18\a \x01(\x04R\bunlinked\x12\x1a\n" +
+	"\brecalled\x18\b \x03(\x04R\brecalled\"\xda\x03\n" +
 	"\x04Attr\x12\x10\n" +
 	"\x03ino\x18\x01 \x01(\x04R\x03ino\x12\x10\n" +
 	"\x03dev\x18\x02 \x01(\x04R\x03dev\x12\x12\n" +
@@ -2017,13 +2065,16 @@ const file_control_proto_rawDesc = "" +
 	"\x04what\"N\n" +
 	"\tDoRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\fR\asession\x12'\n" +
-	"\x03ask\x18\x02 \x01(\v2\x15.hbmfs.control.v1.AskR\x03ask\";\n" +
+	"\x03ask\x18\x02 \x01(\v2\x15.hbmfs.control.v1.AskR\x03ask\"W\n" +
 	"\vStatRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\fR\adataset\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\fR\x04path\"P\n" +
+	"\x04path\x18\x02 \x01(\fR\x04path\x12\x1a\n" +
+	"\bdelegate\x18\x03 \x01(\x04R\bdelegate\"\x90\x01\n" +
 	"\tStatReply\x12*\n" +
 	"\x04attr\x18\x01 \x01(\v2\x16.hbmfs.control.v1.AttrR\x04attr\x12\x17\n" +
-	"\aterm_ms\x18\x02 \x01(\rR\x06termMs\"\x85\x01\n" +
+	"\aterm_ms\x18\x02 \x01(\rR\x06termMs\x12\x1c\n" +
+	"\tdelegated\x18\x03 \x01(\bR\tdelegated\x12 \n" +
+	"\vundelegated\x18\x04 \x01(\tR\vundelegated\"\x85\x01\n" +
 	"\vListRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\fR\asession\x12\x18\n" +
 	"\adataset\x18\x02 \x01(\fR\adataset\x12\x12\n" +

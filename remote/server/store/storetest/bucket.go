@@ -38,6 +38,7 @@ type bucketTree struct {
 	root   uint64
 	blobs  map[string]*blob // by path
 	closed bool
+	names  map[string]map[*bucketName]struct{} // that are delegated, by path
 }
 
 // blob is one version of an object.
@@ -53,7 +54,7 @@ type blob struct {
 // NewBucket returns a store, and its storage, without objects.
 func NewBucket() *Bucket {
 	b := &Bucket{replaced: make(chan *bucketTree, 1), asked: make(chan chan struct{})}
-	b.tree = &bucketTree{bucket: b, root: 1, blobs: make(map[string]*blob)}
+	b.tree = &bucketTree{bucket: b, root: 1, blobs: make(map[string]*blob), names: make(map[string]map[*bucketName]struct{})}
 	return b
 }
 
@@ -82,7 +83,12 @@ func (b *Bucket) revoke(path string) (released []func()) {
 		}
 		old.holders = nil
 	}
+	told = append(told, b.tree.recall(path)...)
 	b.mu.Unlock()
+	return revokeAll(told)
+}
+
+func revokeAll(told []store.Holder) (released []func()) {
 	for _, h := range told {
 		released = append(released, h.Revoke())
 	}
@@ -91,6 +97,12 @@ func (b *Bucket) revoke(path string) (released []func()) {
 
 // Remove implements [Storage].
 func (b *Bucket) Remove(path string) error {
+	b.mu.Lock()
+	told := b.tree.recall(path)
+	b.mu.Unlock()
+	for _, released := range revokeAll(told) {
+		released()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.tree.blobs, path)
@@ -101,7 +113,7 @@ func (b *Bucket) Remove(path string) error {
 func (b *Bucket) Replace() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.tree = &bucketTree{bucket: b, root: b.tree.root + 1, blobs: make(map[string]*blob)}
+	b.tree = &bucketTree{bucket: b, root: b.tree.root + 1, blobs: make(map[string]*blob), names: make(map[string]map[*bucketName]struct{})}
 	b.replaced <- b.tree
 	return nil
 }

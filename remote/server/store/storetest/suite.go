@@ -54,6 +54,8 @@ func Run(t *testing.T, create func(t *testing.T) (store.Store, Storage)) {
 		{"Revoke", testRevoke},
 		{"ClosedIsNotTold", testClosedIsNotTold},
 		{"HeldTooLate", testHeldTooLate},
+		{"Delegate", testDelegate},
+		{"DelegateRefused", testDelegateRefused},
 		{"Replace", testReplace},
 		{"Closed", testClosed},
 	} {
