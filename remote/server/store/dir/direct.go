@@ -62,12 +62,12 @@ func directAlign(fd int) int {
 func (d *directFile) open(f *file) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.fd != 0 || !f.files.reserveDirect() {
+	if d.fd != 0 || !f.files.reserveBeside() {
 		return d.fd
 	}
 	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(f.fd), unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
 	if err != nil {
-		f.files.direct.Add(-1)
+		f.files.beside.Add(-1)
 		return 0
 	}
 	d.fd = fd
@@ -78,6 +78,6 @@ func (d *directFile) open(f *file) int {
 func (d *directFile) close(t *Files) {
 	if d.fd != 0 {
 		unix.Close(d.fd)
-		t.direct.Add(-1)
+		t.beside.Add(-1)
 	}
 }

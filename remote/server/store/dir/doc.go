@@ -22,7 +22,28 @@
 // device that was made writable for a while. Writes below a block device, to
 // the disk that it is a partition of or to a loop device's file, are not.
 //
+// Names. A name is delegated (fcntl F_SETDELEG, from Linux 6.19 on) by a delegation of
+// the file and of each directory from the tree's root to it, a descriptor for each,
+// shared by all names beneath. The kernel holds whoever writes to the file, makes,
+// removes or renames an entry of one of the directories, makes or removes another link
+// to the file, or changes owner, mode, times or extended attributes of any of them,
+// until the holders have let go. These changes it does not hold:
+//
+//   - What is mounted over a part of the way. It is found by mountinfo, at once but
+//     afterwards; what lies behind a mount already is not delegated.
+//   - Flags of the file (chattr), which leave bytes, owner and mode, but change the
+//     version. They are found within a second.
+//   - What does not go by this kernel's names: subvolumes of btrfs, layers of an overlay,
+//     other hosts' writes. Only names in file systems without these are delegated.
+//
+// A delegation is none of the open file's lease: F_SETDELEG on a leased descriptor
+// succeeds and delegates nothing, so a file that is delegated has a second one. Those in
+// the kernel who don't wait for delegations fail with EAGAIN until the holders have let
+// go: open(O_RDONLY|O_TRUNC), which so is noticed at once, and changes by an overlay
+// above the tree, ecryptfs or ksmbd. What was changed is not delegated again for a
+// while.
+//
 // Locking: the fields of a type are guarded by the mutex above them. The order
-// is files, then lease watch, then open file. No lock is held while a file is
-// read or a holder is told.
+// is files, then lease watch, then open file; names are taken with none of these held.
+// No lock is held while a file is read or a holder is told.
 package dir

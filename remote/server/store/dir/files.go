@@ -23,7 +23,8 @@ type Files struct {
 	watch  leaseWatch
 	budget int64        // of files that may be open
 	opened atomic.Int64 // files that are
-	direct atomic.Int64 // descriptors beside theirs, for direct I/O
+	beside atomic.Int64 // descriptors beside theirs, for direct I/O and delegations
+	names  *names
 
 	mu       sync.Mutex
 	shared   map[transport.Version]*file
@@ -32,7 +33,9 @@ type Files struct {
 
 // NewFiles refuses a host whose kernel does not leave leases for long enough.
 // Files must be closed, after the last of their objects. log may be nil.
-func NewFiles(log *slog.Logger) (*Files, error) {
+func NewFiles(log *slog.Logger) (*Files, error) { return newFilesOn(log, kernelDelegator{}) }
+
+func newFilesOn(log *slog.Logger, kernel delegator) (*Files, error) {
 	if err := checkBreakTime(); err != nil {
 		return nil, err
 	}
@@ -40,17 +43,20 @@ func NewFiles(log *slog.Logger) (*Files, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	t := &Files{log: log, budget: fileBudget(), shared: make(map[transport.Version]*file)}
+	t.names = newNames(t, kernel)
+	t.watch.names = t.names
 	return t, t.watch.start()
 }
 
 // Close returns when no writer is held up any more.
 func (t *Files) Close() {
 	t.revoking.Wait()
+	t.names.mounts.stop()
 	t.watch.stop()
 }
 
 // fileBudget leaves an eighth of this process's descriptors for calls under way
-// and direct I/O. Who opens files is bounded by less, client by client: this is
+// and what is beside files. Who opens files is bounded by less, client by client: this is
 // for none of them to meet.
 func fileBudget() int64 {
 	var limit unix.Rlimit
@@ -112,11 +118,11 @@ func (t *Files) openNew(ctx context.Context, name int, device bool) (*file, *wir
 	return f, attr, nil
 }
 
-// reserveDirect counts a second descriptor of a file, for which there is a
-// fourteenth of what files may have: see [fileBudget].
-func (t *Files) reserveDirect() bool {
-	if t.direct.Add(1) > t.budget/14 {
-		t.direct.Add(-1)
+// reserveBeside counts a second descriptor of a file, or one of a directory, for which
+// there is a fourteenth of what files may have: see [fileBudget].
+func (t *Files) reserveBeside() bool {
+	if t.beside.Add(1) > t.budget/14 {
+		t.beside.Add(-1)
 		return false
 	}
 	return true

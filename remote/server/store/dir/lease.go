@@ -27,6 +27,7 @@ const (
 // leaseWatch finds the files whose lease is being broken, by the kernel's signal,
 // and those that changed without, by a look at all of them now and then.
 type leaseWatch struct {
+	names  *names // nil: nothing is delegated
 	thread *breaks
 	kick   chan struct{}
 	quit   chan struct{}
@@ -96,6 +97,9 @@ func (w *leaseWatch) broken(fds []int, all bool) {
 	}
 	w.mu.Unlock()
 	w.lookAt(files)
+	if w.names != nil {
+		w.names.broken(fds)
+	}
 }
 
 func (w *leaseWatch) lookAtAll() {
@@ -104,6 +108,9 @@ func (w *leaseWatch) lookAtAll() {
 	files := slices.Collect(maps.Values(w.files))
 	w.mu.Unlock()
 	w.lookAt(files)
+	if w.names != nil {
+		w.names.lookAtAll()
+	}
 	w.looked.Store(int64(began))
 }
 

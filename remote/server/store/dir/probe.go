@@ -15,6 +15,7 @@ func Probe() []probe.Finding {
 	return []probe.Finding{
 		probe.Of("target", "openat2", "run targets on Linux 5.6 or later, and allow openat2 in the seccomp filter", tryBeneath),
 		probe.Of("target", "read lease", "serve from a local file system: without leases every file counts as unsettled", tryTempLease),
+		probe.Of("target", "delegation", "run targets on Linux 6.19 or later, or else each open of a file by a mount costs a message", tryTempDelegation),
 	}
 }
 
@@ -43,4 +44,26 @@ func tryTempLease() (string, error) {
 		return "", fmt.Errorf("a file in %s: %w", os.TempDir(), err)
 	}
 	return "taken on a file in " + os.TempDir(), nil
+}
+
+func tryTempDelegation() (string, error) {
+	dir, err := os.MkdirTemp("", "hbmfs-doctor-")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(dir)
+	f, err := os.Open(dir)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var w leaseWatch
+	if err := w.start(); err != nil {
+		return "", err
+	}
+	defer w.stop()
+	if why := tryDelegation(kernelDelegator{}, int(f.Fd()), w.thread); why != "" {
+		return "", fmt.Errorf("a directory in %s: %s", os.TempDir(), why)
+	}
+	return "taken on a directory in " + os.TempDir(), nil
 }

@@ -51,7 +51,12 @@ func newRig(t testing.TB) *rig { return newRigOf(t, t.TempDir()) }
 
 func newRigOf(t testing.TB, path string) *rig {
 	t.Helper()
-	files := newFiles(t)
+	return newRigOn(t, path, kernelDelegator{})
+}
+
+func newRigOn(t testing.TB, path string, kernel delegator) *rig {
+	t.Helper()
+	files := newFilesOf(t, kernel)
 	root, err := files.Store(path, nil).Open()
 	if err != nil {
 		t.Fatal(err)
@@ -60,9 +65,11 @@ func newRigOf(t testing.TB, path string) *rig {
 	return &rig{t, path, files, root.(*tree)}
 }
 
-func newFiles(t testing.TB) *Files {
+func newFiles(t testing.TB) *Files { return newFilesOf(t, kernelDelegator{}) }
+
+func newFilesOf(t testing.TB, kernel delegator) *Files {
 	t.Helper()
-	files, err := NewFiles(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	files, err := newFilesOn(slog.New(slog.NewTextHandler(t.Output(), nil)), kernel)
 	if err != nil {
 		t.Fatal(err)
 	}

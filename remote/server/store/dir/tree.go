@@ -23,6 +23,8 @@ type tree struct {
 	root  *os.File // O_PATH: the exported directory, or the one that base is in
 	base  string   // FILE and BLOCK_DEVICE: the one name that is served
 	at    location
+
+	undelegated string // why no name of it can be delegated; set by probe
 }
 
 // location tells one directory from the next at the same path. While the
@@ -106,8 +108,35 @@ func (d *tree) probe() error {
 	if _, err := os.Stat(procFD); err != nil {
 		return fmt.Errorf("files are opened through /proc, which is not mounted: %w", err)
 	}
-	_, err = d.attr(fd)
+	if _, err = d.attr(fd); err == nil {
+		d.probeNames()
+	}
 	return err
+}
+
+// probeNames tries whether names can be delegated.
+func (d *tree) probeNames() {
+	switch {
+	case d.kind != wire.Dataset_DIRECTORY:
+		d.undelegated = "only names in a directory are delegated"
+		return
+	case d.files.names.off:
+		d.undelegated = "the target was told to delegate none"
+		return
+	}
+	if d.undelegated = d.tryNames(); d.undelegated != "" {
+		d.files.log.Info("names are not delegated: mounts ask for each file that is opened", "path", d.at.path, "why", d.undelegated)
+	}
+}
+
+// tryNames delegates the root for a moment, and returns "" or why that can't be done.
+func (d *tree) tryNames() string {
+	fd, err := d.openDir(nil)
+	if err != nil {
+		return err.Error()
+	}
+	defer unix.Close(fd)
+	return tryDelegation(d.files.names.kernel, fd, d.files.watch.thread)
 }
 
 // withRoot runs f, which may use the descriptor of the root until it returns.
