@@ -87,9 +87,13 @@ func (s *session) stat(ctx context.Context, req *wire.StatRequest) (*wire.StatRe
 		return nil, err
 	}
 	defer end()
-	attr, err := d.tree.Stat(ctx, req.Path)
-	if err != nil {
+	reply := new(wire.StatReply)
+	if req.Delegate != 0 { // before it is looked at
+		reply.Delegated, reply.Undelegated = s.delegate(ctx, d, req)
+	}
+	if reply.Attr, err = d.tree.Stat(ctx, req.Path); err != nil {
 		return nil, err
 	}
-	return &wire.StatReply{Attr: attr, TermMs: s.grant()}, nil
+	reply.TermMs = s.grant()
+	return reply, nil
 }

@@ -32,14 +32,15 @@ type bounds struct {
 	data     limits.Data
 	files    *charges
 	handles  *limits.Limit // of open files
+	names    *limits.Limit // that are delegated
 	calls    *limits.Limit // that need descriptors, under way
 	digests  *limits.Limit
 	hashing  *limits.Limit // of a piece of a file, at a time
 }
 
 // newBounds divides the descriptors: those that connections don't take are for
-// open files, but for an eighth, of which direct reads and calls under way have
-// half each; a call takes two.
+// open files, but for an eighth, of which calls under way have half, at two each, and
+// direct reads and delegated names the other.
 func newBounds(descriptors int64, log *logging.Limiter) *bounds {
 	limit := func(what string, all int64, remedy string) *limits.Limit {
 		return limits.New(limits.Config{What: what, All: all, Remedy: remedy, Log: log})
@@ -54,6 +55,7 @@ func newBounds(descriptors int64, log *logging.Limiter) *bounds {
 			Staging:     limit("bytes of staging memory", maxStaged, "take in what was asked for"),
 		},
 		handles: limit("handles of open files", maxHandles, "close some"),
+		names:   limit("delegated names", max(2, descriptors/32), more),
 		calls:   limit("calls", max(4, min(descriptors/32, maxCalls)), "make fewer at a time"),
 		digests: limit("digests", maxDigests, "ask for fewer at a time"),
 		hashing: limit("pieces that are being hashed", int64(max(4, 2*runtime.GOMAXPROCS(0))), "wait"),

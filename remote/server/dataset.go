@@ -30,7 +30,7 @@ func (d *dataset) lost(why error) *dataset {
 
 // describe is what a mount is told of the dataset.
 func (d *dataset) describe() *wire.Dataset {
-	desc := &wire.Dataset{Name: []byte(d.name), Kind: d.info.Kind, Base: []byte(d.info.Base), Gone: d.gone}
+	desc := &wire.Dataset{Name: []byte(d.name), Kind: d.info.Kind, Base: []byte(d.info.Base), Gone: d.gone, Undelegated: d.undelegated()}
 	if d.gone == "" {
 		desc.Root = d.info.Root[:]
 	}

@@ -16,6 +16,11 @@
 // or can't vouch for it any more because its term has passed (package term). A
 // session that ends gives its files up only then.
 //
+// Names are delegated by stores that can. A mount that looks again for a file that it
+// keeps open wants its name delegated; before that leads elsewhere, the mount is told,
+// and whoever changes it waits, as for a version. Handles that are recalled together
+// share an event.
+//
 // What is small is asked on the data plane (package wire, Ask), or by gRPC where it
 // does not fit: one function answers both. Handles are the mount's to choose. An
 // open whose answer nobody will have leaves nothing open, and one that comes late
@@ -28,5 +33,6 @@
 //
 // Locking: the fields of a type are guarded by the mutex above them. The order
 // is server, then session, then what the store locks, then outbox. No lock is held
-// while a file is read or a message is sent.
+// while a file is read or a message is sent, but for openFile.naming: it is held while a
+// name is looked up, and nobody waits for it.
 package server

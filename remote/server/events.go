@@ -49,15 +49,43 @@ func (o *outbox) post(handle uint64, reason string) notice {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := notice{posted: o.clock(), until: o.until}
+	if o.unacked != nil {
+		n.acked = o.ask(&wire.Event{Handle: handle, Reason: reason})
+	}
+	return n
+}
+
+// maxRecalled bounds how many names one event recalls.
+const maxRecalled = 1 << 12
+
+// recall queues that the name of a handle is not delegated any more, in the event of
+// others where that was not sent yet.
+func (o *outbox) recall(handle uint64) notice {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := notice{posted: o.clock(), until: o.until}
 	if o.unacked == nil {
 		return n
 	}
-	acked := make(chan struct{})
-	o.last++
-	o.unacked[o.last] = acked
-	n.acked = acked
-	o.queue(&wire.Event{Id: o.last, Handle: handle, Reason: reason})
+	if last := len(o.pending) - 1; last >= 0 {
+		if e := o.pending[last]; len(e.Recalled) > 0 && len(e.Recalled) < maxRecalled {
+			e.Recalled = append(e.Recalled, handle)
+			n.acked = o.unacked[e.Id]
+			return n
+		}
+	}
+	n.acked = o.ask(&wire.Event{Recalled: []uint64{handle}})
 	return n
+}
+
+// ask queues an event that is acknowledged. o.mu is held.
+func (o *outbox) ask(e *wire.Event) (acked <-chan struct{}) {
+	done := make(chan struct{})
+	o.last++
+	o.unacked[o.last] = done
+	e.Id = o.last
+	o.queue(e)
+	return done
 }
 
 // queue adds an event to those that are to be sent. o.mu is held.

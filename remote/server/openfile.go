@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"hbmfs/remote/server/store"
@@ -24,11 +25,15 @@ type openFile struct {
 	refs    atomic.Int64  // of the handle, and calls under way
 
 	unlinked atomic.Bool // the mount was told that no name leads to it any more
+
+	naming sync.Mutex  // held while its name is delegated
+	name   *delegation // nil: it was not; guarded by naming
 }
 
 // release gives a reference back. The last one closes the object.
 func (f *openFile) release() {
 	if f.refs.Add(-1) == 0 {
+		f.endName()
 		f.object.Close()
 		f.session.target.bounds.files.leave(f)
 	}
@@ -39,8 +44,12 @@ func (f *openFile) release() {
 // that held them up, and does not acknowledge within a whole term, loses its
 // session.
 func (f *openFile) Revoke() (released func()) {
-	s := f.session
-	n := s.out.post(f.handle, "a writer opened it, or it was truncated")
+	return f.session.release(f.session.out.post(f.handle, "a writer opened it, or it was truncated"))
+}
+
+// release returns what waits until the mount has acknowledged n, or its term has
+// passed.
+func (s *session) release(n notice) (released func()) {
 	counted := s.target.beginRevocation()
 	return func() {
 		n.settle(s.out.clock)
