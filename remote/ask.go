@@ -19,13 +19,15 @@ import (
 // ask is a question to the target: to open a file, or to close some, or for
 // attributes. It goes by the link, with others in a message.
 type ask struct {
-	what *wire.Ask
-	file *File // that it opens; nil: none
+	what  *wire.Ask
+	file  *File // that it opens; nil: none
+	names *File // whose name it wants delegated; nil: none
 
-	sent   time.Duration // by the mount's clock: the latest attempt
-	answer *wire.Answer  // as is err, set before ended is closed
-	err    error
-	ended  chan struct{}
+	sent    time.Duration // by the mount's clock: the latest attempt
+	recalls uint64        // of names' name, before that
+	answer  *wire.Answer  // as is err, set before ended is closed
+	err     error
+	ended   chan struct{}
 }
 
 func newAsk(what *wire.Ask) *ask { return &ask{what: what, ended: make(chan struct{})} }
@@ -47,6 +49,9 @@ func (a *ask) next() {
 func (a *ask) begin(s *session.Session, clock term.Clock) {
 	if a.file != nil {
 		a.file.session.Store(s)
+	}
+	if a.names != nil {
+		a.recalls = a.names.recalls()
 	}
 	a.sent = clock()
 }
@@ -79,6 +84,9 @@ func (a *ask) take(s *session.Session, answer *wire.Answer) error {
 	case *wire.Ask_Stat:
 		if answer.GetStat() == nil {
 			return fmt.Errorf("%w: no answer to a stat", transport.ErrProtocol)
+		}
+		if a.names != nil {
+			a.names.delegated(s, answer.GetStat(), a.recalls)
 		}
 		s.Term.Granted(a.sent, answer.GetStat().TermMs)
 	case *wire.Ask_Open:

@@ -30,7 +30,9 @@
 //
 // Keeping. A file that is closed stays open at the target (package closing), and is
 // found again by its name and version. Whether the name still leads to that is asked,
-// or the caller's to know.
+// or the caller's to know, or known: the target delegates names of files that are kept,
+// if it can, and recalls them before they lead elsewhere. They are believed for a term,
+// as versions are.
 //
 // Locking: each type guards its own state. A session.Current's lock may be taken while
 // package links has its locks, or fileTable.mu or queue.mu is held, and a

@@ -40,6 +40,11 @@ func (c *connector) receiveEvent(s *session.Session, e *wire.Event) error {
 		}
 		return nil
 	}
+	for _, handle := range e.Recalled {
+		if f := c.files.find(s, handle); f != nil {
+			f.recall()
+		}
+	}
 	if f := c.files.find(s, e.Handle); f != nil {
 		c.cfg.Log.Debug("file changed", "dataset", f.dataset, "path", f.path, "why", e.Reason)
 		f.expire()

@@ -42,6 +42,9 @@ type File struct {
 
 	mu      sync.Mutex
 	onStale func() // nil once called
+
+	named    atomic.Pointer[session.Session] // in which its name is delegated; nil: none. Set under mu
+	recalled uint64                          // how often that was recalled; guarded by mu
 }
 
 // Open opens what path names in the dataset, in the version want if that is not

@@ -35,6 +35,9 @@ func (t *Target) Reopen(dataset, path string, v transport.Version) (*File, bool)
 	}
 	f.closed.Store(false)
 	t.counters.reopens.Add(1)
+	if f.isNamed(t.Now()) {
+		t.counters.unasked.Add(1)
+	}
 	return f, true
 }
 

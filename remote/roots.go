@@ -11,7 +11,7 @@ func (c *connector) logRoots(roots map[string]namespace.Root) {
 		switch {
 		case r.Gone != "" && r.Gone != was.Gone:
 			log.Error("dataset gone: its names and open files are stale until it is back", "why", r.Gone)
-		case !known || r == was:
+		case !known || r.ID == was.ID && r.Gone == was.Gone:
 		case was.Gone != "":
 			log.Info("dataset back")
 		default:

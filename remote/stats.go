@@ -24,9 +24,14 @@ type Stats struct {
 	Bytes      uapi.ByPath                    `json:"bytes"`       // payload that came
 	Opens      int64                          `json:"opens"`       // of files at the target, some with their lookup
 	Reopens    int64                          `json:"reopens"`     // of files that were still open there, though closed
+	Unasked    int64                          `json:"unasked"`     // of those, opened without a message since their names are delegated
+	Delegated  int                            `json:"delegated"`   // names that the target recalls before they lead elsewhere
 	Kept       int                            `json:"kept"`        // files that no program has open, and the target has
 	KeptRoom   int                            `json:"kept_room"`   // how many of those there may be
 	Addr       string                         `json:"address"`     // of the target
+	// UndelegatedWhy is why the latest name that the target was to delegate is not, or why
+	// no name of a dataset can be.
+	UndelegatedWhy string `json:"undelegated_why,omitempty"`
 	// AwaySince is when the target was found to be away, and AwayWhy what it was
 	// found by; nil while it is not. What is resident can't be vouched for then.
 	AwaySince *time.Time `json:"away_since,omitempty"`
@@ -34,8 +39,9 @@ type Stats struct {
 }
 
 type counters struct {
-	sessions, roundTrips, renewals, requests, retries, errors, opens, reopens atomic.Int64
-	bytes                                                                     [uapi.NumPaths]atomic.Int64
+	sessions, roundTrips, renewals, requests, retries, errors, opens, reopens, unasked atomic.Int64
+	undelegated                                                                        atomic.Pointer[string]
+	bytes                                                                              [uapi.NumPaths]atomic.Int64
 }
 
 func (c *counters) ended(res *transport.Result, n int64) {
@@ -58,6 +64,7 @@ func (t *Target) Stats() Stats {
 		Errors:     t.counters.errors.Load(),
 		Opens:      t.counters.opens.Load(),
 		Reopens:    t.counters.reopens.Load(),
+		Unasked:    t.counters.unasked.Load(),
 		Kept:       t.kept.Len(),
 		KeptRoom:   t.kept.Room(),
 		Addr:       t.cfg.Addr,
@@ -66,6 +73,7 @@ func (t *Target) Stats() Stats {
 		s.Bytes[i] = t.counters.bytes[i].Load()
 	}
 	s.AwaySince, s.AwayWhy = t.away()
+	s.Delegated, s.UndelegatedWhy = t.delegations()
 	s.Links = make(map[string]transport.LinkStats)
 	for i, l := range t.sessions.LinkStats() {
 		if l != (transport.LinkStats{}) {

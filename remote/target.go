@@ -109,13 +109,16 @@ func (t *Target) shut() error {
 
 // Stat returns the attributes of what path names in the dataset; a symbolic link
 // is not followed. An empty path is the root. The error wraps a [syscall.Errno]
-// of the target's, or [transport.ErrConnLost].
+// of the target's, or [transport.ErrConnLost]. It asks nothing where a file is kept by a
+// name that the target has delegated.
 func (t *Target) Stat(ctx context.Context, dataset, path string) (namespace.Attr, error) {
-	a := newAsk(&wire.Ask{What: &wire.Ask_Stat{Stat: &wire.StatRequest{Dataset: []byte(dataset), Path: []byte(path)}}})
-	if err := t.memories.ask(ctx, a); err != nil {
-		return namespace.Attr{}, err
+	f, ok := t.kept.Find(openedAs{dataset, path})
+	if ok {
+		if a, ok := t.known(f); ok {
+			return a, nil
+		}
 	}
-	return namespace.DecodeAttr(a.answer.GetStat().GetAttr())
+	return t.askStat(ctx, dataset, path, f)
 }
 
 // Statfs describes the file system that the dataset is on.
