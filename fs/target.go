@@ -30,6 +30,7 @@ type names interface {
 	TermLeft() time.Duration
 	IsAway() bool
 	Keeps(dataset, path string) (transport.Version, bool)
+	Delegated(dataset, path string) bool
 	Transports() []transport.Verdict
 	// Attach prepares memory of a program's as a destination, until Detach.
 	Attach(ctx context.Context, mem transport.Memory) error
