@@ -141,7 +141,7 @@ func (o *mountOptions) register(cmd *cobra.Command) {
 	f.Var(&o.checksums, "checksums", "crc32c on every payload, checked on arrival: on or off")
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to standard error")
 	f.StringVar(&o.log, "log", "", "`file` to log to, instead of the usual one, or of standard error")
-	f.DurationVar(&o.nameTimeout, "name-timeout", 0, "`duration` for which you vouch that names, owners and modes don't change at the source: they are believed for so long, and files that are still open at the target are opened without asking; by default a name is believed for a second, and by no open")
+	f.DurationVar(&o.nameTimeout, "name-timeout", 0, "`duration` for which you vouch that names, owners and modes don't change at the source: they are believed for so long, and files that are still open at the target are opened without asking; by default a name is believed for a second, and by no open but where the target has delegated it")
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users use the mount; permissions apply")
 	f.StringVar(&o.nic, "nic", "", "network `interface` that devmem-tcp takes receive queues of; 'hbmfs doctor' tells which can")
 	f.IntVar(&o.queues, "queues", 1, "receive queues that devmem-tcp takes, the last ones of --nic; the others stay everyone's")

@@ -27,6 +27,7 @@ type serveOptions struct {
 	listen        string
 	insecure      bool
 	dataPlaintext bool
+	noDelegations bool
 	tls           tlsFiles
 }
 
@@ -48,7 +49,7 @@ is bounded, and one has no more of it than is left for others: half, while it is
 alone. Refusals say which bound and whose, and the log does once a minute. It is
 4096 sessions, 1024 digests, 512 MiB of staging memory over TCP, 1024 calls under
 way, which wait their turn; of descriptors (ulimit -n), a thirty-second for those
-calls, an eighth for control connections, a quarter for data connections, 4096 at
+calls, another for delegated names, an eighth for control connections, a quarter for data connections, 4096 at
 most of each, an eighth, 16 to 256, for who has not proved himself yet, and for
 open files what is left but for an eighth.`
 
@@ -67,6 +68,7 @@ func newServeCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.listen, "listen", "127.0.0.1:7070", "`address` to listen on, HOST:PORT")
 	cmd.Flags().BoolVar(&o.insecure, "insecure", false, "listen beyond loopback without TLS")
 	cmd.Flags().BoolVar(&o.dataPlaintext, "data-plaintext", false, plaintextUsage)
+	cmd.Flags().BoolVar(&o.noDelegations, "no-delegations", false, "delegate no names, where the kernel could (Linux 6.19): each open of a file by a mount costs a message, and nobody on this host waits until mounts believe a name no more")
 	o.tls.register(cmd.Flags())
 	return cmd
 }
@@ -81,6 +83,9 @@ func runServe(ctx context.Context, o serveOptions, args []string, stdout, stderr
 		return err
 	}
 	defer files.Close()
+	if o.noDelegations {
+		files.WithoutDelegations()
+	}
 	exports, err := parseExports(files, args)
 	if err != nil {
 		return err

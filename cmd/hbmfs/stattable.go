@@ -115,6 +115,15 @@ func ratio(a, b int64) float64 {
 	return float64(a) / float64(b)
 }
 
+// describeNames says which opens cost no message, and why others do.
+func describeNames(r remote.Stats) string {
+	text := fmt.Sprintf("%d delegated by the target, %d opens cost no message", r.Delegated, r.Unasked)
+	if r.UndelegatedWhy != "" {
+		text += "; not delegated, last: " + r.UndelegatedWhy
+	}
+	return text
+}
+
 func (t statTable) target(r remote.Stats) {
 	if r.AwaySince != nil {
 		t.line("target away", "%s; what is resident is answered as unsettled", describeAway(r))
@@ -122,6 +131,7 @@ func (t statTable) target(r remote.Stats) {
 	t.line("connections", "%d up, %d lost, %d replaced, %d waits for a credit", r.Link.Connections, r.Link.Lost, r.Link.Reconnects, r.Link.Waits)
 	t.line("sessions", "%d, %d control calls (%.2f for each open), %d renewals", r.Sessions, r.RoundTrips, ratio(r.RoundTrips, r.Opens+r.Reopens), r.Renewals)
 	t.line("opens", "%d at the target, %d of files that had stayed open there; %d are kept so", r.Opens, r.Reopens, r.Kept)
+	t.line("names", "%s", describeNames(r))
 	t.line("requests", "%d, %d in flight, %d issued again, %d failed", r.Requests, r.Link.InFlight, r.Retries, r.Errors)
 	t.line("received", "%s", size.Human(r.Link.Bytes))
 	for _, name := range slices.Sorted(maps.Keys(r.Links)) {
