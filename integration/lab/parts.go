@@ -77,6 +77,20 @@ var parts = []part{
 		},
 	},
 	{
+		// Of a kernel with delegations: KERNEL=7.3.
+		name:  "names",
+		named: true,
+		hbmfs: true,
+		runs: []testRun{
+			{[]string{"./remote/server/store/dir"}, "^Test(Conformance|Delegation|Names)"},
+			{[]string{"./integration/lab/tests"}, "^TestNames"},
+		},
+		required: []string{
+			"TestConformance", "TestDelegationHolds", "TestDelegationLeavesAlone", "TestDelegationTruncate",
+			"TestNamesCostNothing", "TestNamesMountedOver", "TestNamesSeeChanges", "TestNamesSoak",
+		},
+	},
+	{
 		name: "devmem-nic",
 		runs: []testRun{{[]string{"./transport/devmemtcp/internal/..."}, ""}},
 		required: []string{
