@@ -64,7 +64,8 @@ var direction = map[string][]string{
 	"remote/server":                        {"remote/server/store", "remote/wire", "remote/term", "transport", "transport/logging", "transport/printable", "transport/limits"},
 	"remote/server/store":                  {"remote/wire", "transport"},
 	"remote/server/store/storetest":        {"remote/server/store", "remote/wire", "transport", "transport/transporttest"},
-	"remote/server/store/dir":              {"remote/server/store", "remote/wire", "remote/term", "transport", "transport/probe"},
+	"remote/server/store/dir/breaks":       {},
+	"remote/server/store/dir":              {"remote/server/store", "remote/server/store/dir/breaks", "remote/wire", "remote/term", "transport", "transport/probe"},
 	"cache/device":                         {"transport", "transport/probe"},
 	"cache/device/devicetest":              {"cache/device", "transport", "transport/transporttest"},
 	"cache/policy":                         {},
@@ -162,6 +163,7 @@ var soleImporters = map[string][]string{
 		"integration/run",
 		"remote/server",
 		"remote/server/store/dir",
+		"remote/server/store/dir/breaks",
 		"remote/term",
 		"transport/devmemtcp",
 		"transport/devmemtcp/internal/nic",
@@ -180,8 +182,9 @@ var soleImporters = map[string][]string{
 		"integration/chaos",
 		"integration/peers",
 		"integration/peers/load",
-		"remote/server/store/dir", // signals and owners of leases
-		"remote/wire",             // generated
+		"remote/server/store/dir",        // delegations
+		"remote/server/store/dir/breaks", // signals and owners of leases
+		"remote/wire",                    // generated
 		"transport/devmemtcp/internal/nic",
 		"transport/devmemtcp/internal/receive",
 		"transport/rdma/internal/verbs",

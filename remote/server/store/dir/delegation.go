@@ -6,6 +6,8 @@ import (
 	"os"
 	"unsafe"
 
+	"hbmfs/remote/server/store/dir/breaks"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -25,7 +27,7 @@ type delegation struct {
 type delegator interface {
 	// take delegates what fd, open for reading and without a lease, is of. Whoever
 	// changes it waits from then on until that is dropped; b is told.
-	take(fd int, b *breaks) error
+	take(fd int, b *breaks.Thread) error
 	// held reports whether it is delegated, and nobody waits to change it.
 	held(fd int) bool
 	drop(fd int)
@@ -34,8 +36,8 @@ type delegator interface {
 // kernelDelegator is Linux, from 6.19 on.
 type kernelDelegator struct{}
 
-func (kernelDelegator) take(fd int, b *breaks) error {
-	if err := b.own(fd); err != nil {
+func (kernelDelegator) take(fd int, b *breaks.Thread) error {
+	if err := b.Own(fd); err != nil {
 		return err
 	}
 	return os.NewSyscallError("fcntl F_SETDELEG", delegate(fd, unix.F_RDLCK))
@@ -74,7 +76,7 @@ func delegationsCover(fs uint32) bool {
 
 // tryDelegation takes a delegation on fd and drops it again. It returns "" or why
 // that can't be done.
-func tryDelegation(k delegator, fd int, b *breaks) string {
+func tryDelegation(k delegator, fd int, b *breaks.Thread) string {
 	fs, err := fileSystem(fd)
 	if err != nil {
 		return err.Error()

@@ -1,8 +1,8 @@
 // Package dir is the store of directories, regular files and read-only block
 // devices of this host.
 //
-// It owns their descriptors, the read leases on them and the thread that the
-// kernel tells of broken ones. It never follows a symbolic link for a client,
+// It owns their descriptors, the read leases on them, and the delegations of
+// names; package breaks is told of broken ones. It never follows a symbolic link for a client,
 // never writes, never opens what has effects, and never gives a byte that it does
 // not check against the version that was asked for afterwards.
 //

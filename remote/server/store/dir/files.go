@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/remote/server/store"
+	"hbmfs/remote/server/store/dir/breaks"
 	"hbmfs/remote/wire"
 	"hbmfs/transport"
 )
@@ -36,7 +37,7 @@ type Files struct {
 func NewFiles(log *slog.Logger) (*Files, error) { return newFilesOn(log, kernelDelegator{}) }
 
 func newFilesOn(log *slog.Logger, kernel delegator) (*Files, error) {
-	if err := checkBreakTime(); err != nil {
+	if err := breaks.CheckTime(); err != nil {
 		return nil, err
 	}
 	if log == nil {
@@ -51,7 +52,7 @@ func newFilesOn(log *slog.Logger, kernel delegator) (*Files, error) {
 // Close returns when no writer is held up any more.
 func (t *Files) Close() {
 	t.revoking.Wait()
-	t.names.mounts.stop()
+	t.names.mounts.Stop()
 	t.watch.stop()
 }
 

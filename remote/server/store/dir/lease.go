@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hbmfs/remote/server/store/dir/breaks"
 	"hbmfs/remote/term"
 )
 
@@ -28,7 +29,7 @@ const (
 // and those that changed without, by a look at all of them now and then.
 type leaseWatch struct {
 	names  *names // nil: nothing is delegated
-	thread *breaks
+	thread *breaks.Thread
 	kick   chan struct{}
 	quit   chan struct{}
 	done   chan struct{}
@@ -47,7 +48,7 @@ func (w *leaseWatch) start() error {
 	w.quit = make(chan struct{})
 	w.done = make(chan struct{})
 	var err error
-	if w.thread, err = listenForBreaks(w.broken); err != nil {
+	if w.thread, err = breaks.Listen(w.broken); err != nil {
 		return fmt.Errorf("wait for broken leases: %w", err)
 	}
 	go w.watch()
@@ -56,7 +57,7 @@ func (w *leaseWatch) start() error {
 
 func (w *leaseWatch) stop() {
 	close(w.quit)
-	w.thread.stop()
+	w.thread.Stop()
 	<-w.done
 }
 
@@ -115,9 +116,9 @@ func (w *leaseWatch) lookAtAll() {
 }
 
 // areWatched reports whether no lease can have been taken away unseen: the kernel
-// leaves each for minBreakTime.
+// leaves each for breaks.MinTime.
 func (w *leaseWatch) areWatched() bool {
-	return term.Boot()-time.Duration(w.looked.Load()) < minBreakTime
+	return term.Boot()-time.Duration(w.looked.Load()) < breaks.MinTime
 }
 
 // lookAt revokes those of the files that changed or whose lease is being broken.
@@ -171,7 +172,7 @@ func (w *leaseWatch) takeLease(fd int, fs uint32) string {
 	if !leasesCover(fs) {
 		return fmt.Sprintf("its file system (%#x) can have writers that break no lease: serve from a local one, not a network file system or an overlay", fs)
 	}
-	if err := w.thread.own(fd); err != nil {
+	if err := w.thread.Own(fd); err != nil {
 		return err.Error()
 	}
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)

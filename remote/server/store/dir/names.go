@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/remote/server/store"
+	"hbmfs/remote/server/store/dir/breaks"
 	"hbmfs/transport"
 )
 
@@ -32,7 +33,7 @@ type names struct {
 	calm   time.Duration
 	off    bool         // nothing is to be delegated
 	held   atomic.Int64 // descriptors
-	mounts mountWatch
+	mounts breaks.Mounts
 
 	mu     sync.Mutex // guards all below, and what it points to
 	at     map[place]*delegated
@@ -96,7 +97,7 @@ func (d *tree) Delegate(_ context.Context, path []byte, v transport.Version, hol
 		return nil, undelegated(why)
 	}
 	n := d.files.names
-	if err := n.mounts.start(n.findCovered); err != nil {
+	if err := n.mounts.Start(n.findCovered); err != nil {
 		return nil, undelegated(err.Error())
 	}
 	of, err := n.file(place{d, string(path)}, v)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hbmfs/remote/server/store"
+	"hbmfs/remote/server/store/dir/breaks"
 	"hbmfs/transport"
 )
 
@@ -20,7 +21,7 @@ type fakeDelegator struct {
 	taken map[int]bool // by descriptor: whether it is held
 }
 
-func (k *fakeDelegator) take(fd int, _ *breaks) error {
+func (k *fakeDelegator) take(fd int, _ *breaks.Thread) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.taken[fd] = true

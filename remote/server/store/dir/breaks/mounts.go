@@ -1,4 +1,4 @@
-package dir
+package breaks
 
 import (
 	"encoding/binary"
@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountWatch notices that something was mounted in this process's name space. The
+// Mounts notices that something was mounted in this process's name space. The
 // kernel tells afterwards, and holds nobody up.
-type mountWatch struct {
+type Mounts struct {
 	once sync.Once
 	err  error
 	info int // of mountinfo
@@ -18,9 +18,9 @@ type mountWatch struct {
 	done chan struct{}
 }
 
-// start has changed called after each mount, by one goroutine, until stop. Only the
-// first call counts; the others return its error.
-func (w *mountWatch) start(changed func()) error {
+// Start has changed called after each mount, by one goroutine, until Stop. Only the
+// first call counts; the others return its error. The zero value may be started.
+func (w *Mounts) Start(changed func()) error {
 	w.once.Do(func() {
 		if w.err = w.open(); w.err == nil {
 			w.done = make(chan struct{})
@@ -30,7 +30,7 @@ func (w *mountWatch) start(changed func()) error {
 	return w.err
 }
 
-func (w *mountWatch) open() (err error) {
+func (w *Mounts) open() (err error) {
 	const path = "/proc/self/mountinfo"
 	if w.info, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
@@ -43,7 +43,7 @@ func (w *mountWatch) open() (err error) {
 }
 
 // watch keeps a thread, which waits in the kernel.
-func (w *mountWatch) watch(changed func()) {
+func (w *Mounts) watch(changed func()) {
 	defer close(w.done)
 	for {
 		on := []unix.PollFd{{Fd: int32(w.info), Events: unix.POLLPRI}, {Fd: int32(w.quit), Events: unix.POLLIN}}
@@ -57,8 +57,8 @@ func (w *mountWatch) watch(changed func()) {
 	}
 }
 
-// stop is for when start is not called any more.
-func (w *mountWatch) stop() {
+// Stop is for when Start is not called any more.
+func (w *Mounts) Stop() {
 	if w.done == nil {
 		return
 	}

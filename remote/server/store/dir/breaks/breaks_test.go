@@ -1,4 +1,4 @@
-package dir
+package breaks
 
 import (
 	"fmt"
@@ -7,8 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what must come; reaching it is a failure.
+const patience = 20 * time.Second
 
 // TestBreaksAreNamed breaks many leases at once: the kernel names each, and
 // where it can name none, says so.
@@ -16,7 +22,7 @@ func TestBreaksAreNamed(t *testing.T) {
 	const files = 300
 	fds := make(chan int, files)
 	all := make(chan struct{}, 1)
-	b, err := listenForBreaks(func(named []int, others bool) {
+	b, err := Listen(func(named []int, others bool) {
 		for _, fd := range named {
 			fds <- fd
 		}
@@ -27,7 +33,7 @@ func TestBreaksAreNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.stop()
+	defer b.Stop()
 	dir := t.TempDir()
 	leased := make(map[int]bool)
 	for i := range files {
@@ -41,7 +47,7 @@ func TestBreaksAreNamed(t *testing.T) {
 		}
 		defer f.Close()
 		fd := int(f.Fd())
-		if err := b.own(fd); err != nil {
+		if err := b.Own(fd); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err != nil {

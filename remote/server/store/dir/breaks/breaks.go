@@ -1,4 +1,11 @@
-package dir
+// Package breaks has a process told, by its kernel, of what is about to change beneath
+// its leases and delegations, and of mounts.
+//
+// It owns the thread that gets the signals, and the descriptors by which it waits for
+// mounts. It takes no lease, and knows no file.
+//
+// Locking: none. Callbacks come one at a time.
+package breaks
 
 import (
 	"errors"
@@ -17,19 +24,19 @@ import (
 // plain SIGIO in its place, which names nothing.
 const breakSignal = unix.Signal(40)
 
-// breaks is a thread that waits for those signals, which go to no other. Leases
+// Thread is one that waits for those signals, which go to no other. Leases
 // are owned by it.
-type breaks struct {
+type Thread struct {
 	tid   int
 	over  atomic.Bool
 	ended chan struct{}
 }
 
-// listenForBreaks starts the thread. It calls broken for each batch of
-// descriptors, with all set if there may be others, until stop.
-func listenForBreaks(broken func(fds []int, all bool)) (*breaks, error) {
+// Listen starts a thread. It calls broken for each batch of
+// descriptors, with all set if there may be others, until Stop.
+func Listen(broken func(fds []int, all bool)) (*Thread, error) {
 	started := make(chan error, 1)
-	b := &breaks{ended: make(chan struct{})}
+	b := &Thread{ended: make(chan struct{})}
 	go func() {
 		defer close(b.ended)
 		// Never unlocked: the thread, and what it blocks, end with the goroutine.
@@ -44,17 +51,17 @@ func listenForBreaks(broken func(fds []int, all bool)) (*breaks, error) {
 	return b, <-started
 }
 
-// stop ends the thread. No lease may be owned by it any more. A plain signal is
+// Stop ends the thread. No lease may be owned by it any more. A plain signal is
 // never refused for want of room.
-func (b *breaks) stop() {
+func (b *Thread) Stop() {
 	b.over.Store(true)
 	_ = unix.Tgkill(os.Getpid(), b.tid, unix.SIGIO) // the thread is there until it gets it
 	<-b.ended
 }
 
-// own makes the thread the one to be told when a lease on fd is broken. It must
-// come before the lease.
-func (b *breaks) own(fd int) error {
+// Own makes the thread the one to be told when a lease on fd, or a delegation, is broken.
+// It must come before that.
+func (b *Thread) Own(fd int) error {
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETSIG, int(breakSignal)); err != nil {
 		return fmt.Errorf("fcntl F_SETSIG: %w", err)
 	}
@@ -75,7 +82,7 @@ const ownerThread = 0
 // batch bounds how many signals are taken before files are looked at.
 const batch = 256
 
-func (b *breaks) listen(broken func(fds []int, all bool)) {
+func (b *Thread) listen(broken func(fds []int, all bool)) {
 	for {
 		var fds []int
 		all := false
@@ -144,13 +151,13 @@ func awaitBreak(wait bool) (unix.Signal, sigInfo, error) {
 	return unix.Signal(sig), info, nil
 }
 
-// minBreakTime is how long the kernel must leave a lease to its holder: until
+// MinTime is how long the kernel must leave a lease to its holder: until
 // the signal is seen, and then for a term.
-const minBreakTime = 2 * time.Second
+const MinTime = 2 * time.Second
 
-// checkBreakTime refuses a host whose kernel takes leases away before mounts can
+// CheckTime refuses a host whose kernel takes leases away before mounts can
 // have been told.
-func checkBreakTime() error {
+func CheckTime() error {
 	text, err := os.ReadFile("/proc/sys/fs/lease-break-time")
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 		return nil // it can't be told, and is 45 seconds unless someone changed it
@@ -167,9 +174,9 @@ func judgeBreakTime(text string) error {
 	if _, err := fmt.Sscan(text, &seconds); err != nil {
 		return fmt.Errorf("fs.lease-break-time: %w", err)
 	}
-	if seconds == 0 || time.Duration(seconds)*time.Second >= minBreakTime {
+	if seconds == 0 || time.Duration(seconds)*time.Second >= MinTime {
 		return nil
 	}
 	return fmt.Errorf("this host's kernel takes a read lease away after %d s, which is too soon for mounts to be told of a change: "+
-		"sysctl fs.lease-break-time=45 is the usual value, %.0f the least", seconds, minBreakTime.Seconds())
+		"sysctl fs.lease-break-time=45 is the usual value, %.0f the least", seconds, MinTime.Seconds())
 }
