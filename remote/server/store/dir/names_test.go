@@ -319,6 +319,38 @@ func TestNamesTouched(t *testing.T) {
 	b.Close()
 }
 
+// TestNamesLooked: a look at what is only being delegated finds no change of it.
+func TestNamesLooked(t *testing.T) {
+	r := newNamesRig(t)
+	r.make("a/f")
+	v := r.version("a/f")
+	stop := make(chan struct{})
+	var looks sync.WaitGroup
+	looks.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				r.names.lookAtAll()
+			}
+		}
+	})
+	for range 500 {
+		h := &opened{told: make(chan struct{}, 1)}
+		d, err := r.tree.Delegate(t.Context(), []byte("a/f"), v, h)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if d.Close(); len(h.told) > 0 {
+			t.Error("it is recalled, and has not changed")
+		}
+	}
+	close(stop)
+	looks.Wait()
+}
+
 // TestNamesConcurrently has many delegate and give up names while directories change.
 func TestNamesConcurrently(t *testing.T) {
 	r := newNamesRig(t)
