@@ -16,6 +16,10 @@ import (
 // isNamed reports whether the name of f led to it, with the attributes that it was opened
 // with but for atime, at some moment from since on.
 func (f *File) isNamed(since Moment) bool {
+	if !f.acquire() { // nobody would tell it of a recall
+		return false
+	}
+	defer f.release()
 	s := f.t.sessions.Vouching()
 	if s == nil || s.Term.Left(time.Duration(since)) <= 0 {
 		return false

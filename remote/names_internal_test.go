@@ -2,8 +2,11 @@ package remote
 
 import (
 	"testing"
+	"time"
 
+	"hbmfs/remote/closing"
 	"hbmfs/remote/session"
+	"hbmfs/remote/term"
 	"hbmfs/remote/wire"
 )
 
@@ -35,5 +38,32 @@ func TestRecalledBefore(t *testing.T) {
 	f.delegated(&s, said, f.recalls())
 	if f.named.Load() != nil {
 		t.Error("the name of another version is delegated")
+	}
+}
+
+// TestGivenUpIsNotNamed: a file that is given up by one while another has found it by its
+// name is told nothing more, and a term that begins behind the recall says nothing of it.
+func TestGivenUpIsNotNamed(t *testing.T) {
+	c := newCaller(Config{Clock: term.Boot}.withDefaults())
+	r := &Target{caller: c, files: newFileTable(c.sessions), closer: closing.NewCloser(nil)}
+	s := &session.Session{Term: term.NewRenewer(term.Boot, nil)}
+	if err := c.sessions.Install(s); err != nil {
+		t.Fatal(err)
+	}
+	f := &File{t: r}
+	f.refs.Store(1)
+	r.files.add(f)
+	f.session.Store(s)
+	f.delegated(s, &wire.StatReply{Delegated: true, Attr: &wire.Attr{Version: make([]byte, len(f.attr.Version))}}, f.recalls())
+	begin := func() { s.Term.Granted(time.Duration(r.Now()), uint32(term.Length.Milliseconds())) }
+	if begin(); !f.isNamed(r.Now()) {
+		t.Error("it is not delegated")
+	}
+	f.release()
+	if r.files.find(s, f.handle) != nil {
+		t.Error("it is told of a recall")
+	}
+	if begin(); f.isNamed(r.Now()) {
+		t.Error("it is believed, and would not be told of a recall")
 	}
 }
