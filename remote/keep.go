@@ -35,9 +35,6 @@ func (t *Target) Reopen(dataset, path string, v transport.Version) (*File, bool)
 	}
 	f.closed.Store(false)
 	t.counters.reopens.Add(1)
-	if f.isNamed(t.Now()) {
-		t.counters.unasked.Add(1)
-	}
 	return f, true
 }
 
@@ -47,7 +44,7 @@ func (t *Target) openKept(ctx context.Context, dataset, path string, v transport
 	if kept, ok := t.Keeps(dataset, path); !ok || kept != v {
 		return nil, false, nil
 	}
-	a, err := t.Stat(ctx, dataset, path)
+	a, asked, err := t.stat(ctx, dataset, path)
 	if err != nil {
 		return nil, true, err
 	}
@@ -55,6 +52,9 @@ func (t *Target) openKept(ctx context.Context, dataset, path string, v transport
 		return nil, true, fmt.Errorf("%s/%s: %w since it was looked up", dataset, path, transport.ErrStale)
 	}
 	f, ok := t.Reopen(dataset, path, v)
+	if ok && !asked {
+		t.counters.unasked.Add(1)
+	}
 	return f, ok, nil
 }
 

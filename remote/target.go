@@ -112,13 +112,20 @@ func (t *Target) shut() error {
 // of the target's, or [transport.ErrConnLost]. It asks nothing where a file is kept by a
 // name that the target has delegated.
 func (t *Target) Stat(ctx context.Context, dataset, path string) (namespace.Attr, error) {
+	a, _, err := t.stat(ctx, dataset, path)
+	return a, err
+}
+
+// stat is Stat, and reports whether it asked.
+func (t *Target) stat(ctx context.Context, dataset, path string) (a namespace.Attr, asked bool, err error) {
 	f, ok := t.kept.Find(openedAs{dataset, path})
 	if ok {
 		if a, ok := t.known(f); ok {
-			return a, nil
+			return a, false, nil
 		}
 	}
-	return t.askStat(ctx, dataset, path, f)
+	a, err = t.askStat(ctx, dataset, path, f)
+	return a, true, err
 }
 
 // Statfs describes the file system that the dataset is on.
