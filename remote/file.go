@@ -45,6 +45,7 @@ type File struct {
 
 	named    atomic.Pointer[session.Session] // in which its name is delegated; nil: none. Set under mu
 	recalled uint64                          // how often that was recalled; guarded by mu
+	unnamed  atomic.Int64                    // until when the target is not asked to delegate it, by the mount's clock
 }
 
 // Open opens what path names in the dataset, in the version want if that is not

@@ -13,6 +13,10 @@ import (
 // while the mount has a term, and was not told otherwise. That is asked for when a file
 // that is kept is looked for once more, since then it may be again.
 
+// askAgain is for how long the target is not asked again to delegate a name that it would
+// not: it looks at what is on the way each time, and mostly has the same reason.
+const askAgain = time.Second
+
 // isNamed reports whether the name of f led to it, with the attributes that it was opened
 // with but for atime, at some moment from since on.
 func (f *File) isNamed(since Moment) bool {
@@ -48,7 +52,7 @@ func (t *Target) known(f *File) (namespace.Attr, bool) {
 func (t *Target) askStat(ctx context.Context, dataset, path string, f *File) (namespace.Attr, error) {
 	req := &wire.StatRequest{Dataset: []byte(dataset), Path: []byte(path)}
 	a := newAsk(&wire.Ask{What: &wire.Ask_Stat{Stat: req}})
-	if f != nil && t.delegates(dataset) {
+	if f != nil && t.delegates(dataset) && f.wantsName(t.Now()) {
 		req.Delegate, a.names = f.handle, f
 	}
 	if err := t.memories.ask(ctx, a); err != nil {
@@ -84,6 +88,9 @@ func (t *Target) delegations() (n int, why string) {
 	return n, why
 }
 
+// wantsName reports whether the target may be asked to delegate the name of f.
+func (f *File) wantsName(now Moment) bool { return int64(now) >= f.unnamed.Load() }
+
 // recalls returns how often the name of f was recalled.
 func (f *File) recalls() uint64 {
 	f.mu.Lock()
@@ -98,6 +105,7 @@ func (f *File) delegated(s *session.Session, r *wire.StatReply, recalls uint64) 
 	if !r.Delegated {
 		if r.Undelegated != "" {
 			f.t.counters.undelegated.Store(&r.Undelegated)
+			f.unnamed.Store(int64(f.t.Now()) + int64(askAgain))
 		}
 		return
 	}

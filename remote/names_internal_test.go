@@ -67,3 +67,21 @@ func TestGivenUpIsNotNamed(t *testing.T) {
 		t.Error("it is believed, and would not be told of a recall")
 	}
 }
+
+// TestRefusedNameIsLeftAlone: a target that did not delegate a name is not asked to by each
+// open of the file.
+func TestRefusedNameIsLeftAlone(t *testing.T) {
+	var now time.Duration
+	r := &Target{caller: newCaller(Config{Clock: func() time.Duration { return now }}.withDefaults())}
+	f := &File{t: r}
+	if !f.wantsName(r.Now()) {
+		t.Error("it is not asked for")
+	}
+	f.delegated(nil, &wire.StatReply{Undelegated: "no room"}, 0)
+	if f.wantsName(r.Now()) {
+		t.Error("it is asked for again at once")
+	}
+	if now += askAgain; !f.wantsName(r.Now()) {
+		t.Error("it is not asked for again")
+	}
+}
