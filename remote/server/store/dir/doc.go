@@ -39,9 +39,9 @@
 // A delegation is none of the open file's lease: F_SETDELEG on a leased descriptor
 // succeeds and delegates nothing, so a file that is delegated has a second one. Those in
 // the kernel who don't wait for delegations fail with EAGAIN until the holders have let
-// go: open(O_RDONLY|O_TRUNC), which so is noticed at once, and changes by an overlay
-// above the tree, ecryptfs or ksmbd. What was changed is not delegated again for a
-// while.
+// go: open(O_RDONLY|O_TRUNC), which so is noticed at once, bind of a Unix socket, and
+// changes by an overlay above the tree, ecryptfs or ksmbd. What was changed is not
+// delegated again for a while.
 //
 // Locking: the fields of a type are guarded by the mutex above them. The order
 // is files, then lease watch, then open file; names are taken with none of these held.
