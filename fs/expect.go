@@ -60,7 +60,9 @@ func isNoFile(err error) bool {
 // foundNow is told of a name that was just looked up at the target, and of the file if
 // that was opened. If the file is open there and expected to be opened, the kernel is
 // not to believe the name, so that the open looks it up as well; unless the target has
-// delegated the name, and neither costs a message.
+// delegated the name, and neither costs a message. A file with several names is looked up
+// all the same: its node is at the one that was looked up last, and an open by another
+// that the kernel believes would ask for that one only.
 func (t *tree) foundNow(ctx context.Context, child *fusefs.Inode, path string, f File, expected bool, out *fuse.EntryOut) {
 	n, ok := child.Operations().(*fileNode)
 	switch {
@@ -77,7 +79,7 @@ func (t *tree) foundNow(ctx context.Context, child *fusefs.Inode, path string, f
 	}
 	kept, ok := t.target.Keeps(n.ds.Name, path)
 	switch {
-	case f == nil && ok && t.target.Delegated(n.ds.Name, path):
+	case f == nil && ok && n.attr.Nlink <= 1 && t.target.Delegated(n.ds.Name, path):
 		t.believed(child, out)
 		return
 	case f != nil, expected && ok && kept == n.attr.Version:
