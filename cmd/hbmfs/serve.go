@@ -27,7 +27,7 @@ type serveOptions struct {
 	listen        string
 	insecure      bool
 	dataPlaintext bool
-	noDelegations bool
+	delegations   bool
 	tls           tlsFiles
 }
 
@@ -68,7 +68,7 @@ func newServeCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.listen, "listen", "127.0.0.1:7070", "`address` to listen on, HOST:PORT")
 	cmd.Flags().BoolVar(&o.insecure, "insecure", false, "listen beyond loopback without TLS")
 	cmd.Flags().BoolVar(&o.dataPlaintext, "data-plaintext", false, plaintextUsage)
-	cmd.Flags().BoolVar(&o.noDelegations, "no-delegations", false, "delegate no names, where the kernel could (Linux 6.19): each open of a file by a mount costs a message, and nobody on this host waits until mounts believe a name no more")
+	cmd.Flags().BoolVar(&o.delegations, "delegations", false, "delegate names, where the kernel can (Linux 6.19): opens by mounts cost no message then, and who changes a name here waits until they ask again; what is mounted over a part of a tree they see up to a term later")
 	o.tls.register(cmd.Flags())
 	return cmd
 }
@@ -83,7 +83,7 @@ func runServe(ctx context.Context, o serveOptions, args []string, stdout, stderr
 		return err
 	}
 	defer files.Close()
-	if o.noDelegations {
+	if !o.delegations {
 		files.WithoutDelegations()
 	}
 	exports, err := parseExports(files, args)

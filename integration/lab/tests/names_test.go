@@ -28,7 +28,7 @@ func startNames(t *testing.T, src string) *namesRig {
 	t.Helper()
 	local := guest.Local(t)
 	const addr = "127.0.0.1:7171"
-	tg := local.Start(t, program(t), "serve", "--listen", addr, "data="+src)
+	tg := local.Start(t, program(t), "serve", "--delegations", "--listen", addr, "data="+src)
 	tg.WaitLine(t, "serving ")
 	t.Cleanup(func() {
 		tg.Signal(t, syscall.SIGTERM)
