@@ -274,12 +274,14 @@ func TestCancelWhileNoneBegins(t *testing.T) {
 // timedFile notes by when its operations had been submitted. During the first, another is.
 type timedFile struct {
 	*fakeFile
-	since []time.Duration
+	since [4]atomic.Int64
+	n     int // of the ring's thread
 	more  func()
 }
 
 func (f *timedFile) Resident(op *uapi.RingOp, since time.Duration, got *Got) bool {
-	if f.since = append(f.since, since); len(f.since) == 1 {
+	f.since[f.n].Store(int64(since))
+	if f.n++; f.n == 1 {
 		f.more()
 	}
 	return f.fakeFile.Resident(op, since, got)
@@ -290,10 +292,13 @@ func (f *timedFile) Resident(op *uapi.RingOp, since time.Duration, got *Got) boo
 func TestClock(t *testing.T) {
 	p := newProgram(t, 4, 0)
 	f := &timedFile{fakeFile: newFakeFile(1000)}
-	op := uapi.RingOp{Op: uapi.RingFetch, File: p.register(f), Length: 10}
+	op := uapi.RingOp{Op: uapi.RingFetch, File: 1, Length: 10}
 	f.more = func() {
-		p.put(op)
-		atomic.StoreUint32(&p.SubmissionTail, p.submitted)
+		p.Submit(3, &op)
+		atomic.StoreUint32(&p.SubmissionTail, 4)
+	}
+	if n := p.register(f); n != op.File {
+		t.Fatal(n)
 	}
 	for range 3 {
 		p.put(op)
@@ -304,7 +309,11 @@ func TestClock(t *testing.T) {
 			t.Fatalf("%+v", d)
 		}
 	}
-	if s := f.since; s[0] != s[1] || s[1] != s[2] || s[3] <= s[2] {
+	var s [4]int64
+	for i := range s {
+		s[i] = f.since[i].Load()
+	}
+	if s[0] != s[1] || s[1] != s[2] || s[3] <= s[2] {
 		t.Errorf("the clock said %v", s)
 	}
 }
