@@ -652,7 +652,7 @@ func TestRepliesAreRead(t *testing.T) {
 // TestRegisteredTwice: an open file has one number with a ring.
 func TestRegisteredTwice(t *testing.T) {
 	rig := startRig(t)
-	r := rig.mount.newRing(client.RingOptions{Entries: 8})
+	r := rig.newRing(client.RingOptions{Entries: 8})
 	file, number := r.register(rig.write("1", 1, 1000))
 	again, err := r.Register(file)
 	must(t, err)
