@@ -29,7 +29,9 @@ type fakeCtl struct {
 	accepted atomic.Int64
 	asked    atomic.Int64
 	reply    func(uapi.CtlRequest) fakeReply
-	ring     func(uapi.CtlRingRequest) fakeReply // nil: there are none
+
+	mu   sync.Mutex
+	ring *fakeReply // guarded by mu; to who asks for one; nil: there are none
 }
 
 // newFakeCtl serves until the test ends, and returns the Mount that uses it.
@@ -113,12 +115,11 @@ func (s *fakeCtl) serve(t *testing.T, c *net.UnixConn) {
 }
 
 func (s *fakeCtl) answer(in []byte) (fakeReply, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.ring != nil && uapi.CtlOp(in) == uapi.CtlRing {
-		req, err := uapi.DecodeCtlRingRequest(in)
-		if err != nil {
-			return fakeReply{}, err
-		}
-		return s.ring(req), nil
+		_, err := uapi.DecodeCtlRingRequest(in)
+		return *s.ring, err
 	}
 	req, err := uapi.DecodeCtlRequest(in)
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 type fakeRing struct {
 	mem    uapi.RingMemory
 	events [2]int
-	reply  fakeReply
+	ctl    *fakeCtl
+	reply  fakeReply // guarded by ctl.mu
 }
 
 // newFakeRing makes the memory of a ring, of length bytes as the mount says, and a mount
@@ -44,7 +45,9 @@ func newFakeRing(t *testing.T, entries, names uint32) (*fakeRing, *Mount) {
 		fds:  []int{memfd, r.events[0], r.events[1]},
 	}
 	s, m := newFakeCtl(t, func(uapi.CtlRequest) fakeReply { return fakeReply{} })
-	s.ring = func(uapi.CtlRingRequest) fakeReply { return r.reply }
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.ctl, s.ring = s, &r.reply
 	return r, m
 }
 
@@ -65,7 +68,9 @@ func TestRingReplies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, m := newFakeRing(t, 4, 8)
+			f.ctl.mu.Lock()
 			c.spoil(f)
+			f.ctl.mu.Unlock()
 			r, err := m.NewRing(RingOptions{Entries: 4, NameBytes: 2})
 			if !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
