@@ -68,11 +68,17 @@ func run(m *testing.M) int {
 // buildArgs builds the program with the race detector if the tests have it.
 func buildArgs(to string) []string {
 	args := []string{"build", "-o", to}
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+	if raceDetector() {
 		os.Setenv("GORACE", "atexit_sleep_ms=0") // or each process ends a second late
 		args = append(args, "-race")
 	}
 	return append(args, "hbmfs/cmd/hbmfs")
+}
+
+// raceDetector reports whether the tests, and so the program, have it.
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // process is a running program whose output goes to the test's log.

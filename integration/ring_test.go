@@ -187,7 +187,8 @@ func TestRingAllocatesNothing(t *testing.T) {
 	if hits := after.Rings.Hits - before.Rings.Hits; hits != runs+1 {
 		t.Errorf("%d hits", hits)
 	}
-	if theirs := after.Allocations - before.Allocations; ours != 0 || theirs > runs/4 {
+	theirs := after.Allocations - before.Allocations
+	if ours != 0 || theirs > runs/4 && !raceDetector() { // which allocates
 		t.Errorf("%v an operation by the program, and %d by the daemon for %d", ours, theirs, runs)
 	}
 }
