@@ -575,7 +575,7 @@ func TestRevoked(t *testing.T) {
 		_, err := r.Wait(t.Context(), make([]client.Completion, 1))
 		told <- err
 	}()
-	out, code := command(t, "revoke", "--json", m.dir)
+	out, code := command(t, "revoke", "--device", "0", "--json", m.dir)
 	if code != 0 || !strings.Contains(out, `"regions":1`) {
 		t.Fatalf("exit code %d, %s", code, out)
 	}
@@ -599,6 +599,9 @@ func TestRevoked(t *testing.T) {
 	}
 	if _, code := command(t, "revoke", "--device", "7", m.dir); code != 1 {
 		t.Errorf("a device that there is not: exit code %d", code)
+	}
+	if _, code := command(t, "revoke", m.dir); code != 2 {
+		t.Errorf("no device: exit code %d", code)
 	}
 	shared := startMount(t, rig.src, "--allow-other")
 	start(t, child(t, "revokes", nobody, shared.path("1"))).line("refused")

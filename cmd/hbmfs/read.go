@@ -132,6 +132,7 @@ func readOne(ctx context.Context, mounts *mountSet, name string, o readOptions) 
 	}
 	if err != nil {
 		result.Error = err.Error()
+		result.Verified = result.Verified && result.Mismatches > 0
 	}
 	return result, err
 }

@@ -27,6 +27,7 @@ type call struct {
 	arg   []byte // as long as cmd says
 	errno syscall.Errno
 	run   func(fd uintptr) // do, bound once
+	of    openFile         // that it was made on: what came of it is valid while that is open
 	// remedies are those that are others for this call.
 	remedies map[syscall.Errno]string
 }
@@ -81,6 +82,7 @@ func interruptible(ctx context.Context, f openFile, c *call) (syscall.Errno, err
 // answered makes c until no signal has broken it off, each time with an argument that
 // encode writes. The error is explained, or ctx's, or [ErrClosed].
 func answered(ctx context.Context, f openFile, c *call, encode func()) error {
+	c.of = f
 	for {
 		encode()
 		switch errno, err := interruptible(ctx, f, c); {

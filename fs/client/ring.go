@@ -36,6 +36,9 @@ type Ring struct {
 	names  int // bytes of an entry's name
 	number uint32
 
+	registering sync.Mutex
+	files       map[RingFile]openFile // guarded by registering; they stay open
+
 	submitting sync.Mutex
 	submitted  uint32        // guarded by submitting
 	waiting    chan struct{} // has room for one: who waits, whose the next two are
@@ -128,13 +131,19 @@ func (m *Mount) NewRing(opts RingOptions) (*Ring, error) {
 	return r, nil
 }
 
-// Register has the ring's operations fetch from an open file, until that is closed, or
-// [Ring.Remove]. Errors wrap what hbmfs.h lists for RING_FILE.
+// Register has the ring's operations fetch from an open file, until that is closed by
+// [File.Close], or [Ring.Remove]. Errors wrap what hbmfs.h lists for RING_FILE.
 func (r *Ring) Register(f *File) (RingFile, error) {
 	n, err := r.register(f, uapi.RingFile{})
 	if err != nil {
 		return 0, fmt.Errorf("hbmfs: register %s: %w", f.path, err)
 	}
+	r.registering.Lock()
+	defer r.registering.Unlock()
+	if r.files == nil {
+		r.files = make(map[RingFile]openFile)
+	}
+	r.files[RingFile(n)] = f.sys
 	return RingFile(n), nil
 }
 
@@ -147,6 +156,9 @@ func (r *Ring) Remove(f *File, n RingFile) error {
 	if _, err := r.register(f, uapi.RingFile{Flags: uapi.RingRemove, File: uint32(n)}); err != nil {
 		return fmt.Errorf("hbmfs: remove %s from a ring: %w", f.path, err)
 	}
+	r.registering.Lock()
+	defer r.registering.Unlock()
+	delete(r.files, n)
 	return nil
 }
 

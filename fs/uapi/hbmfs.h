@@ -274,6 +274,7 @@ struct hbmfs_release {
  * E2BIG      a member is set that this mount does not know
  * EACCES     on a directory: it can't be told who calls; see above
  * EINTR      a signal came; nothing is pinned
+ * EIO        on a directory: the target does not answer what it is by now
  * EINVAL     flags; counts that don't add up to the command's size; a name that
  *            is not in the bytes of the names, or any on a file; no room for a
  *            segment
@@ -285,7 +286,8 @@ struct hbmfs_release {
  * Errors of an entry, beside FETCH's EAGAIN, EIO, ENODEV, ENOMEM, ENOSPC, EREMOTEIO
  * and ESTALE (here: it changed again and again):
  *
- * EACCES       may not be searched, or read, or it is not decidable: see above
+ * EACCES       may not be searched, or read, or it is not decidable: see above; also
+ *              a name that begins with '/'
  * EINVAL       offset + length over 2^63 - 1; a name with a NUL, an empty
  *              component or "."
  * EISDIR       it is a directory

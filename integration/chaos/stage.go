@@ -141,7 +141,7 @@ func (s *stage) startMount() error {
 // revoke takes the device's memory from all users of the mount.
 func (s *stage) revoke(b *board) {
 	b.revoked[0].Add(1)
-	if out, err := process.Command(s.hbmfs, "revoke", s.mnt).CombinedOutput(); err != nil {
+	if out, err := process.Command(s.hbmfs, "revoke", "--device", "0", s.mnt).CombinedOutput(); err != nil {
 		s.wrong("hbmfs revoke: %v: %s", err, out)
 	}
 	b.revoked[1].Add(1)

@@ -828,11 +828,11 @@ int hbmfs_buffer_free(struct hbmfs_mount *m, struct hbmfs_buffer *buffer)
 {
 	int r = hbmfs_buffer_unregister(m, buffer->number);
 
-	if (r && r != -ENOENT)
+	if (r == -EBUSY)
 		return r;
 	munmap(buffer->bytes, (size_t)buffer->length);
 	memset(buffer, 0, sizeof(*buffer));
-	return 0;
+	return r == -ENOENT || r == -ENOTCONN || r == -ECONNABORTED ? 0 : r; /* which ended it too */
 }
 
 int hbmfs_fetch_into(int file, __u64 offset, __u64 length, __u32 buffer, __u64 buffer_offset,
@@ -862,6 +862,7 @@ struct hbmfs_queue {
 	__u32 name_room;
 	__u32 tail; /* of submissions that were given out; the submitter's */
 	__u32 head; /* of completions; the reaper's */
+	__u32 revocations; /* that were told of; the reaper's */
 	struct hbmfs_ring_op *ops;
 	struct hbmfs_ring_done *done;
 	char *names;
@@ -1093,9 +1094,10 @@ static int doze(const struct hbmfs_queue *q, int timeout_ms)
 }
 
 /* Waits with the flag set that has the mount wake the program. */
-static int wait_woken(const struct hbmfs_queue *q, unsigned least, int timeout_ms)
+static int wait_woken(struct hbmfs_queue *q, unsigned least, int timeout_ms)
 {
 	__u64 until = now_ms() + (__u64)(timeout_ms > 0 ? timeout_ms : 0);
+	__u32 revocations;
 
 	for (;;) {
 		__u64 now = now_ms();
@@ -1106,6 +1108,11 @@ static int wait_woken(const struct hbmfs_queue *q, unsigned least, int timeout_m
 			return n;
 		if (__atomic_load_n(&q->shared->submission_flags, __ATOMIC_RELAXED) & HBMFS_RING_BROKEN)
 			return -EPROTO;
+		revocations = __atomic_load_n(&q->shared->revocations, __ATOMIC_RELAXED);
+		if (revocations != q->revocations) {
+			q->revocations = revocations;
+			return -ENODEV;
+		}
 		r = doze(q, left);
 		if (r)
 			return ready(q) >= 0 && (unsigned)ready(q) >= least ? ready(q) : r;

@@ -184,7 +184,10 @@ struct hbmfs_buffer {
  */
 int hbmfs_buffer_make(struct hbmfs_mount *mount, __u32 device, __u64 length, struct hbmfs_buffer *buffer);
 
-/* Ends a buffer that hbmfs_buffer_make has made, and unmaps it. -EBUSY: it is being filled, and stays. */
+/*
+ * Ends a buffer that hbmfs_buffer_make has made, and unmaps it, with any error but -EBUSY
+ * too: it is being filled, and stays.
+ */
 int hbmfs_buffer_free(struct hbmfs_mount *mount, struct hbmfs_buffer *buffer);
 
 /*
@@ -284,6 +287,8 @@ int hbmfs_ring_submit(struct hbmfs_queue *queue);
  * -EINTR         a signal came
  * -ECONNABORTED  the mount's daemon ended: what was under way never completes, and
  *                nothing is pinned any more
+ * -ENODEV        told once, while fewer completions are there: memory of the user's on a
+ *                device was taken away. What is pinned there is of no use; the ring goes on
  * -EPROTO        the mount has ended the ring, as broken
  */
 int hbmfs_ring_wait(struct hbmfs_queue *queue, unsigned least, int timeout_ms);

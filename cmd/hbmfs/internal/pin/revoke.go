@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,9 @@ func newRevoke(s Shell) *cobra.Command {
 	device := cmd.Flags().Uint32("device", 0, "`number` of the device, as 'hbmfs stat' has it")
 	asJSON := cmd.Flags().Bool("json", false, "print one JSON object")
 	s.runs(cmd, func(_ context.Context, paths []string) error {
+		if !cmd.Flags().Changed("device") {
+			return s.Usagef("say of which device, such as --device 0; 'hbmfs stat' lists them")
+		}
 		return s.revoke(paths[0], *device, *asJSON, cmd.OutOrStdout())
 	})
 	return cmd
@@ -42,12 +46,15 @@ func (s Shell) revoke(path string, device uint32, asJSON bool, out io.Writer) (e
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	regions, bytes, err := m.Revoke(device)
+	if errors.Is(err, syscall.EPERM) {
+		return fmt.Errorf("%w: only root and the user of the mount's daemon may", err)
+	}
 	if err != nil {
 		return err
 	}
 	if asJSON {
 		return s.JSON(out, map[string]int64{"device": int64(device), "regions": int64(regions), "bytes": bytes}, "")
 	}
-	_, err = fmt.Fprintf(out, "revoked %d regions of device %d, %s\n", regions, device, size.Human(bytes))
+	_, err = fmt.Fprintf(out, "revoked the memory of %d users on device %d, %s\n", regions, device, size.Human(bytes))
 	return err
 }
