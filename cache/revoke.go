@@ -3,6 +3,7 @@ package cache
 import (
 	"log/slog"
 
+	"hbmfs/cache/device"
 	"hbmfs/transport"
 )
 
@@ -16,19 +17,27 @@ func (c *Cache) Revoke(device uint32) (regions int, bytes int64, err error) {
 	if _, err := c.Device(device); err != nil {
 		return 0, 0, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for dom, p := range c.pools {
-		if dom.Device == device && p.open && !p.isRevoked() {
-			p.region.Revoke()
-			regions, bytes = regions+1, bytes+p.region.Size()
-		}
+	for _, r := range c.regionsOf(device) {
+		r.Revoke()
+		regions, bytes = regions+1, bytes+r.Size()
 	}
 	return regions, bytes, nil
 }
 
-// OnRevoke has fn called each time that a domain's region was revoked. Fn may be called concurrently,
-// and must not block.
+// regionsOf are the regions on a device that the cache fills.
+func (c *Cache) regionsOf(number uint32) (all []device.Region) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for dom, p := range c.pools {
+		if dom.Device == number && p.open && !p.isRevoked() {
+			all = append(all, p.region)
+		}
+	}
+	return all
+}
+
+// OnRevoke has fn called each time that a domain's region was revoked. Fn may be called
+// concurrently, and must not block.
 func (c *Cache) OnRevoke(fn func(transport.Domain)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -108,7 +108,7 @@ func TestImportByKind(t *testing.T) {
 // nothing is there for what is allocated elsewhere.
 func TestImportAllocated(t *testing.T) {
 	if err := unix.Cachestat(0, &unix.CachestatRange{}, &unix.Cachestat_t{}, 0); errors.Is(err, unix.ENOSYS) {
-		t.Skip("no cachestat(2)")
+		unsupported(t, "this kernel has no cachestat(2): Linux 6.5 has")
 	}
 	app := newMemfd(t, 8*4096, unix.F_SEAL_SHRINK)
 	for _, c := range []struct {
